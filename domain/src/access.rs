@@ -1,0 +1,437 @@
+//! The one place that answers "may this member watch this video?".
+//!
+//! The live API, a question about the past, the command line and the words a learner reads all come from
+//! [`decide_access`], so they cannot disagree.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, PlanSet, Policy, Video, WhileCollectionPaused};
+use crate::ids::PlanId;
+use crate::subscription::{Standing, Status};
+
+/// Why an answer is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Yes: open to anyone.
+    Free,
+    /// Yes: paid for.
+    Subscription,
+    /// Yes: in a free trial.
+    Trial,
+    /// Yes, for now: a renewal is owed.
+    Grace,
+    /// Yes, until the end that is scheduled.
+    CancelsLater,
+    /// Yes: given without a payment.
+    Grant,
+    /// No: nobody is signed in.
+    NotSignedIn,
+    /// No: never had a membership.
+    NoMembership,
+    /// No: has a membership, but not one that includes this.
+    PlanTooLow,
+    /// No: the first payment has not been made.
+    PaymentPending,
+    /// No: a renewal is owed and grace is over.
+    PastDue,
+    /// No: the provider has given up collecting.
+    Unpaid,
+    /// No: suspended.
+    Paused,
+    /// No: over.
+    Ended,
+    /// No: a payment is disputed.
+    Disputed,
+    /// No: the payment was given back.
+    Refunded,
+    /// No: the provider used a word this version does not know.
+    StatusUnknown,
+}
+
+impl Reason {
+    /// The reason as it is written in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Subscription => "subscription",
+            Self::Trial => "trial",
+            Self::Grace => "grace",
+            Self::CancelsLater => "cancels_later",
+            Self::Grant => "grant",
+            Self::NotSignedIn => "not_signed_in",
+            Self::NoMembership => "no_membership",
+            Self::PlanTooLow => "plan_too_low",
+            Self::PaymentPending => "payment_pending",
+            Self::PastDue => "past_due",
+            Self::Unpaid => "unpaid",
+            Self::Paused => "paused",
+            Self::Ended => "ended",
+            Self::Disputed => "disputed",
+            Self::Refunded => "refunded",
+            Self::StatusUnknown => "status_unknown",
+        }
+    }
+}
+
+/// What a member can do about a no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Sign in.
+    SignIn,
+    /// Buy a membership.
+    Subscribe,
+    /// Change to a higher plan.
+    Upgrade,
+    /// Finish the first payment.
+    CompletePayment,
+    /// Give a payment method that works.
+    UpdatePaymentMethod,
+    /// End the suspension.
+    Resume,
+    /// Write to support.
+    ContactSupport,
+}
+
+impl Action {
+    /// The action as it is written in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::Subscribe => "subscribe",
+            Self::Upgrade => "upgrade",
+            Self::CompletePayment => "complete_payment",
+            Self::UpdatePaymentMethod => "update_payment_method",
+            Self::Resume => "resume",
+            Self::ContactSupport => "contact_support",
+        }
+    }
+}
+
+/// The one thing that would open the video.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fix {
+    /// What to do.
+    pub action: Action,
+    /// With which plan, where one has to be chosen.
+    pub plan: Option<PlanId>,
+}
+
+/// May she watch it, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Yes or no.
+    pub allowed: bool,
+    /// Why.
+    pub reason: Reason,
+    /// The plan the reason speaks of.
+    pub plan: Option<PlanId>,
+    /// Until when this yes holds, if an end is known.
+    pub until: Option<DateTime<Utc>>,
+    /// What would open the video.
+    pub fix: Option<Fix>,
+    /// Which source of access decided, by its place among those given.
+    pub source: Option<usize>,
+}
+
+/// One subscription as the decision sees it; small, since a node keeps one per subscription in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The plans it opens videos with.
+    pub plans: PlanSet,
+    /// Where it stands.
+    pub state: State,
+    /// When it ends, if an end is scheduled or past.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// Set while payment collection is paused.
+    pub collection_paused: Option<CollectionPaused>,
+}
+
+/// Payment collection is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectionPaused {
+    /// The end of the period that was paid for when it was paused.
+    pub paid_until: Option<DateTime<Utc>>,
+}
+
+/// Where a subscription stands, with what each state alone needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The first payment is awaited.
+    Incomplete,
+    /// In a free trial.
+    Trialing {
+        /// Its end.
+        until: Option<DateTime<Utc>>,
+    },
+    /// Paid for.
+    Active,
+    /// A renewal is owed.
+    PastDue {
+        /// The first failed attempt.
+        since: DateTime<Utc>,
+    },
+    /// Given up.
+    Unpaid,
+    /// Suspended.
+    Paused,
+    /// Over.
+    Ended,
+    /// Not known to this version.
+    Unknown,
+}
+
+impl Source {
+    /// The source that a standing is, opening videos with `plans`.
+    pub fn new(standing: &Standing, plans: PlanSet) -> Self {
+        let Standing { terms, anchors } = standing;
+        let state = match &terms.status {
+            Status::Incomplete => State::Incomplete,
+            Status::Trialing => State::Trialing {
+                until: terms.trial_end,
+            },
+            Status::Active => State::Active,
+            // Paid, and the provider's status lags behind: a buyer never sees a stale no.
+            Status::PastDue if anchors.recovered_at.is_some() => State::Active,
+            Status::PastDue => anchors
+                .grace_from
+                .map_or(State::Unknown, |since| State::PastDue { since }),
+            Status::Unpaid => State::Unpaid,
+            Status::Paused => State::Paused,
+            Status::Canceled | Status::IncompleteExpired => State::Ended,
+            Status::Unknown(_) => State::Unknown,
+        };
+        let collection_paused = terms.collection_paused.as_ref().map(|_| CollectionPaused {
+            paid_until: anchors.paid_until,
+        });
+        Self {
+            plans,
+            state,
+            ends_at: terms.cancels_at,
+            collection_paused,
+        }
+    }
+
+    /// Whether this source is good at `at`, why, and until when.
+    fn verdict(&self, policy: &Policy, at: DateTime<Utc>) -> (Result<Reason, Reason>, Option<DateTime<Utc>>) {
+        let (reason, until) = match self.state {
+            State::Active => (Reason::Subscription, None),
+            State::Trialing { until } => (Reason::Trial, until),
+            State::PastDue { since } => {
+                let until = since + policy.past_due_grace();
+                if at >= until {
+                    return (Err(Reason::PastDue), None);
+                }
+                (Reason::Grace, Some(until))
+            }
+            State::Incomplete => return (Err(Reason::PaymentPending), None),
+            State::Unpaid => return (Err(Reason::Unpaid), None),
+            State::Paused => return (Err(Reason::Paused), None),
+            State::Ended => return (Err(Reason::Ended), None),
+            State::Unknown => return (Err(Reason::StatusUnknown), None),
+        };
+        if self.ends_at.is_some_and(|ends_at| ends_at <= at) {
+            return (Err(Reason::Ended), None);
+        }
+        let paused_until = match (self.collection_paused, policy.collection_paused) {
+            (None, _) | (_, WhileCollectionPaused::Keep) => None,
+            (Some(_), WhileCollectionPaused::Deny) => return (Err(Reason::Paused), None),
+            (Some(pause), WhileCollectionPaused::EndOfPeriod) => match pause.paid_until {
+                Some(paid_until) if at < paid_until => Some(paid_until),
+                _ => return (Err(Reason::Paused), None),
+            },
+        };
+        let reason = if self.ends_at.is_some() && reason != Reason::Grace {
+            Reason::CancelsLater
+        } else {
+            reason
+        };
+        // The provider ends trials and periods by itself; a moment that has passed without news limits nothing.
+        let ahead = |moment: &DateTime<Utc>| *moment > at;
+        let until = [until, self.ends_at, paused_until]
+            .into_iter()
+            .flatten()
+            .filter(ahead)
+            .min();
+        (Ok(reason), until)
+    }
+}
+
+/// May a member with these sources of access watch this video at `at`? The best of the sources answers.
+pub fn decide_access(
+    sources: impl Iterator<Item = Source>,
+    catalog: &Catalog,
+    policy: &Policy,
+    video: &Video,
+    at: DateTime<Utc>,
+) -> Decision {
+    let (free, gate) = catalog.gate_of(video);
+    if free {
+        let nothing = (None, None, None);
+        let (plan, until, fix) = nothing;
+        return Decision {
+            allowed: true,
+            reason: Reason::Free,
+            plan,
+            until,
+            fix,
+            source: None,
+        };
+    }
+    let best = sources
+        .enumerate()
+        .map(|(index, source)| {
+            let (verdict, until) = source.verdict(policy, at);
+            Candidate {
+                weight: Weight::of(verdict, until, source.plans.meets(gate)),
+                index,
+                source,
+                verdict,
+                until,
+            }
+        })
+        .reduce(|held, next| if next.weight > held.weight { next } else { held });
+    let Some(Candidate {
+        index,
+        source,
+        verdict,
+        until,
+        ..
+    }) = best
+    else {
+        let fix = Some(Fix {
+            action: Action::Subscribe,
+            plan: catalog.lowest_of(gate),
+        });
+        return Decision {
+            allowed: false,
+            reason: Reason::NoMembership,
+            plan: None,
+            until: None,
+            fix,
+            source: None,
+        };
+    };
+    let (allowed, reason) = match verdict {
+        Ok(reason) if source.plans.meets(gate) => (true, reason),
+        Ok(_) => (false, Reason::PlanTooLow),
+        Err(reason) => (false, reason),
+    };
+    Decision {
+        allowed,
+        reason,
+        plan: catalog.best_of(source.plans),
+        until: until.filter(|_| allowed),
+        fix: fix(reason, catalog, gate),
+        source: Some(index),
+    }
+}
+
+struct Candidate {
+    weight: Weight,
+    index: usize,
+    source: Source,
+    verdict: Result<Reason, Reason>,
+    until: Option<DateTime<Utc>>,
+}
+
+/// Which of several sources answers: a yes before a no, the longest yes, the no that is closest to a yes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Weight {
+    rank: u8,
+    until: DateTime<Utc>,
+}
+
+impl Weight {
+    fn of(verdict: Result<Reason, Reason>, until: Option<DateTime<Utc>>, includes: bool) -> Self {
+        let rank = match (verdict, includes) {
+            (Ok(_), true) => 5,
+            (Err(Reason::Ended), true) => 2,
+            (Err(_), true) => 4,
+            (Ok(_), false) => 3,
+            (Err(Reason::Ended), false) => 0,
+            (Err(_), false) => 1,
+        };
+        Self {
+            rank,
+            until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+        }
+    }
+}
+
+fn fix(reason: Reason, catalog: &Catalog, gate: PlanSet) -> Option<Fix> {
+    let with_plan = |action| {
+        Some(Fix {
+            action,
+            plan: catalog.lowest_of(gate),
+        })
+    };
+    let alone = |action| Some(Fix { action, plan: None });
+    match reason {
+        Reason::Free | Reason::Subscription | Reason::Trial | Reason::Grant | Reason::CancelsLater => None,
+        Reason::Grace | Reason::PastDue | Reason::Unpaid => alone(Action::UpdatePaymentMethod),
+        Reason::NotSignedIn => alone(Action::SignIn),
+        Reason::NoMembership | Reason::Ended | Reason::Refunded => with_plan(Action::Subscribe),
+        Reason::PlanTooLow => with_plan(Action::Upgrade),
+        Reason::PaymentPending => alone(Action::CompletePayment),
+        Reason::Paused => alone(Action::Resume),
+        Reason::Disputed | Reason::StatusUnknown => alone(Action::ContactSupport),
+    }
+}
+
+impl Decision {
+    /// The decision in a sentence for the member, the same on every screen.
+    pub fn message(&self, catalog: &Catalog) -> String {
+        let name = |id: &PlanId| {
+            catalog
+                .plan(id)
+                .map_or_else(|| id.to_string(), |plan| plan.name.clone())
+        };
+        let plan = self
+            .plan
+            .as_ref()
+            .map_or_else(String::new, |id| format!("{} ", name(id)));
+        let until = self
+            .until
+            .map(|until| until.format("%-d %B %Y, %H:%M UTC").to_string());
+        match self.reason {
+            Reason::Free => "This video is free.".to_owned(),
+            Reason::Subscription => format!("Your {plan}membership includes this video."),
+            Reason::Trial => match until {
+                Some(until) => format!("Your {plan}trial includes this video until {until}."),
+                None => format!("Your {plan}trial includes this video."),
+            },
+            Reason::Grace => format!(
+                "A payment for your {plan}membership failed. You can watch until {}; please update your payment method.",
+                until.unwrap_or_else(|| "further notice".to_owned())
+            ),
+            Reason::CancelsLater => format!(
+                "Your {plan}membership ends on {}. You can watch until then.",
+                until.unwrap_or_else(|| "a date that is not known yet".to_owned())
+            ),
+            Reason::Grant => "You were given access to this video.".to_owned(),
+            Reason::NotSignedIn => "Sign in to watch this video.".to_owned(),
+            Reason::NoMembership => "This video needs a membership.".to_owned(),
+            Reason::PlanTooLow => format!("Your {plan}membership does not include this video."),
+            Reason::PaymentPending => {
+                format!("The first payment of your {plan}membership has not been completed.")
+            }
+            Reason::PastDue => {
+                format!("A payment for your {plan}membership failed and the time to settle it is over.")
+            }
+            Reason::Unpaid => format!("Your {plan}membership has not been paid."),
+            Reason::Paused => format!("Your {plan}membership is paused."),
+            Reason::Ended => format!("Your {plan}membership has ended."),
+            Reason::Disputed => "A payment for your membership is disputed.".to_owned(),
+            Reason::Refunded => "The payment for your membership was refunded.".to_owned(),
+            Reason::StatusUnknown => {
+                "The state of your membership could not be read. Support has been told.".to_owned()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

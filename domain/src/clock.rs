@@ -1,0 +1,64 @@
+//! The one clock.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, Utc};
+
+/// Tells the time. Everything that needs "now" is given one of these.
+pub trait Clock: Send + Sync + Debug {
+    /// The present moment.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// The machine's clock.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock the others are replaced by"
+    )]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+}
+
+/// A clock that can be set: it stands still until it is let go, then runs with the machine's clock.
+#[derive(Debug)]
+pub struct MovableClock {
+    /// Microseconds since 1970, or [`RUNNING`].
+    standing_at: AtomicI64,
+}
+
+const RUNNING: i64 = i64::MIN;
+
+impl MovableClock {
+    /// A clock standing at `moment`.
+    pub fn standing_at(moment: DateTime<Utc>) -> Self {
+        Self {
+            standing_at: AtomicI64::new(moment.timestamp_micros()),
+        }
+    }
+
+    /// Moves a clock to `moment`, where it stands.
+    pub fn set(&self, moment: DateTime<Utc>) {
+        self.standing_at
+            .store(moment.timestamp_micros(), Ordering::SeqCst);
+    }
+
+    /// Lets it run with the machine's clock from now on.
+    pub fn run(&self) {
+        self.standing_at.store(RUNNING, Ordering::SeqCst);
+    }
+}
+
+impl Clock for MovableClock {
+    fn now(&self) -> DateTime<Utc> {
+        match self.standing_at.load(Ordering::SeqCst) {
+            RUNNING => SystemClock.now(),
+            micros => DateTime::from_timestamp_micros(micros).unwrap_or_else(|| SystemClock.now()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One payer at the billing provider, and whose she is.
+//!
+//! A stream of its own, so that the log itself keeps one payer from ever belonging to two members: both links would be
+//! the first event of the same stream, and only one append can win.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::events::Dated;
+use crate::ids::MemberId;
+
+/// How a payer was found to be a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkedThrough {
+    /// Somebody allowed to said so.
+    Request,
+    /// The checkout she came back from named the member.
+    Checkout,
+    /// The provider's record of the subscription named the member.
+    SubscriptionMetadata,
+    /// The provider's record of the payer named the member.
+    CustomerMetadata,
+}
+
+/// What can be told to a payer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CustomerCommand {
+    /// She is this member.
+    Link {
+        /// The member.
+        member: MemberId,
+        /// How we know.
+        through: LinkedThrough,
+    },
+    /// The provider deleted her.
+    Delete {
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+/// What happened to a payer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum CustomerEvent {
+    /// She was linked to a member. Identity: she was that member all along.
+    #[serde(rename = "MemberLinked")]
+    MemberLinked {
+        /// The member.
+        member: MemberId,
+        /// How we know.
+        through: LinkedThrough,
+    },
+    /// The provider deleted her. The link stays, for the history.
+    #[serde(rename = "CustomerDeleted")]
+    CustomerDeleted {
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+/// Why a payer cannot be linked.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CustomerError {
+    /// She belongs to somebody else.
+    #[error("this customer belongs to {0} already; unlink it there first, or use another customer")]
+    LinkedElsewhere(MemberId),
+}
+
+/// One payer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    member: Option<MemberId>,
+    deleted_at: Option<DateTime<Utc>>,
+}
+
+impl Customer {
+    /// Whose payer this is.
+    pub fn member(&self) -> Option<&MemberId> {
+        self.member.as_ref()
+    }
+}
+
+/// The events that follow from `command`; none means already so.
+pub fn decide(customer: &Customer, command: CustomerCommand) -> Result<Vec<CustomerEvent>, CustomerError> {
+    match (command, &customer.member) {
+        (CustomerCommand::Link { member, .. }, Some(held)) if *held == member => Ok(Vec::new()),
+        (CustomerCommand::Link { .. }, Some(held)) => Err(CustomerError::LinkedElsewhere(held.clone())),
+        (CustomerCommand::Link { member, through }, None) => {
+            Ok(vec![CustomerEvent::MemberLinked { member, through }])
+        }
+        (CustomerCommand::Delete { .. }, _) if customer.deleted_at.is_some() => Ok(Vec::new()),
+        (CustomerCommand::Delete { at }, _) => Ok(vec![CustomerEvent::CustomerDeleted { at }]),
+    }
+}
+
+/// Takes an event in. Total: any event in any state.
+pub fn evolve(customer: &mut Customer, event: &CustomerEvent) {
+    match event {
+        CustomerEvent::MemberLinked { member, .. } => customer.member = Some(member.clone()),
+        CustomerEvent::CustomerDeleted { at } => customer.deleted_at = Some(*at),
+    }
+}
+
+impl CustomerEvent {
+    /// The name it is stored under.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MemberLinked { .. } => "MemberLinked",
+            Self::CustomerDeleted { .. } => "CustomerDeleted",
+        }
+    }
+}
+
+impl DomainEvent for CustomerEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}
+
+impl Dated for CustomerEvent {
+    fn occurred_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::MemberLinked { .. } => None,
+            Self::CustomerDeleted { at } => Some(*at),
+        }
+    }
+}
+
+impl Aggregate for Customer {
+    const TYPE: &'static str = "customer";
+    type Command = CustomerCommand;
+    type Event = CustomerEvent;
+    type Error = CustomerError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Self::Command,
+        _services: &Self::Services,
+        sink: &EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        for event in decide(self, command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Self::Event) {
+        evolve(self, &event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::*;
+
+    fn link(member: &str) -> CustomerCommand {
+        CustomerCommand::Link {
+            member: member.into(),
+            through: LinkedThrough::Request,
+        }
+    }
+
+    fn linked(member: &str) -> CustomerEvent {
+        CustomerEvent::MemberLinked {
+            member: member.into(),
+            through: LinkedThrough::Request,
+        }
+    }
+
+    #[test]
+    fn a_payer_is_linked_once() {
+        let payer = || TestFramework::<Customer>::with(());
+        payer()
+            .given_no_previous_events()
+            .when(link("mem_a"))
+            .then_expect_events(vec![linked("mem_a")]);
+        payer()
+            .given(vec![linked("mem_a")])
+            .when(link("mem_a"))
+            .then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_payer_never_belongs_to_two_members() {
+        TestFramework::<Customer>::with(())
+            .given(vec![linked("mem_a")])
+            .when(link("mem_b"))
+            .then_expect_error(CustomerError::LinkedElsewhere("mem_a".into()));
+    }
+
+    #[test]
+    fn a_deleted_payer_stays_linked() {
+        let at = DateTime::UNIX_EPOCH;
+        let mut customer = Customer::default();
+        for event in [linked("mem_a"), CustomerEvent::CustomerDeleted { at }] {
+            evolve(&mut customer, &event);
+        }
+        assert_eq!(customer.member(), Some(&"mem_a".into()));
+        assert_eq!(decide(&customer, CustomerCommand::Delete { at }), Ok(vec![]));
+    }
+}

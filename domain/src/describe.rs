@@ -1,0 +1,191 @@
+//! Events in plain words, for people who support members.
+
+use chrono::{DateTime, Utc};
+
+use crate::catalog::CatalogEvent;
+use crate::customer::{CustomerEvent, LinkedThrough};
+use crate::events::Event;
+use crate::ids::PlanId;
+use crate::member::MemberEvent;
+use crate::subscription::{Attempt, SubscriptionEvent};
+
+impl Event {
+    /// What happened, in one sentence.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Subscription(_, event) => subscription(event),
+            Self::Customer(id, event) => customer(id.as_str(), event),
+            Self::Member(_, event) => member(event),
+            Self::Catalog(event) => catalog(event),
+        }
+    }
+}
+
+fn subscription(event: &SubscriptionEvent) -> String {
+    match event {
+        SubscriptionEvent::SubscriptionStarted { now } => {
+            format!(
+                "Subscription first seen: {}, {}",
+                now.seen.terms.status,
+                plans(&now.anchors.plans)
+            )
+        }
+        SubscriptionEvent::TrialStarted { until, .. } => format!("Trial started, until {}", day(*until)),
+        SubscriptionEvent::TrialEndMoved { until, .. } => format!("Trial end moved to {}", day(*until)),
+        SubscriptionEvent::SubscriptionActivated { from, now } => match from {
+            Some(from) => format!("Active with {} (was {from})", plans(&now.anchors.plans)),
+            None => format!("Active with {}", plans(&now.anchors.plans)),
+        },
+        SubscriptionEvent::FirstPaymentAwaited { .. } => "Waiting for the first payment".to_owned(),
+        SubscriptionEvent::PaymentFellDue { .. } => "A renewal is owed: past due".to_owned(),
+        SubscriptionEvent::CollectionGivenUp { .. } => "Collecting was given up: unpaid".to_owned(),
+        SubscriptionEvent::Paused { .. } => "Suspended: paused".to_owned(),
+        SubscriptionEvent::Resumed { to, .. } => format!("No longer paused: {to}"),
+        SubscriptionEvent::StatusUnknown { status, .. } => {
+            format!(
+                "The provider used an unknown status, {:?}; it opens nothing",
+                status.as_str()
+            )
+        }
+        SubscriptionEvent::PlanChanged { from, to, .. } => {
+            format!("Plan changed from {} to {}", plans(from), plans(to))
+        }
+        SubscriptionEvent::PriceChanged { now, .. } => {
+            format!("Another price of {}", plans(&now.anchors.plans))
+        }
+        SubscriptionEvent::PriceUnmapped { items, now } => {
+            let prices: Vec<_> = items
+                .iter()
+                .filter_map(|item| item.price.as_ref().map(ToString::to_string))
+                .collect();
+            format!(
+                "Price {} is not in the catalogue; kept {}",
+                prices.join(", "),
+                plans(&now.anchors.plans)
+            )
+        }
+        SubscriptionEvent::PeriodRenewed { until, .. } => format!("New period, until {}", day(Some(*until))),
+        SubscriptionEvent::CancellationScheduled { ends_at, .. } => {
+            format!("Cancellation scheduled for {}", day(Some(*ends_at)))
+        }
+        SubscriptionEvent::CancellationReverted { .. } => "Cancellation taken back".to_owned(),
+        SubscriptionEvent::CollectionPaused { pause, .. } => {
+            format!("Payment collection paused ({})", pause.behavior)
+        }
+        SubscriptionEvent::CollectionResumed { .. } => "Payment collection goes on".to_owned(),
+        SubscriptionEvent::SubscriptionEnded { ended_at, reason, .. } => {
+            let reason = reason
+                .as_deref()
+                .map(|reason| format!(" ({reason})"))
+                .unwrap_or_default();
+            format!("Ended on {}{reason}", day(Some(*ended_at)))
+        }
+        SubscriptionEvent::TermsConfirmed { now } => {
+            format!("Seen again, unchanged: {}", now.seen.terms.status)
+        }
+        SubscriptionEvent::EarlierTermsLearned { seen, .. } => {
+            format!(
+                "Arrived late, the present stays: it had been {}",
+                seen.terms.status
+            )
+        }
+        SubscriptionEvent::PaymentFailed { attempt, late, .. } => {
+            let late = if *late {
+                "; it had been paid by the time this arrived"
+            } else {
+                ""
+            };
+            format!("Payment failed{}{late}", money(attempt))
+        }
+        SubscriptionEvent::PaymentRecovered { attempt, .. } => {
+            format!("The failed payment was made{}", money(attempt))
+        }
+        SubscriptionEvent::PaymentReceived { attempt } => format!("Payment received{}", money(attempt)),
+        SubscriptionEvent::OrderAmbiguous { sources, .. } => {
+            let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
+            format!(
+                "The order of {} within one second cannot be told",
+                sources.join(", ")
+            )
+        }
+        SubscriptionEvent::TransitionRefused { from, to, .. } => {
+            format!("The provider told of {to} after {from}, which is final; not believed")
+        }
+    }
+}
+
+fn customer(id: &str, event: &CustomerEvent) -> String {
+    match event {
+        CustomerEvent::MemberLinked { through, .. } => {
+            let through = match through {
+                LinkedThrough::Request => "on request",
+                LinkedThrough::Checkout => "through a checkout",
+                LinkedThrough::SubscriptionMetadata => "through the subscription's metadata",
+                LinkedThrough::CustomerMetadata => "through the customer's metadata",
+            };
+            format!("Customer {id} linked {through}")
+        }
+        CustomerEvent::CustomerDeleted { .. } => format!("Customer {id} deleted at the provider"),
+    }
+}
+
+fn member(event: &MemberEvent) -> String {
+    match event {
+        MemberEvent::MemberRegistered => "Member registered".to_owned(),
+        MemberEvent::CheckoutCompleted { checkout } => {
+            let paid = checkout
+                .payment_status
+                .as_deref()
+                .unwrap_or("payment status unknown");
+            format!("Checkout {} finished ({paid})", checkout.session)
+        }
+    }
+}
+
+fn catalog(event: &CatalogEvent) -> String {
+    match event {
+        CatalogEvent::PolicySet { .. } => "The rules of access were set".to_owned(),
+        CatalogEvent::PlanDefined { plan } => format!("Plan {} defined", plan.id),
+        CatalogEvent::PlanRemoved { id } => format!("Plan {id} removed"),
+        CatalogEvent::RoadmapDefined { roadmap } => format!("Roadmap {} defined", roadmap.id),
+        CatalogEvent::RoadmapRemoved { id } => format!("Roadmap {id} removed"),
+        CatalogEvent::CourseDefined { course } => format!("Course {} defined", course.id),
+        CatalogEvent::CourseRemoved { id } => format!("Course {id} removed"),
+        CatalogEvent::VideoDefined { video } => format!("Video {} defined", video.id),
+        CatalogEvent::VideoRemoved { id } => format!("Video {id} removed"),
+    }
+}
+
+fn plans(plans: &[PlanId]) -> String {
+    if plans.is_empty() {
+        return "no known plan".to_owned();
+    }
+    plans.iter().map(PlanId::as_str).collect::<Vec<_>>().join(" and ")
+}
+
+fn day(moment: Option<DateTime<Utc>>) -> String {
+    moment.map_or_else(
+        || "a date not known yet".to_owned(),
+        |moment| moment.format("%-d %B %Y, %H:%M UTC").to_string(),
+    )
+}
+
+/// Amounts are shown in the smallest unit, since currencies differ in how many of those make one.
+fn money(attempt: &Attempt) -> String {
+    let amount = attempt
+        .currency
+        .as_deref()
+        .map(|currency| {
+            format!(
+                " of {} {} (smallest unit)",
+                attempt.amount,
+                currency.to_uppercase()
+            )
+        })
+        .unwrap_or_default();
+    let count = attempt
+        .count
+        .map(|count| format!(", attempt {count}"))
+        .unwrap_or_default();
+    format!("{amount}, invoice {}{count}", attempt.invoice)
+}

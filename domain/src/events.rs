@@ -1,0 +1,113 @@
+//! All events of the log in one type, and how stored ones of older shapes are read.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::catalog::{Catalog, CatalogEvent};
+use crate::customer::{Customer, CustomerEvent};
+use crate::ids::{CustomerId, MemberId, SubscriptionId};
+use crate::member::{Member, MemberEvent};
+use crate::ports::Recorded;
+use crate::subscription::{Subscription, SubscriptionEvent};
+
+/// An event that may know better than its command when it was true.
+pub trait Dated {
+    /// When it was true, where that is not the moment the command was given with.
+    fn occurred_at(&self) -> Option<DateTime<Utc>>;
+}
+
+/// An event of any aggregate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Of a subscription.
+    Subscription(SubscriptionId, SubscriptionEvent),
+    /// Of a payer.
+    Customer(CustomerId, CustomerEvent),
+    /// Of a member.
+    Member(MemberId, MemberEvent),
+    /// Of the catalogue.
+    Catalog(CatalogEvent),
+}
+
+/// Why a stored event cannot be read.
+#[derive(Debug, Error)]
+pub enum UnreadableEvent {
+    /// Its aggregate is not one of ours.
+    #[error("event {position}: no aggregate is called {aggregate_type:?}")]
+    Aggregate {
+        /// Where it is in the log.
+        position: u64,
+        /// The name stored.
+        aggregate_type: String,
+    },
+    /// Its shape is not known.
+    #[error("event {position} ({event_type} version {event_version}) has an unknown shape")]
+    Shape {
+        /// Where it is in the log.
+        position: u64,
+        /// Its name.
+        event_type: String,
+        /// Its version.
+        event_version: String,
+        /// What is wrong with it.
+        #[source]
+        why: serde_json::Error,
+    },
+}
+
+/// The upcasters of all aggregates: each turns one older shape into the next. Empty while every event is at version 1;
+/// the first change of a shape adds an entry here and a golden file of the old shape in `docs/events/`.
+pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
+    Vec::new()
+}
+
+/// Brings a stored event to the newest shape.
+pub fn upcast(event: SerializedEvent, upcasters: &[Box<dyn EventUpcaster>]) -> SerializedEvent {
+    upcasters.iter().fold(event, |event, upcaster| {
+        if upcaster.can_upcast(&event.event_type, &event.event_version) {
+            upcaster.upcast(event)
+        } else {
+            event
+        }
+    })
+}
+
+impl Event {
+    /// Reads a stored event.
+    pub fn read(recorded: &Recorded, upcasters: &[Box<dyn EventUpcaster>]) -> Result<Self, UnreadableEvent> {
+        let id = recorded.aggregate_id.as_str();
+        match recorded.aggregate_type.as_str() {
+            Subscription::TYPE => Ok(Self::Subscription(id.into(), payload(recorded, upcasters)?)),
+            Customer::TYPE => Ok(Self::Customer(id.into(), payload(recorded, upcasters)?)),
+            Member::TYPE => Ok(Self::Member(id.into(), payload(recorded, upcasters)?)),
+            Catalog::TYPE => Ok(Self::Catalog(payload(recorded, upcasters)?)),
+            other => Err(UnreadableEvent::Aggregate {
+                position: recorded.position.get(),
+                aggregate_type: other.to_owned(),
+            }),
+        }
+    }
+}
+
+fn payload<T: DeserializeOwned>(
+    recorded: &Recorded,
+    upcasters: &[Box<dyn EventUpcaster>],
+) -> Result<T, UnreadableEvent> {
+    let current = upcasters
+        .iter()
+        .any(|upcaster| upcaster.can_upcast(&recorded.event_type, &recorded.event_version))
+        .then(|| upcast(recorded.serialized(), upcasters).payload);
+    let read = match current {
+        Some(payload) => serde_json::from_value(payload),
+        None => T::deserialize(&recorded.payload),
+    };
+    read.map_err(|why| UnreadableEvent::Shape {
+        position: recorded.position.get(),
+        event_type: recorded.event_type.clone(),
+        event_version: recorded.event_version.clone(),
+        why,
+    })
+}

@@ -1,0 +1,200 @@
+//! What the rules need from the outside, as traits. Nobody who uses these sees which database is behind them.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::persist::SerializedEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::ids::MemberId;
+use crate::metadata::{Context, Metadata};
+
+/// A place in the log. Later is greater; the start of the log is zero. To the outside it is an opaque token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(u64);
+
+impl Position {
+    /// Before the first event.
+    pub const START: Self = Self(0);
+
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Reads a token made by `Display`.
+    pub fn parse(token: &str) -> Option<Self> {
+        let digits = token.strip_prefix("p-")?;
+        let plain = !digits.is_empty()
+            && digits
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        plain
+            .then(|| u64::from_str_radix(digits, 16).ok().map(Self))
+            .flatten()
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p-{:x}", self.0)
+    }
+}
+
+/// Why a store could not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// It cannot be reached, is full, or is too slow. Trying again later may help.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be read, which trying again will not change.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(String),
+    /// Another process writes to it.
+    #[error("{0}")]
+    ReadOnly(String),
+}
+
+/// An event as the log holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its place in the log.
+    pub position: Position,
+    /// The kind of its aggregate.
+    pub aggregate_type: String,
+    /// The id of its aggregate.
+    pub aggregate_id: String,
+    /// Its place in its aggregate's stream, from 1.
+    pub sequence: u64,
+    /// Its stored name.
+    pub event_type: String,
+    /// The version of its shape.
+    pub event_version: String,
+    /// What it says.
+    pub payload: Value,
+    /// When, who, why.
+    pub metadata: Metadata,
+}
+
+impl Recorded {
+    /// The event in the shape upcasters work on.
+    pub fn serialized(&self) -> SerializedEvent {
+        SerializedEvent::new(
+            self.aggregate_id.clone(),
+            usize::try_from(self.sequence).unwrap_or(usize::MAX),
+            self.aggregate_type.clone(),
+            self.event_type.clone(),
+            self.event_version.clone(),
+            self.payload.clone(),
+            serde_json::to_value(&self.metadata).unwrap_or_default(),
+        )
+    }
+}
+
+/// Some of the log, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The events, oldest first.
+    pub events: Vec<Recorded>,
+    /// Where to go on reading. Everything up to here has been handed out; nothing will appear before it any more.
+    pub next: Position,
+}
+
+/// The log in the order in which it became durable.
+#[async_trait]
+pub trait EventFeed: Send + Sync {
+    /// Up to `limit` events after `after`, oldest first.
+    async fn read(&self, after: Position, limit: usize) -> Result<Page, StoreError>;
+
+    /// All events of one aggregate, oldest first.
+    async fn read_stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Recorded>, StoreError>;
+
+    /// The end of what can be read now.
+    async fn head(&self) -> Result<Position, StoreError>;
+
+    /// Returns when there may be something new, at the latest after `at_most`. A hint: reading is the truth.
+    async fn changed(&self, at_most: Duration);
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed<E> {
+    /// The events it made; none when it was so already.
+    pub events: Vec<E>,
+    /// From here on its events can be seen; the end of the aggregate's stream when it made none.
+    pub position: Position,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Error)]
+pub enum CommandError<R: std::error::Error> {
+    /// The rules say no.
+    #[error(transparent)]
+    Refused(R),
+    /// Somebody else kept changing the same aggregate.
+    #[error("{0} is being changed by others; try again")]
+    Contended(String),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Carries out commands on the aggregates of one kind.
+#[async_trait]
+pub trait CommandBus<A: Aggregate>: Send + Sync {
+    /// Loads, decides and appends; a conflict with another process is tried again a bounded number of times.
+    async fn execute(
+        &self,
+        id: &str,
+        command: A::Command,
+        context: Context,
+    ) -> Result<Executed<A::Event>, CommandError<A::Error>>;
+}
+
+/// What is known of a person beside the log. May be deleted without touching history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonRecord {
+    /// The member.
+    pub member: MemberId,
+    /// Her e-mail address.
+    pub email: Option<String>,
+    /// Her id at the site that asked.
+    pub external_id: Option<String>,
+    /// When the record was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What became of a person's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PersonStored {
+    /// It is new.
+    Created,
+    /// A record with the same external id, or for the same member, was there; this is it.
+    Existing(PersonRecord),
+    /// The e-mail address belongs to this other member.
+    EmailTaken(MemberId),
+}
+
+/// Personal data, kept apart from the log.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// Keeps a record unless there is one.
+    async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError>;
+
+    /// One record.
+    async fn get(&self, member: &MemberId) -> Result<Option<PersonRecord>, StoreError>;
+
+    /// Up to `limit` records after `after`, by member id.
+    async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError>;
+}

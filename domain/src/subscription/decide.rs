@@ -1,0 +1,267 @@
+//! What follows from what is told: pure, and never a refusal, since news cannot be wrong to arrive.
+
+use chrono::{DateTime, Utc};
+
+use super::command::{PaymentAttempt, SubscriptionCommand};
+use super::event::{Attempt, Now, SubscriptionEvent};
+use super::history::{Kind, Observation};
+use super::standing::Standing;
+use super::terms::Status;
+use super::{Invoice, Subscription};
+use crate::ids::SourceEventId;
+
+/// The events that follow from `command`. None means that it was known already.
+pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<SubscriptionEvent> {
+    match command {
+        SubscriptionCommand::Observe(observation) => observe(subscription, *observation),
+        SubscriptionCommand::RecordPaymentFailure(attempt) => payment_failed(subscription, attempt),
+        SubscriptionCommand::RecordPayment(attempt) => paid(subscription, attempt),
+        SubscriptionCommand::EndWithCustomer { source, at } => end_with_customer(subscription, source, at),
+    }
+}
+
+fn observe(subscription: &Subscription, seen: Observation) -> Vec<SubscriptionEvent> {
+    if subscription.history.contains(&seen.source) {
+        return Vec::new();
+    }
+    let before = subscription.standing(None);
+    let mut told = subscription.clone();
+    told.history.insert(seen.clone());
+    let Some(after) = told.standing(None) else {
+        return Vec::new();
+    };
+    let Some(current) = told
+        .history
+        .index_at(None)
+        .map(|index| &told.history.observations()[index])
+    else {
+        return Vec::new();
+    };
+
+    let is_current = current.source == seen.source;
+    let now = Now {
+        seen: current.clone(),
+        anchors: after.anchors.clone(),
+    };
+    let mut events = changes(before.as_ref(), &after, &now);
+    if !is_current {
+        let moved = before
+            .as_ref()
+            .is_none_or(|before| before.anchors != after.anchors);
+        let anchors = moved.then(|| after.anchors.clone());
+        events.insert(
+            0,
+            SubscriptionEvent::EarlierTermsLearned {
+                seen: Box::new(seen.clone()),
+                anchors,
+            },
+        );
+    } else if events.is_empty() {
+        events.push(SubscriptionEvent::TermsConfirmed { now: Box::new(now) });
+    }
+    if let Some(sources) = told.history.ambiguous_with(&seen.source) {
+        events.push(SubscriptionEvent::OrderAmbiguous { sources, at: seen.at });
+    }
+    if after.terms.status.is_final() && !seen.terms.status.is_final() && current.at < seen.at {
+        events.push(SubscriptionEvent::TransitionRefused {
+            from: after.terms.status,
+            to: seen.terms.status,
+            source: seen.source,
+            at: seen.at,
+        });
+    }
+    events
+}
+
+/// The differences between two standings, in the words of the field.
+fn changes(before: Option<&Standing>, after: &Standing, now: &Now) -> Vec<SubscriptionEvent> {
+    let now = || Box::new(now.clone());
+    let (old, new) = (before.map(|standing| &standing.terms), &after.terms);
+    let mut events = Vec::new();
+    if old.is_none() {
+        events.push(SubscriptionEvent::SubscriptionStarted { now: now() });
+    }
+    if old.is_none_or(|old| old.status != new.status) {
+        events.push(status_change(old.map(|old| &old.status), after, now()));
+    } else if new.status == Status::Trialing && old.is_some_and(|old| old.trial_end != new.trial_end) {
+        events.push(SubscriptionEvent::TrialEndMoved {
+            until: new.trial_end,
+            now: now(),
+        });
+    }
+    if new.status.is_final() {
+        return events;
+    }
+
+    let unmapped = new.plans.is_empty();
+    if unmapped && old.is_none_or(|old| old.items != new.items) {
+        events.push(SubscriptionEvent::PriceUnmapped {
+            items: new.items.clone(),
+            now: now(),
+        });
+    }
+    if let (Some(old), Some(before)) = (old, before) {
+        let prices = |items: &[super::Item]| -> Vec<_> {
+            items
+                .iter()
+                .map(|item| (item.price.clone(), item.product.clone()))
+                .collect()
+        };
+        if before.anchors.plans != after.anchors.plans {
+            events.push(SubscriptionEvent::PlanChanged {
+                from: before.anchors.plans.clone(),
+                to: after.anchors.plans.clone(),
+                now: now(),
+            });
+        } else if !unmapped && prices(&old.items) != prices(&new.items) {
+            events.push(SubscriptionEvent::PriceChanged {
+                from: old.items.clone(),
+                now: now(),
+            });
+        }
+        if let Some(until) = new.period_end
+            && old.period_end.is_some_and(|ended| ended < until)
+        {
+            events.push(SubscriptionEvent::PeriodRenewed { until, now: now() });
+        }
+    }
+    match (old.and_then(|old| old.cancels_at), new.cancels_at) {
+        (was, Some(ends_at)) if was != Some(ends_at) => {
+            events.push(SubscriptionEvent::CancellationScheduled { ends_at, now: now() });
+        }
+        (Some(_), None) => events.push(SubscriptionEvent::CancellationReverted { now: now() }),
+        _ => {}
+    }
+    match (
+        old.and_then(|old| old.collection_paused.as_ref()),
+        &new.collection_paused,
+    ) {
+        (was, Some(pause)) if was != Some(pause) => {
+            events.push(SubscriptionEvent::CollectionPaused {
+                pause: pause.clone(),
+                now: now(),
+            });
+        }
+        (Some(_), None) => events.push(SubscriptionEvent::CollectionResumed { now: now() }),
+        _ => {}
+    }
+    events
+}
+
+fn status_change(from: Option<&Status>, after: &Standing, now: Box<Now>) -> SubscriptionEvent {
+    let terms = &after.terms;
+    if from == Some(&Status::Paused) && !terms.status.is_final() {
+        return SubscriptionEvent::Resumed {
+            to: terms.status.clone(),
+            now,
+        };
+    }
+    match &terms.status {
+        Status::Trialing => SubscriptionEvent::TrialStarted {
+            until: terms.trial_end,
+            now,
+        },
+        Status::Active => SubscriptionEvent::SubscriptionActivated {
+            from: from.cloned(),
+            now,
+        },
+        Status::Incomplete => SubscriptionEvent::FirstPaymentAwaited { now },
+        Status::PastDue => SubscriptionEvent::PaymentFellDue { now },
+        Status::Unpaid => SubscriptionEvent::CollectionGivenUp { now },
+        Status::Paused => SubscriptionEvent::Paused { now },
+        Status::Canceled | Status::IncompleteExpired => SubscriptionEvent::SubscriptionEnded {
+            ended_at: now.seen.effective_at(),
+            reason: terms.end_reason.clone(),
+            now,
+        },
+        status @ Status::Unknown(_) => SubscriptionEvent::StatusUnknown {
+            status: status.clone(),
+            now,
+        },
+    }
+}
+
+fn payment_failed(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<SubscriptionEvent> {
+    let invoice = subscription.invoice(&attempt.invoice);
+    if invoice.is_some_and(|invoice| invoice.attempts.contains_key(&attempt.source)) {
+        return Vec::new();
+    }
+    let late = invoice.is_some_and(|invoice| invoice.settled.is_some());
+    let mut event = SubscriptionEvent::PaymentFailed {
+        attempt: attempt.into(),
+        late,
+        anchors: None,
+    };
+    set_anchors(subscription, &mut event);
+    vec![event]
+}
+
+fn paid(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<SubscriptionEvent> {
+    let invoice = subscription.invoice(&attempt.invoice);
+    let owed = invoice.is_some_and(Invoice::has_failed);
+    if invoice.is_some_and(|invoice| invoice.settled.is_some()) || (attempt.amount == 0 && !owed) {
+        return Vec::new();
+    }
+    let attempt = attempt.into();
+    if !owed {
+        return vec![SubscriptionEvent::PaymentReceived { attempt }];
+    }
+    let mut event = SubscriptionEvent::PaymentRecovered {
+        attempt,
+        anchors: None,
+    };
+    set_anchors(subscription, &mut event);
+    vec![event]
+}
+
+/// Fills in what `event` itself changes about the present.
+fn set_anchors(subscription: &Subscription, event: &mut SubscriptionEvent) {
+    let mut told = subscription.clone();
+    super::evolve(&mut told, event);
+    let after = told.standing(None).map(|standing| standing.anchors);
+    if let SubscriptionEvent::PaymentFailed { anchors, .. }
+    | SubscriptionEvent::PaymentRecovered { anchors, .. } = event
+    {
+        *anchors = after;
+    }
+}
+
+fn end_with_customer(
+    subscription: &Subscription,
+    source: SourceEventId,
+    at: DateTime<Utc>,
+) -> Vec<SubscriptionEvent> {
+    let Some(Standing { mut terms, .. }) = subscription.standing(None) else {
+        return Vec::new();
+    };
+    if terms.status.is_final() {
+        return Vec::new();
+    }
+    terms.status = Status::Canceled;
+    terms.ended_at = Some(at);
+    terms.end_reason = Some("customer_deleted".to_owned());
+    observe(
+        subscription,
+        Observation {
+            source,
+            at,
+            kind: Kind::Ended,
+            terms,
+            replaced: None,
+        },
+    )
+}
+
+impl From<PaymentAttempt> for Attempt {
+    fn from(attempt: PaymentAttempt) -> Self {
+        Self {
+            invoice: attempt.invoice,
+            source: attempt.source,
+            at: attempt.at,
+            amount: attempt.amount,
+            currency: attempt.currency,
+            count: attempt.count,
+            next_attempt_at: attempt.next_attempt_at,
+        }
+    }
+}

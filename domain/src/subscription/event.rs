@@ -1,0 +1,354 @@
+//! What happened to a subscription. Names and shapes are stored and never change: see `docs/events/`.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+use super::history::Observation;
+use super::standing::Anchors;
+use super::terms::{CollectionPause, Item, Status};
+use crate::events::Dated;
+use crate::ids::{InvoiceId, PlanId, SourceEventId};
+
+/// The subscription as it now is, and what made it so: part of every event that changes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Now {
+    /// The observation that now holds.
+    pub seen: Observation,
+    /// What earlier observations fix for it.
+    pub anchors: Anchors,
+}
+
+/// What happened to a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum SubscriptionEvent {
+    /// It was seen for the first time.
+    #[serde(rename = "SubscriptionStarted")]
+    SubscriptionStarted {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// A free trial began.
+    #[serde(rename = "TrialStarted")]
+    TrialStarted {
+        /// When the trial ends.
+        until: Option<DateTime<Utc>>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// The end of the trial was moved.
+    #[serde(rename = "TrialEndMoved")]
+    TrialEndMoved {
+        /// When the trial ends.
+        until: Option<DateTime<Utc>>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It is paid for.
+    #[serde(rename = "SubscriptionActivated")]
+    SubscriptionActivated {
+        /// Where it stood before.
+        from: Option<Status>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// Its first payment is awaited.
+    #[serde(rename = "FirstPaymentAwaited")]
+    FirstPaymentAwaited {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// A renewal is owed.
+    #[serde(rename = "PaymentFellDue")]
+    PaymentFellDue {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// The provider has given up collecting.
+    #[serde(rename = "CollectionGivenUp")]
+    CollectionGivenUp {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It was suspended.
+    #[serde(rename = "Paused")]
+    Paused {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It is no longer suspended.
+    #[serde(rename = "Resumed")]
+    Resumed {
+        /// Where it stands now.
+        to: Status,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It stands somewhere this version does not know, which opens nothing.
+    #[serde(rename = "StatusUnknown")]
+    StatusUnknown {
+        /// The provider's word.
+        status: Status,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It stands for other plans than before.
+    #[serde(rename = "PlanChanged")]
+    PlanChanged {
+        /// The plans before, best first.
+        from: Vec<PlanId>,
+        /// The plans now, best first.
+        to: Vec<PlanId>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// Other prices of the same plans, such as yearly for monthly.
+    #[serde(rename = "PriceChanged")]
+    PriceChanged {
+        /// The items before.
+        from: Vec<Item>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// None of its prices is in the catalogue; the last known plans stay.
+    #[serde(rename = "PriceUnmapped")]
+    PriceUnmapped {
+        /// The items nobody knows.
+        items: Vec<Item>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// A new period began.
+    #[serde(rename = "PeriodRenewed")]
+    PeriodRenewed {
+        /// When the new period ends.
+        until: DateTime<Utc>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It will end.
+    #[serde(rename = "CancellationScheduled")]
+    CancellationScheduled {
+        /// When it will end.
+        ends_at: DateTime<Utc>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It will go on after all.
+    #[serde(rename = "CancellationReverted")]
+    CancellationReverted {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// Payment collection was paused; the subscription runs on.
+    #[serde(rename = "CollectionPaused")]
+    CollectionPaused {
+        /// How collection is paused.
+        pause: CollectionPause,
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// Payment collection goes on.
+    #[serde(rename = "CollectionResumed")]
+    CollectionResumed {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// It is over.
+    #[serde(rename = "SubscriptionEnded")]
+    SubscriptionEnded {
+        /// When it ended.
+        ended_at: DateTime<Utc>,
+        /// Why, in the provider's words.
+        reason: Option<String>,
+        /// How it is now.
+        now: Box<Now>,
+    },
+
+    /// It was looked at again and nothing had changed. Kept, since it tells that an older look is older.
+    #[serde(rename = "TermsConfirmed")]
+    TermsConfirmed {
+        /// How it is now.
+        now: Box<Now>,
+    },
+    /// Something older than what was known arrived. It changes the past that is told, not the present.
+    #[serde(rename = "EarlierTermsLearned")]
+    EarlierTermsLearned {
+        /// What it looked like then.
+        seen: Box<Observation>,
+        /// What earlier observations now fix for the present.
+        anchors: Option<Anchors>,
+    },
+
+    /// A payment failed.
+    #[serde(rename = "PaymentFailed")]
+    PaymentFailed {
+        /// The attempt.
+        attempt: Attempt,
+        /// The invoice had been paid by the time this arrived.
+        late: bool,
+        /// What is now fixed for the present; nothing while the subscription itself has not been seen.
+        anchors: Option<Anchors>,
+    },
+    /// An invoice that had failed was paid.
+    #[serde(rename = "PaymentRecovered")]
+    PaymentRecovered {
+        /// The attempt.
+        attempt: Attempt,
+        /// What is now fixed for the present; nothing while the subscription itself has not been seen.
+        anchors: Option<Anchors>,
+    },
+    /// An invoice was paid.
+    #[serde(rename = "PaymentReceived")]
+    PaymentReceived {
+        /// The attempt.
+        attempt: Attempt,
+    },
+
+    /// Changes of one second whose order nobody can tell; the order kept is arbitrary and a look at the provider due.
+    #[serde(rename = "OrderAmbiguous")]
+    OrderAmbiguous {
+        /// The provider events concerned, in the order kept.
+        sources: Vec<SourceEventId>,
+        /// The second.
+        at: DateTime<Utc>,
+    },
+    /// The provider told of life after the end, which was not believed.
+    #[serde(rename = "TransitionRefused")]
+    TransitionRefused {
+        /// Where it stands, for good.
+        from: Status,
+        /// What was told.
+        to: Status,
+        /// The provider event that told it.
+        source: SourceEventId,
+        /// When it was told to be so.
+        at: DateTime<Utc>,
+    },
+}
+
+/// One attempt to pay an invoice, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The invoice.
+    pub invoice: InvoiceId,
+    /// The provider event that told it.
+    pub source: SourceEventId,
+    /// When the attempt was made.
+    pub at: DateTime<Utc>,
+    /// The amount due, in the currency's smallest unit.
+    pub amount: i64,
+    /// ISO 4217, lower case.
+    pub currency: Option<String>,
+    /// How many times the provider has tried so far.
+    pub count: Option<u32>,
+    /// When the provider will try again.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
+impl SubscriptionEvent {
+    /// The name it is stored under.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SubscriptionStarted { .. } => "SubscriptionStarted",
+            Self::TrialStarted { .. } => "TrialStarted",
+            Self::TrialEndMoved { .. } => "TrialEndMoved",
+            Self::SubscriptionActivated { .. } => "SubscriptionActivated",
+            Self::FirstPaymentAwaited { .. } => "FirstPaymentAwaited",
+            Self::PaymentFellDue { .. } => "PaymentFellDue",
+            Self::CollectionGivenUp { .. } => "CollectionGivenUp",
+            Self::Paused { .. } => "Paused",
+            Self::Resumed { .. } => "Resumed",
+            Self::StatusUnknown { .. } => "StatusUnknown",
+            Self::PlanChanged { .. } => "PlanChanged",
+            Self::PriceChanged { .. } => "PriceChanged",
+            Self::PriceUnmapped { .. } => "PriceUnmapped",
+            Self::PeriodRenewed { .. } => "PeriodRenewed",
+            Self::CancellationScheduled { .. } => "CancellationScheduled",
+            Self::CancellationReverted { .. } => "CancellationReverted",
+            Self::CollectionPaused { .. } => "CollectionPaused",
+            Self::CollectionResumed { .. } => "CollectionResumed",
+            Self::SubscriptionEnded { .. } => "SubscriptionEnded",
+            Self::TermsConfirmed { .. } => "TermsConfirmed",
+            Self::EarlierTermsLearned { .. } => "EarlierTermsLearned",
+            Self::PaymentFailed { .. } => "PaymentFailed",
+            Self::PaymentRecovered { .. } => "PaymentRecovered",
+            Self::PaymentReceived { .. } => "PaymentReceived",
+            Self::OrderAmbiguous { .. } => "OrderAmbiguous",
+            Self::TransitionRefused { .. } => "TransitionRefused",
+        }
+    }
+
+    /// The subscription as it is after this event, if the event tells.
+    pub fn now(&self) -> Option<&Now> {
+        match self {
+            Self::SubscriptionStarted { now }
+            | Self::TrialStarted { now, .. }
+            | Self::TrialEndMoved { now, .. }
+            | Self::SubscriptionActivated { now, .. }
+            | Self::FirstPaymentAwaited { now }
+            | Self::PaymentFellDue { now }
+            | Self::CollectionGivenUp { now }
+            | Self::Paused { now }
+            | Self::Resumed { now, .. }
+            | Self::StatusUnknown { now, .. }
+            | Self::PlanChanged { now, .. }
+            | Self::PriceChanged { now, .. }
+            | Self::PriceUnmapped { now, .. }
+            | Self::PeriodRenewed { now, .. }
+            | Self::CancellationScheduled { now, .. }
+            | Self::CancellationReverted { now }
+            | Self::CollectionPaused { now, .. }
+            | Self::CollectionResumed { now }
+            | Self::SubscriptionEnded { now, .. }
+            | Self::TermsConfirmed { now } => Some(now),
+            Self::EarlierTermsLearned { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PaymentRecovered { .. }
+            | Self::PaymentReceived { .. }
+            | Self::OrderAmbiguous { .. }
+            | Self::TransitionRefused { .. } => None,
+        }
+    }
+
+    /// The observation this event brings, current or not.
+    pub fn seen(&self) -> Option<&Observation> {
+        match self {
+            Self::EarlierTermsLearned { seen, .. } => Some(seen),
+            _ => self.now().map(|now| &now.seen),
+        }
+    }
+
+    /// What is fixed for the present after this event, where it may have changed.
+    pub fn anchors(&self) -> Option<&Anchors> {
+        match self {
+            Self::EarlierTermsLearned { anchors, .. }
+            | Self::PaymentFailed { anchors, .. }
+            | Self::PaymentRecovered { anchors, .. } => anchors.as_ref(),
+            _ => self.now().map(|now| &now.anchors),
+        }
+    }
+}
+
+impl DomainEvent for SubscriptionEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}
+
+impl Dated for SubscriptionEvent {
+    fn occurred_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::PaymentFailed { attempt, .. }
+            | Self::PaymentRecovered { attempt, .. }
+            | Self::PaymentReceived { attempt } => Some(attempt.at),
+            Self::OrderAmbiguous { at, .. } | Self::TransitionRefused { at, .. } => Some(*at),
+            _ => self.seen().map(Observation::effective_at),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The observations of one subscription, in the order in which they were true, whatever order they arrived in.
+//!
+//! The order is a function of the set of observations alone: any permutation and any duplication of arrivals ends in
+//! the same history. It is, in this order of weight: the provider's clock (whole seconds); an end after everything
+//! else of its second; the kind of event; and, between changes of one second, the chain of replaced values.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::terms::Terms;
+use crate::ids::SourceEventId;
+
+/// What kind of provider event an observation came with, in the order they take within one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The subscription was created.
+    Created,
+    /// The provider announced something; the state beside it may be older than a change of the same second.
+    Notice,
+    /// The subscription changed.
+    Changed,
+    /// The subscription ended.
+    Ended,
+}
+
+/// One look at a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The provider event it came with.
+    pub source: SourceEventId,
+    /// The provider's time of that event, whole seconds.
+    pub at: DateTime<Utc>,
+    /// The kind of that event.
+    pub kind: Kind,
+    /// What the subscription looked like.
+    pub terms: Terms,
+    /// What it looked like before the change, where the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Box<Terms>>,
+}
+
+impl Observation {
+    /// From when on it holds: an end holds from the end itself, which may be before the provider told of it.
+    pub fn effective_at(&self) -> DateTime<Utc> {
+        match self.terms.ended_at {
+            Some(ended_at) if self.is_final() => ended_at.min(self.at),
+            _ => self.at,
+        }
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        self.terms.status.is_final()
+    }
+
+    fn rank(&self) -> (DateTime<Utc>, bool, Kind) {
+        (self.at, self.is_final(), self.kind)
+    }
+
+    fn continues(&self, held: &Self) -> bool {
+        self.replaced
+            .as_ref()
+            .is_some_and(|replaced| self.terms.continues(replaced, &held.terms))
+    }
+}
+
+/// All observations of one subscription, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    observations: Vec<Observation>,
+}
+
+impl History {
+    /// Puts an observation where it belongs. One that is known already changes nothing.
+    pub fn insert(&mut self, observation: Observation) {
+        if self.contains(&observation.source) {
+            return;
+        }
+        let rank = observation.rank();
+        let end = self.observations.partition_point(|held| held.rank() <= rank);
+        self.observations.insert(end, observation);
+        let start = self.observations.partition_point(|held| held.rank() < rank);
+        if start < end {
+            let group: Vec<_> = self.observations.splice(start..=end, []).collect();
+            let before = start.checked_sub(1).map(|index| &self.observations[index]);
+            let (ordered, _) = order_within_a_second(before, group);
+            self.observations.splice(start..start, ordered);
+        }
+    }
+
+    /// Whether an observation that came with `source` is held.
+    pub fn contains(&self, source: &SourceEventId) -> bool {
+        self.observations.iter().any(|held| held.source == *source)
+    }
+
+    /// All observations, oldest first.
+    pub fn observations(&self) -> &[Observation] {
+        &self.observations
+    }
+
+    /// The index of the observation that held at `at`, or holds now. An end is never left again.
+    pub fn index_at(&self, at: Option<DateTime<Utc>>) -> Option<usize> {
+        let known = |held: &Observation| at.is_none_or(|at| held.effective_at() <= at);
+        self.observations
+            .iter()
+            .position(|held| held.is_final() && known(held))
+            .or_else(|| self.observations.iter().rposition(known))
+    }
+
+    /// The sources of the observations that share a second and a rank with `source` and whose order the provider's
+    /// data does not tell, if there are any.
+    pub fn ambiguous_with(&self, source: &SourceEventId) -> Option<Vec<SourceEventId>> {
+        let rank = self
+            .observations
+            .iter()
+            .find(|held| held.source == *source)?
+            .rank();
+        let start = self.observations.partition_point(|held| held.rank() < rank);
+        let end = self.observations.partition_point(|held| held.rank() <= rank);
+        let before = start.checked_sub(1).map(|index| &self.observations[index]);
+        let (group, ambiguous) = order_within_a_second(before, self.observations[start..end].to_vec());
+        ambiguous.then(|| group.into_iter().map(|held| held.source).collect())
+    }
+}
+
+/// Orders changes of one second by their chain of replaced values, starting from what held `before`. Where the chain
+/// does not tell, the event id decides, so that every arrival order gives the same result, and the second half of the
+/// answer is true.
+fn order_within_a_second(
+    before: Option<&Observation>,
+    mut rest: Vec<Observation>,
+) -> (Vec<Observation>, bool) {
+    rest.sort_by(|a, b| a.source.cmp(&b.source));
+    let mut ordered: Vec<Observation> = Vec::with_capacity(rest.len());
+    let mut ambiguous = false;
+    while !rest.is_empty() {
+        let last = ordered.last().or(before);
+        let waits = |candidate: &Observation| {
+            rest.iter()
+                .any(|other| candidate.continues(other) && !other.continues(candidate))
+        };
+        let free: Vec<usize> = (0..rest.len()).filter(|&index| !waits(&rest[index])).collect();
+        let candidates = if free.is_empty() {
+            (0..rest.len()).collect()
+        } else {
+            free
+        };
+        let linked: Vec<usize> = candidates
+            .iter()
+            .copied()
+            .filter(|&index| last.is_some_and(|last| rest[index].continues(last)))
+            .collect();
+        let choice = if linked.is_empty() { &candidates } else { &linked };
+        ambiguous |= choice
+            .iter()
+            .any(|&index| rest[index].terms != rest[choice[0]].terms);
+        ordered.push(rest.remove(choice[0]));
+    }
+    (ordered, ambiguous)
+}

@@ -1,0 +1,114 @@
+//! One paid subscription, from first sight to its end.
+//!
+//! ```text
+//! incomplete ─▶ active ◀──▶ past_due ─▶ unpaid        any but the final two ─▶ paused ─▶ any
+//!     │   trialing ─▶ ▲ │        │         │
+//!     ▼               └─┴────────┴─────────┴─▶ canceled (final)
+//! incomplete_expired (final)
+//! ```
+//! The provider decides which of these happens; we observe. An observation out of this picture is recorded, not refused.
+
+mod command;
+mod decide;
+mod event;
+mod history;
+mod standing;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+pub use command::{PaymentAttempt, SubscriptionCommand};
+pub use decide::decide;
+pub use event::{Attempt, Now, SubscriptionEvent};
+pub use history::{History, Kind, Observation};
+pub use standing::{Anchors, Evidence, Standing};
+pub use terms::{CollectionPause, Item, Status, Terms};
+
+use crate::ids::{InvoiceId, SourceEventId};
+
+/// One subscription: everything observed of it and of its invoices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    history: History,
+    invoices: BTreeMap<InvoiceId, Invoice>,
+}
+
+/// What is known of one invoice's payment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoice {
+    attempts: BTreeMap<SourceEventId, DateTime<Utc>>,
+    settled: Option<Settled>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Settled {
+    source: SourceEventId,
+    at: DateTime<Utc>,
+}
+
+impl Invoice {
+    fn has_failed(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+}
+
+impl Subscription {
+    /// Everything observed, oldest first.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+/// Takes an event in. Total: any event in any state.
+pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
+    if let Some(seen) = event.seen() {
+        subscription.history.insert(seen.clone());
+    }
+    match event {
+        SubscriptionEvent::PaymentFailed { attempt, .. } => {
+            let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
+            invoice.attempts.insert(attempt.source.clone(), attempt.at);
+        }
+        SubscriptionEvent::PaymentRecovered { attempt, .. }
+        | SubscriptionEvent::PaymentReceived { attempt } => {
+            let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
+            invoice.settled.get_or_insert(Settled {
+                source: attempt.source.clone(),
+                at: attempt.at,
+            });
+        }
+        _ => {}
+    }
+}
+
+impl Aggregate for Subscription {
+    const TYPE: &'static str = "subscription";
+    type Command = SubscriptionCommand;
+    type Event = SubscriptionEvent;
+    type Error = Infallible;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Self::Command,
+        _services: &Self::Services,
+        sink: &EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        for event in decide(self, command) {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Self::Event) {
+        evolve(self, &event);
+    }
+}

@@ -1,0 +1,170 @@
+//! Where a subscription stands at a moment, with the moments earlier observations fix for it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::history::Observation;
+use super::terms::{Status, Terms};
+use super::{Invoice, Subscription};
+use crate::ids::{PlanId, SourceEventId};
+
+/// What the current terms alone do not tell, because it was fixed by something earlier.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchors {
+    /// The plans of the latest observation whose items were in the catalogue, best first.
+    pub plans: Vec<PlanId>,
+    /// Past due only: the first failed attempt of the invoice that is owed, from which grace counts.
+    pub grace_from: Option<DateTime<Utc>>,
+    /// Past due only: the owed invoice has been paid, the provider's status has not caught up yet.
+    pub recovered_at: Option<DateTime<Utc>>,
+    /// Collection paused only: the end of the paid period that ran when it was paused.
+    pub paid_until: Option<DateTime<Utc>>,
+}
+
+/// A subscription at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The terms that held.
+    pub terms: Terms,
+    /// What was fixed earlier.
+    pub anchors: Anchors,
+}
+
+/// The provider events that made a standing what it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Those that decided, oldest first.
+    pub deciding: Vec<SourceEventId>,
+    /// The latest that told the same again, if any.
+    pub confirmed_by: Option<SourceEventId>,
+}
+
+impl Subscription {
+    /// Where the subscription stood at `at`, or stands now; nothing before it was first seen.
+    pub fn standing(&self, at: Option<DateTime<Utc>>) -> Option<Standing> {
+        let index = self.history.index_at(at)?;
+        let observations = self.history.observations();
+        let mut terms = observations[index].terms.clone();
+        if terms.status.is_final() {
+            let later = &observations[index + 1..];
+            terms.ended_at = terms
+                .ended_at
+                .or_else(|| later.iter().find_map(|held| held.terms.ended_at));
+            terms.end_reason = terms
+                .end_reason
+                .or_else(|| later.iter().find_map(|held| held.terms.end_reason.clone()));
+        }
+        Some(Standing {
+            anchors: self.anchors(index, &terms, at),
+            terms,
+        })
+    }
+
+    /// What made [`Subscription::standing`] at the same moment what it is.
+    pub fn evidence(&self, at: Option<DateTime<Utc>>) -> Evidence {
+        let Some(index) = self.history.index_at(at) else {
+            return Evidence::default();
+        };
+        let observations = self.history.observations();
+        let current = &observations[index];
+        let first = run_start(&observations[..=index], |held| held.terms == current.terms);
+        let mut deciding = vec![observations[first].source.clone()];
+        let mut confirmed_by = (first < index).then(|| current.source.clone());
+        if current.terms.status == Status::PastDue {
+            let due = self.dunning(index, at);
+            deciding.extend(due.failed.map(|(_, source)| source.clone()));
+            deciding.extend(due.settled.map(|(_, source)| source.clone()));
+        }
+        if current.terms.plans.is_empty()
+            && let Some(known) = last_mapped(&observations[..=index])
+        {
+            deciding.insert(0, known.source.clone());
+        }
+        confirmed_by = confirmed_by.filter(|source| !deciding.contains(source));
+        Evidence {
+            deciding,
+            confirmed_by,
+        }
+    }
+
+    fn anchors(&self, index: usize, terms: &Terms, at: Option<DateTime<Utc>>) -> Anchors {
+        let known = &self.history.observations()[..=index];
+        let plans = last_mapped(known)
+            .map(|held| held.terms.plans.clone())
+            .unwrap_or_default();
+        let mut anchors = Anchors {
+            plans,
+            ..Anchors::default()
+        };
+        if terms.status == Status::PastDue {
+            let due = self.dunning(index, at);
+            anchors.grace_from = Some(due.failed.map_or(due.since, |(failed_at, _)| failed_at));
+            anchors.recovered_at = due.settled.map(|(settled_at, _)| settled_at);
+        }
+        if terms.collection_paused.is_some() {
+            let start = run_start(known, |held| held.terms.collection_paused.is_some());
+            anchors.paid_until = known[start].terms.period_end;
+        }
+        anchors
+    }
+
+    fn dunning(&self, index: usize, at: Option<DateTime<Utc>>) -> Dunning<'_> {
+        let known = &self.history.observations()[..=index];
+        let start = run_start(known, |held| held.terms.status == Status::PastDue);
+        let since = known[start].at;
+        let paid_up = start.checked_sub(1).map(|before| known[before].at);
+        let by_then = |moment: DateTime<Utc>| at.is_none_or(|at| moment <= at);
+        let mut dunning = Dunning {
+            since,
+            failed: None,
+            settled: None,
+        };
+        for invoice in self.invoices.values() {
+            let attempts = || invoice.attempts.iter().filter(|(_, made_at)| by_then(**made_at));
+            if !attempts().any(|(_, made_at)| paid_up.is_none_or(|paid_up| *made_at >= paid_up)) {
+                continue;
+            }
+            let Some((source, made_at)) = attempts().min_by_key(|(source, made_at)| (**made_at, *source))
+            else {
+                continue;
+            };
+            match invoice.settled.as_ref().filter(|settled| by_then(settled.at)) {
+                Some(settled) if dunning.settled.is_none_or(|(latest, _)| latest < settled.at) => {
+                    dunning.settled = Some((settled.at, &settled.source));
+                }
+                None if dunning.failed.is_none_or(|(first, _)| *made_at < first) => {
+                    dunning.failed = Some((*made_at, source));
+                }
+                _ => {}
+            }
+        }
+        if dunning.failed.is_some() {
+            dunning.settled = None;
+        }
+        dunning
+    }
+
+    pub(super) fn invoice(&self, id: &crate::ids::InvoiceId) -> Option<&Invoice> {
+        self.invoices.get(id)
+    }
+}
+
+/// What is known of the payment that is owed. At most one of `failed` and `settled` is set.
+struct Dunning<'a> {
+    since: DateTime<Utc>,
+    failed: Option<(DateTime<Utc>, &'a SourceEventId)>,
+    settled: Option<(DateTime<Utc>, &'a SourceEventId)>,
+}
+
+/// Where the unbroken run that ends with the last of `known` and satisfies `holds` began.
+fn run_start(known: &[Observation], holds: impl Fn(&Observation) -> bool) -> usize {
+    known
+        .iter()
+        .rposition(|held| !holds(held))
+        .map_or(0, |broken| broken + 1)
+        .min(known.len() - 1)
+}
+
+fn last_mapped(known: &[Observation]) -> Option<&Observation> {
+    known.iter().rev().find(|held| !held.terms.plans.is_empty())
+}

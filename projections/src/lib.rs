@@ -1,0 +1,3 @@
+//! Folds of the log.
+
+pub mod view_store;

@@ -1,0 +1,196 @@
+//! Where deliveries are kept from before they are acknowledged until after they are understood.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::ports::StoreError;
+use serde::{Deserialize, Serialize};
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Not looked at yet, or to be looked at again.
+    Pending,
+    /// It changed something.
+    Applied,
+    /// It told what was known.
+    NoChange,
+    /// It told of something older than what is known; kept as history.
+    Stale,
+    /// It cannot be used yet; somebody has to see to its reason.
+    Parked,
+    /// It is not about memberships.
+    Ignored,
+    /// It could not be carried out after many attempts.
+    Failed,
+}
+
+impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Applied,
+        Self::NoChange,
+        Self::Stale,
+        Self::Parked,
+        Self::Ignored,
+        Self::Failed,
+    ];
+
+    /// The outcome as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Applied => "applied",
+            Self::NoChange => "no_change",
+            Self::Stale => "stale",
+            Self::Parked => "parked",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The outcome written as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a delivery got its outcome: a code to act on and a sentence to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// A stable code, such as `unknown_customer`.
+    pub code: String,
+    /// A sentence for staff.
+    pub detail: String,
+}
+
+/// A delivery as it arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// The provider's event id; for a body without one, `sha256:` and the hash of the body.
+    pub id: String,
+    /// The event type; empty where the body names none.
+    pub event_type: String,
+    /// The provider's time of the event.
+    pub created: Option<DateTime<Utc>>,
+    /// The payer it speaks of, for finding parked deliveries once the payer is linked.
+    pub customer: Option<String>,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+    /// When it arrived.
+    pub received_at: DateTime<Utc>,
+}
+
+/// Whether a delivery is new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// It is.
+    New,
+    /// One with the same id was there.
+    Duplicate {
+        /// Whether the bodies are the same, byte for byte.
+        same_body: bool,
+    },
+}
+
+/// A delivery as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The provider's event id.
+    pub id: String,
+    /// The event type.
+    pub event_type: String,
+    /// The provider's time of the event.
+    pub created: Option<DateTime<Utc>>,
+    /// The payer it speaks of.
+    pub customer: Option<String>,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+    /// When it first arrived.
+    pub received_at: DateTime<Utc>,
+    /// How many times it arrived.
+    pub times_received: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why.
+    pub why: Option<Why>,
+    /// How many times carrying it out was begun.
+    pub attempts: u32,
+    /// When its outcome was set.
+    pub settled_at: Option<DateTime<Utc>>,
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Only those with this outcome.
+    pub outcome: Option<Outcome>,
+    /// Only those that came before this one, by its id: the end of the page before.
+    pub before: Option<String>,
+    /// The most to list.
+    pub limit: usize,
+}
+
+/// Which deliveries to look at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redrive {
+    /// The one with this id, whatever became of it.
+    Id(String),
+    /// Those parked for a reason with this code, of any payer or of one.
+    Parked {
+        /// The reason's code.
+        code: String,
+        /// Only those that speak of this payer.
+        customer: Option<String>,
+    },
+}
+
+/// Keeps deliveries. What it has said to have stored survives a power cut.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// Keeps a delivery unless one with its id is there. Durable when it returns.
+    async fn store(&self, delivery: NewDelivery) -> Result<Stored, StoreError>;
+
+    /// Takes up to `limit` pending deliveries that are due, oldest arrival first, and counts an attempt for each. Nobody
+    /// else gets them before `lease` is over.
+    async fn claim(
+        &self,
+        now: DateTime<Utc>,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Writes down what became of a delivery.
+    async fn settle(
+        &self,
+        id: &str,
+        outcome: Outcome,
+        why: Option<Why>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
+
+    /// Gives a claimed delivery back, to be taken again at `due`.
+    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Makes deliveries pending again and says how many.
+    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError>;
+
+    /// One delivery.
+    async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError>;
+
+    /// Some deliveries, latest arrival first.
+    async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError>;
+
+    /// How many deliveries are pending.
+    async fn pending(&self) -> Result<u64, StoreError>;
+}

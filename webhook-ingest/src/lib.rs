@@ -1,0 +1,3 @@
+//! The deliveries of Stripe.
+
+pub mod inbox;
