@@ -189,29 +189,19 @@ impl Source {
         let Standing { terms, anchors } = standing;
         let state = match &terms.status {
             Status::Incomplete => State::Incomplete,
-            Status::Trialing => State::Trialing {
-                until: terms.trial_end,
-            },
+            Status::Trialing => State::Trialing { until: terms.trial_end },
             Status::Active => State::Active,
             // Paid, and the provider's status lags behind: a buyer never sees a stale no.
             Status::PastDue if anchors.recovered_at.is_some() => State::Active,
-            Status::PastDue => anchors
-                .grace_from
-                .map_or(State::Unknown, |since| State::PastDue { since }),
+            Status::PastDue => anchors.grace_from.map_or(State::Unknown, |since| State::PastDue { since }),
             Status::Unpaid => State::Unpaid,
             Status::Paused => State::Paused,
             Status::Canceled | Status::IncompleteExpired => State::Ended,
             Status::Unknown(_) => State::Unknown,
         };
-        let collection_paused = terms.collection_paused.as_ref().map(|_| CollectionPaused {
-            paid_until: anchors.paid_until,
-        });
-        Self {
-            plans,
-            state,
-            ends_at: terms.cancels_at,
-            collection_paused,
-        }
+        let collection_paused =
+            terms.collection_paused.as_ref().map(|_| CollectionPaused { paid_until: anchors.paid_until });
+        Self { plans, state, ends_at: terms.cancels_at, collection_paused }
     }
 
     /// Whether this source is good at `at`, why, and until when.
@@ -243,18 +233,11 @@ impl Source {
                 _ => return (Err(Reason::Paused), None),
             },
         };
-        let reason = if self.ends_at.is_some() && reason != Reason::Grace {
-            Reason::CancelsLater
-        } else {
-            reason
-        };
+        let reason =
+            if self.ends_at.is_some() && reason != Reason::Grace { Reason::CancelsLater } else { reason };
         // The provider ends trials and periods by itself; a moment that has passed without news limits nothing.
         let ahead = |moment: &DateTime<Utc>| *moment > at;
-        let until = [until, self.ends_at, paused_until]
-            .into_iter()
-            .flatten()
-            .filter(ahead)
-            .min();
+        let until = [until, self.ends_at, paused_until].into_iter().flatten().filter(ahead).min();
         (Ok(reason), until)
     }
 }
@@ -271,14 +254,7 @@ pub fn decide_access(
     if free {
         let nothing = (None, None, None);
         let (plan, until, fix) = nothing;
-        return Decision {
-            allowed: true,
-            reason: Reason::Free,
-            plan,
-            until,
-            fix,
-            source: None,
-        };
+        return Decision { allowed: true, reason: Reason::Free, plan, until, fix, source: None };
     }
     let best = sources
         .enumerate()
@@ -293,18 +269,8 @@ pub fn decide_access(
             }
         })
         .reduce(|held, next| if next.weight > held.weight { next } else { held });
-    let Some(Candidate {
-        index,
-        source,
-        verdict,
-        until,
-        ..
-    }) = best
-    else {
-        let fix = Some(Fix {
-            action: Action::Subscribe,
-            plan: catalog.lowest_of(gate),
-        });
+    let Some(Candidate { index, source, verdict, until, .. }) = best else {
+        let fix = Some(Fix { action: Action::Subscribe, plan: catalog.lowest_of(gate) });
         return Decision {
             allowed: false,
             reason: Reason::NoMembership,
@@ -354,20 +320,12 @@ impl Weight {
             (Err(Reason::Ended), false) => 0,
             (Err(_), false) => 1,
         };
-        Self {
-            rank,
-            until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
-        }
+        Self { rank, until: until.unwrap_or(DateTime::<Utc>::MAX_UTC) }
     }
 }
 
 fn fix(reason: Reason, catalog: &Catalog, gate: PlanSet) -> Option<Fix> {
-    let with_plan = |action| {
-        Some(Fix {
-            action,
-            plan: catalog.lowest_of(gate),
-        })
-    };
+    let with_plan = |action| Some(Fix { action, plan: catalog.lowest_of(gate) });
     let alone = |action| Some(Fix { action, plan: None });
     match reason {
         Reason::Free | Reason::Subscription | Reason::Trial | Reason::Grant | Reason::CancelsLater => None,
@@ -384,18 +342,9 @@ fn fix(reason: Reason, catalog: &Catalog, gate: PlanSet) -> Option<Fix> {
 impl Decision {
     /// The decision in a sentence for the member, the same on every screen.
     pub fn message(&self, catalog: &Catalog) -> String {
-        let name = |id: &PlanId| {
-            catalog
-                .plan(id)
-                .map_or_else(|| id.to_string(), |plan| plan.name.clone())
-        };
-        let plan = self
-            .plan
-            .as_ref()
-            .map_or_else(String::new, |id| format!("{} ", name(id)));
-        let until = self
-            .until
-            .map(|until| until.format("%-d %B %Y, %H:%M UTC").to_string());
+        let name = |id: &PlanId| catalog.plan(id).map_or_else(|| id.to_string(), |plan| plan.name.clone());
+        let plan = self.plan.as_ref().map_or_else(String::new, |id| format!("{} ", name(id)));
+        let until = self.until.map(|until| until.format("%-d %B %Y, %H:%M UTC").to_string());
         match self.reason {
             Reason::Free => "This video is free.".to_owned(),
             Reason::Subscription => format!("Your {plan}membership includes this video."),

@@ -16,10 +16,7 @@ pub trait Clock: Send + Sync + Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the clock the others are replaced by"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock the others are replaced by")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }
@@ -37,15 +34,12 @@ const RUNNING: i64 = i64::MIN;
 impl MovableClock {
     /// A clock standing at `moment`.
     pub fn standing_at(moment: DateTime<Utc>) -> Self {
-        Self {
-            standing_at: AtomicI64::new(moment.timestamp_micros()),
-        }
+        Self { standing_at: AtomicI64::new(moment.timestamp_micros()) }
     }
 
     /// Moves a clock to `moment`, where it stands.
     pub fn set(&self, moment: DateTime<Utc>) {
-        self.standing_at
-            .store(moment.timestamp_micros(), Ordering::SeqCst);
+        self.standing_at.store(moment.timestamp_micros(), Ordering::SeqCst);
     }
 
     /// Lets it run with the machine's clock from now on.

@@ -166,30 +166,18 @@ mod tests {
     use super::*;
 
     fn link(member: &str) -> CustomerCommand {
-        CustomerCommand::Link {
-            member: member.into(),
-            through: LinkedThrough::Request,
-        }
+        CustomerCommand::Link { member: member.into(), through: LinkedThrough::Request }
     }
 
     fn linked(member: &str) -> CustomerEvent {
-        CustomerEvent::MemberLinked {
-            member: member.into(),
-            through: LinkedThrough::Request,
-        }
+        CustomerEvent::MemberLinked { member: member.into(), through: LinkedThrough::Request }
     }
 
     #[test]
     fn a_payer_is_linked_once() {
         let payer = || TestFramework::<Customer>::with(());
-        payer()
-            .given_no_previous_events()
-            .when(link("mem_a"))
-            .then_expect_events(vec![linked("mem_a")]);
-        payer()
-            .given(vec![linked("mem_a")])
-            .when(link("mem_a"))
-            .then_expect_events(vec![]);
+        payer().given_no_previous_events().when(link("mem_a")).then_expect_events(vec![linked("mem_a")]);
+        payer().given(vec![linked("mem_a")]).when(link("mem_a")).then_expect_events(vec![]);
     }
 
     #[test]

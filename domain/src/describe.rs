@@ -24,11 +24,7 @@ impl Event {
 fn subscription(event: &SubscriptionEvent) -> String {
     match event {
         SubscriptionEvent::SubscriptionStarted { now } => {
-            format!(
-                "Subscription first seen: {}, {}",
-                now.seen.terms.status,
-                plans(&now.anchors.plans)
-            )
+            format!("Subscription first seen: {}, {}", now.seen.terms.status, plans(&now.anchors.plans))
         }
         SubscriptionEvent::TrialStarted { until, .. } => format!("Trial started, until {}", day(*until)),
         SubscriptionEvent::TrialEndMoved { until, .. } => format!("Trial end moved to {}", day(*until)),
@@ -42,10 +38,7 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::Paused { .. } => "Suspended: paused".to_owned(),
         SubscriptionEvent::Resumed { to, .. } => format!("No longer paused: {to}"),
         SubscriptionEvent::StatusUnknown { status, .. } => {
-            format!(
-                "The provider used an unknown status, {:?}; it opens nothing",
-                status.as_str()
-            )
+            format!("The provider used an unknown status, {:?}; it opens nothing", status.as_str())
         }
         SubscriptionEvent::PlanChanged { from, to, .. } => {
             format!("Plan changed from {} to {}", plans(from), plans(to))
@@ -54,15 +47,9 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("Another price of {}", plans(&now.anchors.plans))
         }
         SubscriptionEvent::PriceUnmapped { items, now } => {
-            let prices: Vec<_> = items
-                .iter()
-                .filter_map(|item| item.price.as_ref().map(ToString::to_string))
-                .collect();
-            format!(
-                "Price {} is not in the catalogue; kept {}",
-                prices.join(", "),
-                plans(&now.anchors.plans)
-            )
+            let prices: Vec<_> =
+                items.iter().filter_map(|item| item.price.as_ref().map(ToString::to_string)).collect();
+            format!("Price {} is not in the catalogue; kept {}", prices.join(", "), plans(&now.anchors.plans))
         }
         SubscriptionEvent::PeriodRenewed { until, .. } => format!("New period, until {}", day(Some(*until))),
         SubscriptionEvent::CancellationScheduled { ends_at, .. } => {
@@ -74,27 +61,17 @@ fn subscription(event: &SubscriptionEvent) -> String {
         }
         SubscriptionEvent::CollectionResumed { .. } => "Payment collection goes on".to_owned(),
         SubscriptionEvent::SubscriptionEnded { ended_at, reason, .. } => {
-            let reason = reason
-                .as_deref()
-                .map(|reason| format!(" ({reason})"))
-                .unwrap_or_default();
+            let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("Ended on {}{reason}", day(Some(*ended_at)))
         }
         SubscriptionEvent::TermsConfirmed { now } => {
             format!("Seen again, unchanged: {}", now.seen.terms.status)
         }
         SubscriptionEvent::EarlierTermsLearned { seen, .. } => {
-            format!(
-                "Arrived late, the present stays: it had been {}",
-                seen.terms.status
-            )
+            format!("Arrived late, the present stays: it had been {}", seen.terms.status)
         }
         SubscriptionEvent::PaymentFailed { attempt, late, .. } => {
-            let late = if *late {
-                "; it had been paid by the time this arrived"
-            } else {
-                ""
-            };
+            let late = if *late { "; it had been paid by the time this arrived" } else { "" };
             format!("Payment failed{}{late}", money(attempt))
         }
         SubscriptionEvent::PaymentRecovered { attempt, .. } => {
@@ -103,10 +80,7 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::PaymentReceived { attempt } => format!("Payment received{}", money(attempt)),
         SubscriptionEvent::OrderAmbiguous { sources, .. } => {
             let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
-            format!(
-                "The order of {} within one second cannot be told",
-                sources.join(", ")
-            )
+            format!("The order of {} within one second cannot be told", sources.join(", "))
         }
         SubscriptionEvent::TransitionRefused { from, to, .. } => {
             format!("The provider told of {to} after {from}, which is final; not believed")
@@ -133,10 +107,7 @@ fn member(event: &MemberEvent) -> String {
     match event {
         MemberEvent::MemberRegistered => "Member registered".to_owned(),
         MemberEvent::CheckoutCompleted { checkout } => {
-            let paid = checkout
-                .payment_status
-                .as_deref()
-                .unwrap_or("payment status unknown");
+            let paid = checkout.payment_status.as_deref().unwrap_or("payment status unknown");
             format!("Checkout {} finished ({paid})", checkout.session)
         }
     }
@@ -175,17 +146,8 @@ fn money(attempt: &Attempt) -> String {
     let amount = attempt
         .currency
         .as_deref()
-        .map(|currency| {
-            format!(
-                " of {} {} (smallest unit)",
-                attempt.amount,
-                currency.to_uppercase()
-            )
-        })
+        .map(|currency| format!(" of {} {} (smallest unit)", attempt.amount, currency.to_uppercase()))
         .unwrap_or_default();
-    let count = attempt
-        .count
-        .map(|count| format!(", attempt {count}"))
-        .unwrap_or_default();
+    let count = attempt.count.map(|count| format!(", attempt {count}")).unwrap_or_default();
     format!("{amount}, invoice {}{count}", attempt.invoice)
 }

@@ -148,10 +148,7 @@ mod tests {
             .given_no_previous_events()
             .when(MemberCommand::Register)
             .then_expect_events(registered.clone());
-        member()
-            .given(registered)
-            .when(MemberCommand::Register)
-            .then_expect_events(vec![]);
+        member().given(registered).when(MemberCommand::Register).then_expect_events(vec![]);
     }
 
     #[test]
@@ -164,9 +161,7 @@ mod tests {
             at: DateTime::UNIX_EPOCH,
         };
         TestFramework::<Member>::with(())
-            .given(vec![MemberEvent::CheckoutCompleted {
-                checkout: checkout.clone(),
-            }])
+            .given(vec![MemberEvent::CheckoutCompleted { checkout: checkout.clone() }])
             .when(MemberCommand::RecordCheckout(checkout))
             .then_expect_events(vec![]);
     }

@@ -72,12 +72,7 @@ impl Context {
 
     /// Something asked for by a person, a back end or this service, known by a request or command id.
     pub fn asked_by(actor: Actor, request_id: &str, now: DateTime<Utc>) -> Self {
-        Self {
-            occurred_at: now,
-            actor,
-            cause: request_id.to_owned(),
-            correlation_id: request_id.to_owned(),
-        }
+        Self { occurred_at: now, actor, cause: request_id.to_owned(), correlation_id: request_id.to_owned() }
     }
 }
 

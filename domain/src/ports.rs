@@ -36,13 +36,9 @@ impl Position {
     /// Reads a token made by `Display`.
     pub fn parse(token: &str) -> Option<Self> {
         let digits = token.strip_prefix("p-")?;
-        let plain = !digits.is_empty()
-            && digits
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        plain
-            .then(|| u64::from_str_radix(digits, 16).ok().map(Self))
-            .flatten()
+        let plain =
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        plain.then(|| u64::from_str_radix(digits, 16).ok().map(Self)).flatten()
     }
 }
 

@@ -1,3 +1,15 @@
-//! Folds of the log.
+//! Folds of the log: everything that is computed from events and can be computed again.
+//!
+//! | projection | where | answers |
+//! |---|---|---|
+//! | [`access_index::AccessIndex`] | memory of every node | may this member watch this video, now? |
+//! | [`directory::Directory`] | view tables | which payers and subscriptions does a member have? |
+//! | [`past::Past`] | nothing kept, folds on demand | may she have watched it then, and why? |
 
+pub mod access_index;
+pub mod directory;
+pub mod past;
+pub mod runner;
+pub mod timeline;
+pub mod verify;
 pub mod view_store;

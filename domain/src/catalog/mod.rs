@@ -157,30 +157,16 @@ pub fn decide(catalog: &Catalog, command: CatalogCommand) -> Result<Vec<CatalogE
     {
         events.push(CatalogEvent::PolicySet { policy });
     }
-    changed(&catalog.plans, &wanted.plans, &mut events, |plan| {
-        CatalogEvent::PlanDefined { plan }
+    changed(&catalog.plans, &wanted.plans, &mut events, |plan| CatalogEvent::PlanDefined { plan });
+    changed(&catalog.roadmaps, &wanted.roadmaps, &mut events, |roadmap| CatalogEvent::RoadmapDefined {
+        roadmap,
     });
-    changed(&catalog.roadmaps, &wanted.roadmaps, &mut events, |roadmap| {
-        CatalogEvent::RoadmapDefined { roadmap }
-    });
-    changed(&catalog.courses, &wanted.courses, &mut events, |course| {
-        CatalogEvent::CourseDefined { course }
-    });
-    changed(&catalog.videos, &wanted.videos, &mut events, |video| {
-        CatalogEvent::VideoDefined { video }
-    });
-    removed(&catalog.videos, &wanted.videos, &mut events, |id| {
-        CatalogEvent::VideoRemoved { id }
-    });
-    removed(&catalog.courses, &wanted.courses, &mut events, |id| {
-        CatalogEvent::CourseRemoved { id }
-    });
-    removed(&catalog.roadmaps, &wanted.roadmaps, &mut events, |id| {
-        CatalogEvent::RoadmapRemoved { id }
-    });
-    removed(&catalog.plans, &wanted.plans, &mut events, |id| {
-        CatalogEvent::PlanRemoved { id }
-    });
+    changed(&catalog.courses, &wanted.courses, &mut events, |course| CatalogEvent::CourseDefined { course });
+    changed(&catalog.videos, &wanted.videos, &mut events, |video| CatalogEvent::VideoDefined { video });
+    removed(&catalog.videos, &wanted.videos, &mut events, |id| CatalogEvent::VideoRemoved { id });
+    removed(&catalog.courses, &wanted.courses, &mut events, |id| CatalogEvent::CourseRemoved { id });
+    removed(&catalog.roadmaps, &wanted.roadmaps, &mut events, |id| CatalogEvent::RoadmapRemoved { id });
+    removed(&catalog.plans, &wanted.plans, &mut events, |id| CatalogEvent::PlanRemoved { id });
     Ok(events)
 }
 
@@ -191,12 +177,7 @@ fn changed<K: Ord, V: Clone + PartialEq>(
     event: impl Fn(V) -> CatalogEvent,
 ) {
     let differs = |(id, value): &(&K, &V)| held.get(*id) != Some(*value);
-    events.extend(
-        wanted
-            .iter()
-            .filter(differs)
-            .map(|(_, value)| event(value.clone())),
-    );
+    events.extend(wanted.iter().filter(differs).map(|(_, value)| event(value.clone())));
 }
 
 fn removed<K: Ord + Clone, V>(
@@ -205,12 +186,7 @@ fn removed<K: Ord + Clone, V>(
     events: &mut Vec<CatalogEvent>,
     event: impl Fn(K) -> CatalogEvent,
 ) {
-    events.extend(
-        held.keys()
-            .filter(|id| !wanted.contains_key(*id))
-            .cloned()
-            .map(event),
-    );
+    events.extend(held.keys().filter(|id| !wanted.contains_key(*id)).cloned().map(event));
 }
 
 fn check(held: &Catalog, content: Content) -> Result<Catalog, CatalogError> {
@@ -221,11 +197,7 @@ fn check(held: &Catalog, content: Content) -> Result<Catalog, CatalogError> {
             if let Some(first) = owners.insert(id.to_owned(), plan.id.clone())
                 && first != plan.id
             {
-                return Err(CatalogError::Shared {
-                    id: id.to_owned(),
-                    first,
-                    second: plan.id.clone(),
-                });
+                return Err(CatalogError::Shared { id: id.to_owned(), first, second: plan.id.clone() });
             }
         }
     }
@@ -243,33 +215,19 @@ fn check(held: &Catalog, content: Content) -> Result<Catalog, CatalogError> {
         names: names.to_owned(),
     };
     for roadmap in wanted.roadmaps.values() {
-        if let Some(plan) = roadmap
-            .plans
-            .iter()
-            .find(|plan| !wanted.plans.contains_key(*plan))
-        {
+        if let Some(plan) = roadmap.plans.iter().find(|plan| !wanted.plans.contains_key(*plan)) {
             return Err(dangling("roadmap", roadmap.id.as_str(), plan.as_str()));
         }
     }
-    if let Some(course) = wanted
-        .courses
-        .values()
-        .find(|course| !wanted.roadmaps.contains_key(&course.roadmap))
+    if let Some(course) =
+        wanted.courses.values().find(|course| !wanted.roadmaps.contains_key(&course.roadmap))
     {
         return Err(dangling("course", course.id.as_str(), course.roadmap.as_str()));
     }
-    if let Some(video) = wanted
-        .videos
-        .values()
-        .find(|video| !wanted.courses.contains_key(&video.course))
-    {
+    if let Some(video) = wanted.videos.values().find(|video| !wanted.courses.contains_key(&video.course)) {
         return Err(dangling("video", video.id.as_str(), video.course.as_str()));
     }
-    let new_plans = wanted
-        .plans
-        .keys()
-        .filter(|id| !held.plan_bits.contains(id))
-        .count();
+    let new_plans = wanted.plans.keys().filter(|id| !held.plan_bits.contains(id)).count();
     if held.plan_bits.len() + new_plans > MOST_PLANS {
         return Err(CatalogError::TooManyPlans);
     }
@@ -285,10 +243,7 @@ fn unique<K: Ord + ToString + Clone, V>(
     for value in values {
         let key = id(&value);
         if map.insert(key.clone(), value).is_some() {
-            return Err(CatalogError::Twice {
-                kind,
-                id: key.to_string(),
-            });
+            return Err(CatalogError::Twice { kind, id: key.to_string() });
         }
     }
     Ok(map)

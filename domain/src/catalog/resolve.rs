@@ -31,20 +31,10 @@ impl PlanSet {
 impl Catalog {
     /// The plan an item stands for: by price or legacy plan id first, by product otherwise.
     pub fn plan_of(&self, item: &Item) -> Option<&Plan> {
-        let by_price = |plan: &&Plan| {
-            item.price
-                .as_ref()
-                .is_some_and(|price| plan.prices.contains(price))
-        };
-        let by_product = |plan: &&Plan| {
-            item.product
-                .as_ref()
-                .is_some_and(|product| plan.products.contains(product))
-        };
-        self.plans
-            .values()
-            .find(by_price)
-            .or_else(|| self.plans.values().find(by_product))
+        let by_price = |plan: &&Plan| item.price.as_ref().is_some_and(|price| plan.prices.contains(price));
+        let by_product =
+            |plan: &&Plan| item.product.as_ref().is_some_and(|product| plan.products.contains(product));
+        self.plans.values().find(by_price).or_else(|| self.plans.values().find(by_product))
     }
 
     /// The plans some items stand for, best first.
@@ -77,9 +67,7 @@ impl Catalog {
 
     /// The plans of `ids` as a set.
     pub fn set_of(&self, ids: &[PlanId]) -> PlanSet {
-        let bits = ids
-            .iter()
-            .filter_map(|id| self.plan_bits.iter().position(|known| known == id));
+        let bits = ids.iter().filter_map(|id| self.plan_bits.iter().position(|known| known == id));
         PlanSet(bits.fold(0, |set, bit| set | (1 << bit)))
     }
 
@@ -92,18 +80,12 @@ impl Catalog {
 
     /// The lowest plan of a set: what somebody without any of them is asked to buy.
     pub fn lowest_of(&self, set: PlanSet) -> Option<PlanId> {
-        self.members_of(set)
-            .min_by_key(|plan| (plan.rank, plan.id.clone()))
-            .map(|plan| plan.id.clone())
+        self.members_of(set).min_by_key(|plan| (plan.rank, plan.id.clone())).map(|plan| plan.id.clone())
     }
 
     fn members_of(&self, set: PlanSet) -> impl Iterator<Item = &Plan> {
         let in_set = move |(bit, _): &(usize, &PlanId)| set.0 & (1 << bit) != 0;
-        self.plan_bits
-            .iter()
-            .enumerate()
-            .filter(in_set)
-            .filter_map(|(_, id)| self.plans.get(id))
+        self.plan_bits.iter().enumerate().filter(in_set).filter_map(|(_, id)| self.plans.get(id))
     }
 
     /// The plans that open a video, and whether it is free.
@@ -111,10 +93,7 @@ impl Catalog {
         let Some(course) = self.courses.get(&video.course) else {
             return (video.free, PlanSet::default());
         };
-        let plans = self
-            .roadmaps
-            .get(&course.roadmap)
-            .map(|roadmap| self.set_of(&roadmap.plans));
+        let plans = self.roadmaps.get(&course.roadmap).map(|roadmap| self.set_of(&roadmap.plans));
         (video.free || course.free, plans.unwrap_or_default())
     }
 }

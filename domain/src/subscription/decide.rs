@@ -30,32 +30,16 @@ fn observe(subscription: &Subscription, seen: Observation) -> Vec<SubscriptionEv
     let Some(after) = told.standing(None) else {
         return Vec::new();
     };
-    let Some(current) = told
-        .history
-        .index_at(None)
-        .map(|index| &told.history.observations()[index])
-    else {
+    let Some(current) = told.history.index_at(None).map(|index| &told.history.observations()[index]) else {
         return Vec::new();
     };
 
     let is_current = current.source == seen.source;
-    let now = Now {
-        seen: current.clone(),
-        anchors: after.anchors.clone(),
-    };
+    let now = Now { seen: current.clone(), anchors: after.anchors.clone() };
     let mut events = changes(before.as_ref(), &after, &now);
     if !is_current {
-        let moved = before
-            .as_ref()
-            .is_none_or(|before| before.anchors != after.anchors);
-        let anchors = moved.then(|| after.anchors.clone());
-        events.insert(
-            0,
-            SubscriptionEvent::EarlierTermsLearned {
-                seen: Box::new(seen.clone()),
-                anchors,
-            },
-        );
+        let standing = Box::new(after.clone());
+        events.insert(0, SubscriptionEvent::EarlierTermsLearned { seen: Box::new(seen.clone()), standing });
     } else if events.is_empty() {
         events.push(SubscriptionEvent::TermsConfirmed { now: Box::new(now) });
     }
@@ -84,10 +68,7 @@ fn changes(before: Option<&Standing>, after: &Standing, now: &Now) -> Vec<Subscr
     if old.is_none_or(|old| old.status != new.status) {
         events.push(status_change(old.map(|old| &old.status), after, now()));
     } else if new.status == Status::Trialing && old.is_some_and(|old| old.trial_end != new.trial_end) {
-        events.push(SubscriptionEvent::TrialEndMoved {
-            until: new.trial_end,
-            now: now(),
-        });
+        events.push(SubscriptionEvent::TrialEndMoved { until: new.trial_end, now: now() });
     }
     if new.status.is_final() {
         return events;
@@ -95,17 +76,11 @@ fn changes(before: Option<&Standing>, after: &Standing, now: &Now) -> Vec<Subscr
 
     let unmapped = new.plans.is_empty();
     if unmapped && old.is_none_or(|old| old.items != new.items) {
-        events.push(SubscriptionEvent::PriceUnmapped {
-            items: new.items.clone(),
-            now: now(),
-        });
+        events.push(SubscriptionEvent::PriceUnmapped { items: new.items.clone(), now: now() });
     }
     if let (Some(old), Some(before)) = (old, before) {
         let prices = |items: &[super::Item]| -> Vec<_> {
-            items
-                .iter()
-                .map(|item| (item.price.clone(), item.product.clone()))
-                .collect()
+            items.iter().map(|item| (item.price.clone(), item.product.clone())).collect()
         };
         if before.anchors.plans != after.anchors.plans {
             events.push(SubscriptionEvent::PlanChanged {
@@ -114,10 +89,7 @@ fn changes(before: Option<&Standing>, after: &Standing, now: &Now) -> Vec<Subscr
                 now: now(),
             });
         } else if !unmapped && prices(&old.items) != prices(&new.items) {
-            events.push(SubscriptionEvent::PriceChanged {
-                from: old.items.clone(),
-                now: now(),
-            });
+            events.push(SubscriptionEvent::PriceChanged { from: old.items.clone(), now: now() });
         }
         if let Some(until) = new.period_end
             && old.period_end.is_some_and(|ended| ended < until)
@@ -132,15 +104,9 @@ fn changes(before: Option<&Standing>, after: &Standing, now: &Now) -> Vec<Subscr
         (Some(_), None) => events.push(SubscriptionEvent::CancellationReverted { now: now() }),
         _ => {}
     }
-    match (
-        old.and_then(|old| old.collection_paused.as_ref()),
-        &new.collection_paused,
-    ) {
+    match (old.and_then(|old| old.collection_paused.as_ref()), &new.collection_paused) {
         (was, Some(pause)) if was != Some(pause) => {
-            events.push(SubscriptionEvent::CollectionPaused {
-                pause: pause.clone(),
-                now: now(),
-            });
+            events.push(SubscriptionEvent::CollectionPaused { pause: pause.clone(), now: now() });
         }
         (Some(_), None) => events.push(SubscriptionEvent::CollectionResumed { now: now() }),
         _ => {}
@@ -151,20 +117,11 @@ fn changes(before: Option<&Standing>, after: &Standing, now: &Now) -> Vec<Subscr
 fn status_change(from: Option<&Status>, after: &Standing, now: Box<Now>) -> SubscriptionEvent {
     let terms = &after.terms;
     if from == Some(&Status::Paused) && !terms.status.is_final() {
-        return SubscriptionEvent::Resumed {
-            to: terms.status.clone(),
-            now,
-        };
+        return SubscriptionEvent::Resumed { to: terms.status.clone(), now };
     }
     match &terms.status {
-        Status::Trialing => SubscriptionEvent::TrialStarted {
-            until: terms.trial_end,
-            now,
-        },
-        Status::Active => SubscriptionEvent::SubscriptionActivated {
-            from: from.cloned(),
-            now,
-        },
+        Status::Trialing => SubscriptionEvent::TrialStarted { until: terms.trial_end, now },
+        Status::Active => SubscriptionEvent::SubscriptionActivated { from: from.cloned(), now },
         Status::Incomplete => SubscriptionEvent::FirstPaymentAwaited { now },
         Status::PastDue => SubscriptionEvent::PaymentFellDue { now },
         Status::Unpaid => SubscriptionEvent::CollectionGivenUp { now },
@@ -174,10 +131,7 @@ fn status_change(from: Option<&Status>, after: &Standing, now: Box<Now>) -> Subs
             reason: terms.end_reason.clone(),
             now,
         },
-        status @ Status::Unknown(_) => SubscriptionEvent::StatusUnknown {
-            status: status.clone(),
-            now,
-        },
+        status @ Status::Unknown(_) => SubscriptionEvent::StatusUnknown { status: status.clone(), now },
     }
 }
 
@@ -187,12 +141,8 @@ fn payment_failed(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<S
         return Vec::new();
     }
     let late = invoice.is_some_and(|invoice| invoice.settled.is_some());
-    let mut event = SubscriptionEvent::PaymentFailed {
-        attempt: attempt.into(),
-        late,
-        anchors: None,
-    };
-    set_anchors(subscription, &mut event);
+    let mut event = SubscriptionEvent::PaymentFailed { attempt: attempt.into(), late, standing: None };
+    set_standing(subscription, &mut event);
     vec![event]
 }
 
@@ -206,23 +156,19 @@ fn paid(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<Subscriptio
     if !owed {
         return vec![SubscriptionEvent::PaymentReceived { attempt }];
     }
-    let mut event = SubscriptionEvent::PaymentRecovered {
-        attempt,
-        anchors: None,
-    };
-    set_anchors(subscription, &mut event);
+    let mut event = SubscriptionEvent::PaymentRecovered { attempt, standing: None };
+    set_standing(subscription, &mut event);
     vec![event]
 }
 
-/// Fills in what `event` itself changes about the present.
-fn set_anchors(subscription: &Subscription, event: &mut SubscriptionEvent) {
+/// Fills in where the subscription stands once `event` is taken in.
+fn set_standing(subscription: &Subscription, event: &mut SubscriptionEvent) {
     let mut told = subscription.clone();
     super::evolve(&mut told, event);
-    let after = told.standing(None).map(|standing| standing.anchors);
-    if let SubscriptionEvent::PaymentFailed { anchors, .. }
-    | SubscriptionEvent::PaymentRecovered { anchors, .. } = event
+    if let SubscriptionEvent::PaymentFailed { standing, .. }
+    | SubscriptionEvent::PaymentRecovered { standing, .. } = event
     {
-        *anchors = after;
+        *standing = told.standing(None).map(Box::new);
     }
 }
 
@@ -240,16 +186,7 @@ fn end_with_customer(
     terms.status = Status::Canceled;
     terms.ended_at = Some(at);
     terms.end_reason = Some("customer_deleted".to_owned());
-    observe(
-        subscription,
-        Observation {
-            source,
-            at,
-            kind: Kind::Ended,
-            terms,
-            replaced: None,
-        },
-    )
+    observe(subscription, Observation { source, at, kind: Kind::Ended, terms, replaced: None })
 }
 
 impl From<PaymentAttempt> for Attempt {

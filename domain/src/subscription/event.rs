@@ -5,7 +5,7 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use super::history::Observation;
-use super::standing::Anchors;
+use super::standing::{Anchors, Standing};
 use super::terms::{CollectionPause, Item, Status};
 use crate::events::Dated;
 use crate::ids::{InvoiceId, PlanId, SourceEventId};
@@ -177,8 +177,8 @@ pub enum SubscriptionEvent {
     EarlierTermsLearned {
         /// What it looked like then.
         seen: Box<Observation>,
-        /// What earlier observations now fix for the present.
-        anchors: Option<Anchors>,
+        /// Where it stands now.
+        standing: Box<Standing>,
     },
 
     /// A payment failed.
@@ -188,16 +188,16 @@ pub enum SubscriptionEvent {
         attempt: Attempt,
         /// The invoice had been paid by the time this arrived.
         late: bool,
-        /// What is now fixed for the present; nothing while the subscription itself has not been seen.
-        anchors: Option<Anchors>,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
     },
     /// An invoice that had failed was paid.
     #[serde(rename = "PaymentRecovered")]
     PaymentRecovered {
         /// The attempt.
         attempt: Attempt,
-        /// What is now fixed for the present; nothing while the subscription itself has not been seen.
-        anchors: Option<Anchors>,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
     },
     /// An invoice was paid.
     #[serde(rename = "PaymentReceived")]
@@ -320,13 +320,16 @@ impl SubscriptionEvent {
         }
     }
 
-    /// What is fixed for the present after this event, where it may have changed.
-    pub fn anchors(&self) -> Option<&Anchors> {
+    /// Where the subscription stands after this event, if the event tells.
+    pub fn standing(&self) -> Option<Standing> {
         match self {
-            Self::EarlierTermsLearned { anchors, .. }
-            | Self::PaymentFailed { anchors, .. }
-            | Self::PaymentRecovered { anchors, .. } => anchors.as_ref(),
-            _ => self.now().map(|now| &now.anchors),
+            Self::EarlierTermsLearned { standing, .. } => Some(standing.as_ref().clone()),
+            Self::PaymentFailed { standing, .. } | Self::PaymentRecovered { standing, .. } => {
+                standing.as_deref().cloned()
+            }
+            _ => {
+                self.now().map(|now| Standing { terms: now.seen.terms.clone(), anchors: now.anchors.clone() })
+            }
         }
     }
 }

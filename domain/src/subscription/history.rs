@@ -58,9 +58,7 @@ impl Observation {
     }
 
     fn continues(&self, held: &Self) -> bool {
-        self.replaced
-            .as_ref()
-            .is_some_and(|replaced| self.terms.continues(replaced, &held.terms))
+        self.replaced.as_ref().is_some_and(|replaced| self.terms.continues(replaced, &held.terms))
     }
 }
 
@@ -110,11 +108,7 @@ impl History {
     /// The sources of the observations that share a second and a rank with `source` and whose order the provider's
     /// data does not tell, if there are any.
     pub fn ambiguous_with(&self, source: &SourceEventId) -> Option<Vec<SourceEventId>> {
-        let rank = self
-            .observations
-            .iter()
-            .find(|held| held.source == *source)?
-            .rank();
+        let rank = self.observations.iter().find(|held| held.source == *source)?.rank();
         let start = self.observations.partition_point(|held| held.rank() < rank);
         let end = self.observations.partition_point(|held| held.rank() <= rank);
         let before = start.checked_sub(1).map(|index| &self.observations[index]);
@@ -136,24 +130,17 @@ fn order_within_a_second(
     while !rest.is_empty() {
         let last = ordered.last().or(before);
         let waits = |candidate: &Observation| {
-            rest.iter()
-                .any(|other| candidate.continues(other) && !other.continues(candidate))
+            rest.iter().any(|other| candidate.continues(other) && !other.continues(candidate))
         };
         let free: Vec<usize> = (0..rest.len()).filter(|&index| !waits(&rest[index])).collect();
-        let candidates = if free.is_empty() {
-            (0..rest.len()).collect()
-        } else {
-            free
-        };
+        let candidates = if free.is_empty() { (0..rest.len()).collect() } else { free };
         let linked: Vec<usize> = candidates
             .iter()
             .copied()
             .filter(|&index| last.is_some_and(|last| rest[index].continues(last)))
             .collect();
         let choice = if linked.is_empty() { &candidates } else { &linked };
-        ambiguous |= choice
-            .iter()
-            .any(|&index| rest[index].terms != rest[choice[0]].terms);
+        ambiguous |= choice.iter().any(|&index| rest[index].terms != rest[choice[0]].terms);
         ordered.push(rest.remove(choice[0]));
     }
     (ordered, ambiguous)

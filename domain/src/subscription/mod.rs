@@ -80,10 +80,7 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         SubscriptionEvent::PaymentRecovered { attempt, .. }
         | SubscriptionEvent::PaymentReceived { attempt } => {
             let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
-            invoice.settled.get_or_insert(Settled {
-                source: attempt.source.clone(),
-                at: attempt.at,
-            });
+            invoice.settled.get_or_insert(Settled { source: attempt.source.clone(), at: attempt.at });
         }
         _ => {}
     }

@@ -47,17 +47,11 @@ impl Subscription {
         let mut terms = observations[index].terms.clone();
         if terms.status.is_final() {
             let later = &observations[index + 1..];
-            terms.ended_at = terms
-                .ended_at
-                .or_else(|| later.iter().find_map(|held| held.terms.ended_at));
-            terms.end_reason = terms
-                .end_reason
-                .or_else(|| later.iter().find_map(|held| held.terms.end_reason.clone()));
+            terms.ended_at = terms.ended_at.or_else(|| later.iter().find_map(|held| held.terms.ended_at));
+            terms.end_reason =
+                terms.end_reason.or_else(|| later.iter().find_map(|held| held.terms.end_reason.clone()));
         }
-        Some(Standing {
-            anchors: self.anchors(index, &terms, at),
-            terms,
-        })
+        Some(Standing { anchors: self.anchors(index, &terms, at), terms })
     }
 
     /// What made [`Subscription::standing`] at the same moment what it is.
@@ -81,21 +75,13 @@ impl Subscription {
             deciding.insert(0, known.source.clone());
         }
         confirmed_by = confirmed_by.filter(|source| !deciding.contains(source));
-        Evidence {
-            deciding,
-            confirmed_by,
-        }
+        Evidence { deciding, confirmed_by }
     }
 
     fn anchors(&self, index: usize, terms: &Terms, at: Option<DateTime<Utc>>) -> Anchors {
         let known = &self.history.observations()[..=index];
-        let plans = last_mapped(known)
-            .map(|held| held.terms.plans.clone())
-            .unwrap_or_default();
-        let mut anchors = Anchors {
-            plans,
-            ..Anchors::default()
-        };
+        let plans = last_mapped(known).map(|held| held.terms.plans.clone()).unwrap_or_default();
+        let mut anchors = Anchors { plans, ..Anchors::default() };
         if terms.status == Status::PastDue {
             let due = self.dunning(index, at);
             anchors.grace_from = Some(due.failed.map_or(due.since, |(failed_at, _)| failed_at));
@@ -114,11 +100,7 @@ impl Subscription {
         let since = known[start].at;
         let paid_up = start.checked_sub(1).map(|before| known[before].at);
         let by_then = |moment: DateTime<Utc>| at.is_none_or(|at| moment <= at);
-        let mut dunning = Dunning {
-            since,
-            failed: None,
-            settled: None,
-        };
+        let mut dunning = Dunning { since, failed: None, settled: None };
         for invoice in self.invoices.values() {
             let attempts = || invoice.attempts.iter().filter(|(_, made_at)| by_then(**made_at));
             if !attempts().any(|(_, made_at)| paid_up.is_none_or(|paid_up| *made_at >= paid_up)) {
@@ -158,11 +140,7 @@ struct Dunning<'a> {
 
 /// Where the unbroken run that ends with the last of `known` and satisfies `holds` began.
 fn run_start(known: &[Observation], holds: impl Fn(&Observation) -> bool) -> usize {
-    known
-        .iter()
-        .rposition(|held| !holds(held))
-        .map_or(0, |broken| broken + 1)
-        .min(known.len() - 1)
+    known.iter().rposition(|held| !holds(held)).map_or(0, |broken| broken + 1).min(known.len() - 1)
 }
 
 fn last_mapped(known: &[Observation]) -> Option<&Observation> {

@@ -92,7 +92,7 @@ impl fmt::Display for Status {
 }
 
 /// One thing a subscription sells. Either id may be missing in old payloads.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Item {
     /// The price, or the legacy plan where there is no price.
     pub price: Option<PriceId>,
@@ -153,26 +153,14 @@ impl Terms {
         };
         compare(self.status != replaced.status, replaced.status == held.status);
         compare(self.items != replaced.items, replaced.items == held.items);
-        compare(
-            self.trial_end != replaced.trial_end,
-            replaced.trial_end == held.trial_end,
-        );
-        compare(
-            self.period_end != replaced.period_end,
-            replaced.period_end == held.period_end,
-        );
-        compare(
-            self.cancels_at != replaced.cancels_at,
-            replaced.cancels_at == held.cancels_at,
-        );
+        compare(self.trial_end != replaced.trial_end, replaced.trial_end == held.trial_end);
+        compare(self.period_end != replaced.period_end, replaced.period_end == held.period_end);
+        compare(self.cancels_at != replaced.cancels_at, replaced.cancels_at == held.cancels_at);
         compare(
             self.cancels_at_period_end != replaced.cancels_at_period_end,
             replaced.cancels_at_period_end == held.cancels_at_period_end,
         );
-        compare(
-            self.ended_at != replaced.ended_at,
-            replaced.ended_at == held.ended_at,
-        );
+        compare(self.ended_at != replaced.ended_at, replaced.ended_at == held.ended_at);
         compare(
             self.collection_paused != replaced.collection_paused,
             replaced.collection_paused == held.collection_paused,

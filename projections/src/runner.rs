@@ -1,0 +1,136 @@
+//! Follows the log and hands it to a projection, page by page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cqrs_es::persist::EventUpcaster;
+use domain::events::{Event, UnreadableEvent, upcasters};
+use domain::ports::{EventFeed, Position, Recorded, StoreError};
+use thiserror::Error;
+use tokio::sync::watch;
+
+const PAGE: usize = 1_000;
+const IDLE: Duration = Duration::from_millis(500);
+const PAUSE_AFTER_AN_ERROR: Duration = Duration::from_millis(250);
+
+/// Why a projection did not go on.
+#[derive(Debug, Error)]
+pub enum ProjectionError {
+    /// The log or the view cannot be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An event cannot be read. Skipping it would make wrong answers, so the projection stands still.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableEvent),
+    /// Another process carried the same view on; this one goes on from where that one is.
+    #[error("another process moved the checkpoint")]
+    Moved,
+}
+
+/// A fold of the log with a checkpoint.
+#[async_trait]
+pub trait Projection: Send {
+    /// Its name, for logs.
+    fn name(&self) -> &'static str;
+
+    /// How far it has read.
+    async fn checkpoint(&mut self) -> Result<Position, ProjectionError>;
+
+    /// Takes events in and moves the checkpoint to `next`, both or neither.
+    async fn apply(&mut self, events: &[(Recorded, Event)], next: Position) -> Result<(), ProjectionError>;
+}
+
+/// How far a projection has come, for those who wait for it.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    applied: watch::Receiver<Option<Position>>,
+}
+
+/// The other end of [`Progress`].
+#[derive(Debug)]
+pub struct Report {
+    applied: watch::Sender<Option<Position>>,
+}
+
+/// A pair that tells how far a projection has come. Nothing is told until it has caught up once.
+pub fn progress() -> (Report, Progress) {
+    let (sender, receiver) = watch::channel(None);
+    (Report { applied: sender }, Progress { applied: receiver })
+}
+
+impl Progress {
+    /// What has been applied; nothing before the first catching up.
+    pub fn applied(&self) -> Option<Position> {
+        *self.applied.borrow()
+    }
+
+    /// Waits, at most `at_most`, until `position` has been applied, and says whether it has.
+    pub async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
+        let reached = |applied: &Option<Position>| applied.is_some_and(|applied| applied >= position);
+        if reached(&self.applied.borrow()) {
+            return true;
+        }
+        let mut applied = self.applied.clone();
+        tokio::time::timeout(at_most, applied.wait_for(reached)).await.is_ok_and(|waited| waited.is_ok())
+    }
+}
+
+/// Reads everything that is there now, and returns how far that is.
+pub async fn catch_up(
+    feed: &dyn EventFeed,
+    projection: &mut dyn Projection,
+) -> Result<Position, ProjectionError> {
+    let upcasters = upcasters();
+    let mut at = projection.checkpoint().await?;
+    loop {
+        let next = match step(feed, projection, at, &upcasters).await {
+            Err(ProjectionError::Moved) => projection.checkpoint().await?,
+            other => other?,
+        };
+        if next == at {
+            return Ok(at);
+        }
+        at = next;
+    }
+}
+
+/// Follows the log until the task is dropped. An error is logged and tried again: the projection stands still meanwhile.
+pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, report: Report) {
+    let mut failing = false;
+    loop {
+        match catch_up(feed.as_ref(), &mut projection).await {
+            Ok(at) => {
+                failing = false;
+                report.applied.send_replace(Some(at));
+                feed.changed(IDLE).await;
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::error!(projection = projection.name(), %error, "projection stands still");
+                }
+                failing = true;
+                tokio::time::sleep(PAUSE_AFTER_AN_ERROR).await;
+            }
+        }
+    }
+}
+
+async fn step(
+    feed: &dyn EventFeed,
+    projection: &mut dyn Projection,
+    at: Position,
+    upcasters: &[Box<dyn EventUpcaster>],
+) -> Result<Position, ProjectionError> {
+    let page = feed.read(at, PAGE).await?;
+    if page.next == at {
+        return Ok(at);
+    }
+    let events = page
+        .events
+        .into_iter()
+        .map(|recorded| Event::read(&recorded, upcasters).map(|event| (recorded, event)))
+        .collect::<Result<Vec<_>, _>>()?;
+    projection.apply(&events, page.next).await?;
+    Ok(page.next)
+}

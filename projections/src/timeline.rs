@@ -1,0 +1,79 @@
+//! A member's history, oldest first, in plain words.
+
+use chrono::{DateTime, Utc};
+use domain::events::Event;
+use domain::ids::MemberId;
+use domain::metadata::Actor;
+use domain::ports::{Position, Recorded};
+
+use crate::past::{Past, PastError, Stream, stamp};
+
+/// One thing that happened to a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineEntry {
+    /// Its place in the log.
+    pub position: Position,
+    /// The stream it belongs to, such as `subscription/sub_1`.
+    pub stream: String,
+    /// Its stored name.
+    pub event_type: String,
+    /// When it was true.
+    pub occurred_at: DateTime<Utc>,
+    /// When we learned it.
+    pub recorded_at: DateTime<Utc>,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// What it follows from.
+    pub cause: String,
+    /// What happened, in words.
+    pub sentence: String,
+}
+
+impl Past {
+    /// Everything that happened to a member, her payers and her subscriptions, in the order it was true.
+    pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
+        self.caught_up().await?;
+        let (own, customers, subscriptions) = self.streams(member).await?;
+        let streams = customers
+            .into_iter()
+            .map(|(_, stream)| stream)
+            .chain(subscriptions.into_iter().map(|(_, stream)| stream));
+        let mut entries: Vec<_> =
+            std::iter::once(own).chain(streams).flat_map(|Stream { events }| events).map(entry).collect();
+        entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
+        Ok(entries)
+    }
+}
+
+fn entry((recorded, event): (Recorded, Event)) -> TimelineEntry {
+    TimelineEntry {
+        sentence: event.describe(),
+        position: recorded.position,
+        stream: format!("{}/{}", recorded.aggregate_type, recorded.aggregate_id),
+        event_type: recorded.event_type,
+        occurred_at: recorded.metadata.occurred_at,
+        recorded_at: recorded.metadata.recorded_at,
+        actor: recorded.metadata.actor,
+        cause: recorded.metadata.cause,
+    }
+}
+
+impl TimelineEntry {
+    /// The entry as one line.
+    pub fn text(&self) -> String {
+        let late = self.recorded_at.signed_duration_since(self.occurred_at);
+        let learned = if late.num_minutes() >= 1 {
+            format!(" [learned {}]", stamp(self.recorded_at))
+        } else {
+            String::new()
+        };
+        format!(
+            "{}  {:<22} {}  ({}, {}){learned}",
+            stamp(self.occurred_at),
+            self.event_type,
+            self.sentence,
+            self.actor,
+            self.cause
+        )
+    }
+}

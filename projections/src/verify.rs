@@ -1,0 +1,180 @@
+//! Rebuilds every read model from the first event and compares it with the live one.
+
+use std::collections::BTreeMap;
+
+use domain::catalog::{self, Catalog};
+use domain::events::{Event, upcasters};
+use domain::ids::MemberId;
+use domain::ports::{EventFeed, Position};
+use sha2::{Digest, Sha256};
+
+use crate::access_index::AccessIndex;
+use crate::directory;
+use crate::runner::ProjectionError;
+use crate::view_store::{DirectoryRow, ViewStore};
+
+const PAGE: usize = 1_000;
+
+/// What came of comparing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// How far both had read.
+    pub position: Position,
+    /// How many events were folded.
+    pub events: u64,
+    /// One line for each read model.
+    pub models: Vec<ModelDigest>,
+    /// The first difference, if there is one.
+    pub difference: Option<Difference>,
+}
+
+/// The digests of one read model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelDigest {
+    /// Its name and version.
+    pub name: &'static str,
+    /// The digest of the live one.
+    pub live: String,
+    /// The digest of the rebuilt one.
+    pub rebuilt: String,
+}
+
+/// Where two models part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The member concerned, where one is.
+    pub member: Option<MemberId>,
+    /// What differs: the row's kind and id.
+    pub row: String,
+    /// The event that last changed it according to the log, or according to the live row where the log has none.
+    pub position: Position,
+}
+
+/// Reads the log up to where the live directory is and compares. `tell` is called with the number of events read so far.
+pub async fn verify(
+    feed: &dyn EventFeed,
+    views: &dyn ViewStore,
+    mut tell: impl FnMut(u64),
+) -> Result<Verification, ProjectionError> {
+    let dump = views.dump(directory::NAME).await?;
+    let upcasters = upcasters();
+    let (mut rebuilt, mut catalog) = (BTreeMap::new(), Catalog::default());
+    let (mut at, mut events) = (Position::START, 0);
+    while at < dump.checkpoint {
+        let page = feed.read(at, PAGE).await?;
+        if page.next == at {
+            break;
+        }
+        for recorded in page.events.iter().filter(|recorded| recorded.position <= dump.checkpoint) {
+            events += 1;
+            let event = Event::read(recorded, &upcasters)?;
+            if let Event::Catalog(event) = &event {
+                catalog::evolve(&mut catalog, event);
+            } else if let Some(row) = directory::row(recorded, &event) {
+                // The first link of a payer is the one that counts, and there is only one.
+                rebuilt.insert(key(&row), row);
+            }
+        }
+        at = page.next;
+        tell(events);
+    }
+    let live: BTreeMap<_, _> = dump.rows.into_iter().map(|row| (key(&row), row)).collect();
+    let indexes = [index(&live, &catalog), index(&rebuilt, &catalog)];
+    let [live_index, rebuilt_index] = indexes.map(|index| index_digest(&index, &live, &rebuilt));
+    Ok(Verification {
+        position: dump.checkpoint,
+        events,
+        models: vec![
+            ModelDigest {
+                name: directory::NAME,
+                live: digest(live.values()),
+                rebuilt: digest(rebuilt.values()),
+            },
+            ModelDigest { name: "access-index", live: live_index, rebuilt: rebuilt_index },
+        ],
+        difference: first_difference(&live, &rebuilt),
+    })
+}
+
+impl Verification {
+    /// Whether nothing differs.
+    pub fn is_equal(&self) -> bool {
+        self.difference.is_none() && self.models.iter().all(|model| model.live == model.rebuilt)
+    }
+}
+
+type Rows = BTreeMap<(u8, String), DirectoryRow>;
+
+fn key(row: &DirectoryRow) -> (u8, String) {
+    match row {
+        DirectoryRow::Member { member, .. } => (0, member.to_string()),
+        DirectoryRow::Customer { customer, .. } => (1, customer.to_string()),
+        DirectoryRow::Subscription { subscription, .. } => (2, subscription.to_string()),
+    }
+}
+
+fn position(row: &DirectoryRow) -> Position {
+    match row {
+        DirectoryRow::Member { position, .. }
+        | DirectoryRow::Customer { position, .. }
+        | DirectoryRow::Subscription { position, .. } => *position,
+    }
+}
+
+fn first_difference(live: &Rows, rebuilt: &Rows) -> Option<Difference> {
+    let keys = live.keys().chain(rebuilt.keys());
+    let differing = keys.filter(|key| live.get(*key) != rebuilt.get(*key));
+    let found = |key: &(u8, String)| {
+        let row = rebuilt.get(key).or_else(|| live.get(key))?;
+        let kind = ["member", "customer", "subscription"][usize::from(key.0)];
+        let member = member_of(row, rebuilt).or_else(|| member_of(row, live));
+        Some(Difference { member, row: format!("{kind} {}", key.1), position: position(row) })
+    };
+    differing.filter_map(found).min_by_key(|difference| difference.position)
+}
+
+fn member_of(row: &DirectoryRow, rows: &Rows) -> Option<MemberId> {
+    match row {
+        DirectoryRow::Member { member, .. } | DirectoryRow::Customer { member, .. } => Some(member.clone()),
+        DirectoryRow::Subscription { standing, .. } => {
+            match rows.get(&(1, standing.terms.customer.to_string())) {
+                Some(DirectoryRow::Customer { member, .. }) => Some(member.clone()),
+                _ => None,
+            }
+        }
+    }
+}
+
+fn index(rows: &Rows, catalog: &Catalog) -> AccessIndex {
+    let index = AccessIndex::default();
+    index.set_catalog(catalog.clone());
+    for row in rows.values() {
+        index.put(row);
+    }
+    index
+}
+
+fn digest<'r>(rows: impl Iterator<Item = &'r DirectoryRow>) -> String {
+    hash(rows.map(|row| format!("{row:?}")))
+}
+
+fn index_digest(index: &AccessIndex, live: &Rows, rebuilt: &Rows) -> String {
+    let catalog = index.catalog();
+    let mut members: Vec<&MemberId> = live.values().chain(rebuilt.values()).filter_map(registered).collect();
+    members.sort_unstable();
+    members.dedup();
+    hash(members.into_iter().map(|member| format!("{member} {:?}", index.sources(member, &catalog))))
+}
+
+fn registered(row: &DirectoryRow) -> Option<&MemberId> {
+    if let DirectoryRow::Member { member, .. } = row { Some(member) } else { None }
+}
+
+fn hash(lines: impl Iterator<Item = String>) -> String {
+    let mut hash = Sha256::new();
+    for line in lines {
+        hash.update(line);
+        hash.update("\n");
+    }
+    hex::encode(hash.finalize())
+}
