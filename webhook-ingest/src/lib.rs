@@ -1,3 +1,15 @@
-//! The deliveries of Stripe.
+//! Stripe's deliveries, from the wire to the log.
+//!
+//! ```text
+//! POST /webhooks/stripe ─▶ size cap ─▶ signature over the raw bytes ─▶ inbox (durable) ─▶ 200
+//!                                                                        │
+//!                          outcome ◀─ commands ◀─ translation ◀─ worker ◀┘
+//! ```
+//! Nothing is understood before it is stored, and nothing that is stored is lost: what cannot be used is parked with a
+//! reason. Everything that knows Stripe's words is under [`stripe`].
 
+mod handling;
 pub mod inbox;
+pub mod routes;
+pub mod stripe;
+pub mod worker;

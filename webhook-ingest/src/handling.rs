@@ -1,0 +1,359 @@
+//! What one delivery does: whose it is, what it tells which aggregate, and what became of it.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use domain::catalog::Catalog;
+use domain::customer::{self, Customer, CustomerCommand, CustomerError, LinkedThrough};
+use domain::events::{Event, upcasters};
+use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
+use domain::member::{self, Checkout, Member, MemberCommand};
+use domain::metadata::Context;
+use domain::ports::{CommandError, StoreError};
+use domain::subscription::{
+    Item, Observation, PaymentAttempt, Subscription, SubscriptionCommand, SubscriptionEvent,
+};
+
+use crate::inbox::{Delivery, Outcome, Why};
+use crate::stripe::Envelope;
+use crate::stripe::translate::{Translation, translate, why};
+use crate::worker::{Trouble, Worker};
+
+/// Who tells us these things.
+const PROVIDER: &str = "stripe";
+
+type Settled = (Outcome, Why);
+
+fn applied(names: &[&str]) -> Settled {
+    (Outcome::Applied, why("applied", names.join(", ")))
+}
+
+fn no_change(detail: &str) -> Settled {
+    (Outcome::NoChange, why("no_change", detail))
+}
+
+fn parked(code: &str, detail: impl Into<String>) -> Settled {
+    (Outcome::Parked, why(code, detail))
+}
+
+fn ignored(code: &str, detail: impl Into<String>) -> Settled {
+    (Outcome::Ignored, why(code, detail))
+}
+
+/// Whose a payer is.
+enum Owner {
+    Member(MemberId),
+    Nobody(Settled),
+}
+
+impl Worker {
+    pub(crate) async fn understand(&self, delivery: &Delivery) -> Result<Settled, Trouble> {
+        let event = match Envelope::read(&delivery.body) {
+            Ok(event) => event,
+            Err(unreadable) => return Ok(parked("unreadable", unreadable.to_string())),
+        };
+        if let (Some(ours), Some(theirs)) = (self.livemode, event.livemode)
+            && ours != theirs
+        {
+            let mode = if theirs { "live" } else { "test" };
+            return Ok(parked("other_mode", format!("a {mode}-mode event; STRIPE_LIVEMODE is {ours}")));
+        }
+        if let Some(account) = &event.account {
+            return Ok(parked("other_account", format!("about the connected account {account}")));
+        }
+        // The attempt before may have linked the payer and stopped before looking at what waited for that.
+        if delivery.attempts > 1
+            && let Some(customer) = event.customer()
+        {
+            self.redrive_of(&customer).await?;
+        }
+        let source = SourceEventId::from(event.id.as_str());
+        let context = Context::told_by(PROVIDER, &source, event.created.unwrap_or(delivery.received_at));
+        match translate(&event) {
+            Translation::Observation { subscription, observation, named_member } => {
+                self.observe(subscription, *observation, named_member, context).await
+            }
+            Translation::Payment { subscription, attempt, paid, items, named_member } => {
+                let payment = Payment { attempt, paid, items, named_member };
+                self.record_payment(subscription, payment, context).await
+            }
+            Translation::Checkout { checkout, named_members } => {
+                self.record_checkout(checkout, named_members, context).await
+            }
+            Translation::Customer { customer, named_member: Some(named) } => {
+                self.link_named(&customer, &named, LinkedThrough::CustomerMetadata, &context).await
+            }
+            Translation::Customer { customer, named_member: None } => {
+                Ok(ignored("no_member_named", format!("{customer} names no member in its metadata")))
+            }
+            Translation::CustomerDeleted { customer, at } => {
+                self.delete_customer(customer, at, source, context).await
+            }
+            Translation::Park(why) => Ok((Outcome::Parked, why)),
+            Translation::Ignore(why) => Ok((Outcome::Ignored, why)),
+        }
+    }
+
+    async fn observe(
+        &self,
+        subscription: SubscriptionId,
+        mut observation: Observation,
+        named_member: Option<String>,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        let catalog = self.registry.catalog().await?;
+        catalog.fill_in(&mut observation.terms);
+        if let Some(replaced) = &mut observation.replaced {
+            catalog.fill_in(replaced);
+        }
+        let items = &observation.terms.items;
+        if let Some(foreign) = self.foreign(&catalog, &subscription, items).await? {
+            return Ok(foreign);
+        }
+        let customer = observation.terms.customer.clone();
+        let through = LinkedThrough::SubscriptionMetadata;
+        match self.owner(&customer, named_member.as_deref(), through, &context).await? {
+            Owner::Nobody(settled) => Ok(settled),
+            Owner::Member(_) => {
+                let command = SubscriptionCommand::Observe(Box::new(observation));
+                self.tell(&subscription, command, context).await
+            }
+        }
+    }
+
+    async fn record_payment(
+        &self,
+        subscription: SubscriptionId,
+        payment: Payment,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        let Payment { attempt, paid, items, named_member } = payment;
+        let catalog = self.registry.catalog().await?;
+        if !items.is_empty()
+            && let Some(foreign) = self.foreign(&catalog, &subscription, &items).await?
+        {
+            return Ok(foreign);
+        }
+        let customer = attempt.customer.clone();
+        let through = LinkedThrough::SubscriptionMetadata;
+        match self.owner(&customer, named_member.as_deref(), through, &context).await? {
+            Owner::Nobody(settled) => Ok(settled),
+            Owner::Member(_) => {
+                let command = if paid {
+                    SubscriptionCommand::RecordPayment(attempt)
+                } else {
+                    SubscriptionCommand::RecordPaymentFailure(attempt)
+                };
+                self.tell(&subscription, command, context).await
+            }
+        }
+    }
+
+    async fn record_checkout(
+        &self,
+        checkout: Checkout,
+        named_members: Vec<String>,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        if let [first, second, ..] = named_members.as_slice() {
+            let detail = format!("the checkout names both {first} and {second}");
+            return Ok(parked("contradiction", detail));
+        }
+        let first = named_members.first().map(String::as_str);
+        match self.owner(&checkout.customer, first, LinkedThrough::Checkout, &context).await? {
+            Owner::Nobody(settled) => Ok(settled),
+            Owner::Member(member) => {
+                let command = MemberCommand::RecordCheckout(checkout);
+                let done = self.members.execute(member.as_str(), command, context).await?;
+                let names: Vec<_> = done.events.iter().map(member::MemberEvent::name).collect();
+                Ok(if names.is_empty() { no_change("the checkout was known") } else { applied(&names) })
+            }
+        }
+    }
+
+    async fn delete_customer(
+        &self,
+        customer: CustomerId,
+        at: DateTime<Utc>,
+        source: SourceEventId,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        if self.member_of(&customer).await?.is_none() {
+            return Ok(ignored("unknown_customer", format!("{customer} belongs to no member")));
+        }
+        let mut names = Vec::new();
+        for subscription in self.registry.subscriptions_of(&customer).await? {
+            let command = SubscriptionCommand::EndWithCustomer { source: source.clone(), at };
+            let done = self.subscriptions.execute(subscription.as_str(), command, context.clone()).await?;
+            names.extend(done.events.iter().map(SubscriptionEvent::name));
+        }
+        let done = self.customers.execute(customer.as_str(), CustomerCommand::Delete { at }, context).await?;
+        names.extend(done.events.iter().map(customer::CustomerEvent::name));
+        Ok(if names.is_empty() { no_change("the customer was deleted before") } else { applied(&names) })
+    }
+
+    async fn tell(
+        &self,
+        subscription: &SubscriptionId,
+        command: SubscriptionCommand,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        Ok(outcome_of(&done.events))
+    }
+
+    /// Whether a subscription is somebody else's business: nothing it sells is in the catalogue, and we never had it.
+    async fn foreign(
+        &self,
+        catalog: &Catalog,
+        subscription: &SubscriptionId,
+        items: &[Item],
+    ) -> Result<Option<Settled>, Trouble> {
+        if !catalog.plans_of(items).is_empty() {
+            return Ok(None);
+        }
+        if catalog.is_empty() {
+            return Ok(Some(parked("no_catalog", "no catalogue has been applied, so nothing is for sale")));
+        }
+        if !catalog.policy().ignore_unmapped_products || self.is_known(subscription).await? {
+            return Ok(None);
+        }
+        let sold: Vec<_> = items
+            .iter()
+            .flat_map(|item| {
+                let price = item.price.as_ref().map(ToString::to_string);
+                price.into_iter().chain(item.product.as_ref().map(ToString::to_string))
+            })
+            .collect();
+        let detail = format!("none of {} is in the catalogue", sold.join(", "));
+        Ok(Some(ignored("unmapped_product", detail)))
+    }
+
+    /// Finds whose a payer is: by the link that is held, else by the member that is named. Never by guessing.
+    async fn owner(
+        &self,
+        customer: &CustomerId,
+        named: Option<&str>,
+        through: LinkedThrough,
+        context: &Context,
+    ) -> Result<Owner, Trouble> {
+        let held = self.member_of(customer).await?;
+        let Some(named) = named else {
+            return Ok(held.map_or_else(
+                || {
+                    let detail = format!("{customer} is not linked to a member and names none");
+                    Owner::Nobody(parked("unknown_customer", detail))
+                },
+                Owner::Member,
+            ));
+        };
+        if held.as_ref().is_some_and(|held| held.as_str() == named) {
+            return Ok(Owner::Member(MemberId::from(named)));
+        }
+        let settled = self.link_named(customer, named, through, context).await?;
+        Ok(if settled.0 == Outcome::Parked { Owner::Nobody(settled) } else { Owner::Member(named.into()) })
+    }
+
+    /// Links a payer to the member that a Stripe object names, if that is possible.
+    async fn link_named(
+        &self,
+        customer: &CustomerId,
+        named: &str,
+        through: LinkedThrough,
+        context: &Context,
+    ) -> Result<Settled, Trouble> {
+        let known = match MemberId::parse(named) {
+            Ok(member) if self.is_registered(&member).await? => Some(member),
+            _ => None,
+        };
+        let Some(member) = known else {
+            let shown: String = named.chars().take(80).collect();
+            return Ok(parked(
+                "unknown_member",
+                format!("names the member {shown:?}, who is not registered"),
+            ));
+        };
+        let command = CustomerCommand::Link { member, through };
+        match self.customers.execute(customer.as_str(), command, context.clone()).await {
+            Ok(done) if done.events.is_empty() => Ok(no_change("the customer was linked before")),
+            Ok(_) => {
+                self.redrive_of(customer).await?;
+                Ok(applied(&["MemberLinked"]))
+            }
+            Err(CommandError::Refused(CustomerError::LinkedElsewhere(held))) => {
+                let detail = format!("names {named}, but {customer} belongs to {held}");
+                Ok(parked("contradiction", detail))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn member_of(&self, customer: &CustomerId) -> Result<Option<MemberId>, StoreError> {
+        let mut state = Customer::default();
+        for event in self.stream(Customer::TYPE, customer.as_str()).await? {
+            if let Event::Customer(_, event) = event {
+                customer::evolve(&mut state, &event);
+            }
+        }
+        Ok(state.member().cloned())
+    }
+
+    async fn is_registered(&self, member: &MemberId) -> Result<bool, StoreError> {
+        let mut state = Member::default();
+        for event in self.stream(Member::TYPE, member.as_str()).await? {
+            if let Event::Member(_, event) = event {
+                member::evolve(&mut state, &event);
+            }
+        }
+        Ok(state.is_registered())
+    }
+
+    async fn is_known(&self, subscription: &SubscriptionId) -> Result<bool, StoreError> {
+        Ok(!self.stream(Subscription::TYPE, subscription.as_str()).await?.is_empty())
+    }
+
+    async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Event>, StoreError> {
+        let upcasters = upcasters();
+        let recorded = self.feed.read_stream(aggregate_type, id).await?;
+        let read = |recorded| Event::read(recorded, &upcasters);
+        recorded
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>()
+            .map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}
+
+struct Payment {
+    attempt: PaymentAttempt,
+    paid: bool,
+    items: Vec<Item>,
+    named_member: Option<String>,
+}
+
+/// What became of a delivery, by the events it made.
+fn outcome_of(events: &[SubscriptionEvent]) -> Settled {
+    let bookkeeping = |event: &&SubscriptionEvent| {
+        matches!(
+            event,
+            SubscriptionEvent::TermsConfirmed { .. }
+                | SubscriptionEvent::EarlierTermsLearned { .. }
+                | SubscriptionEvent::OrderAmbiguous { .. }
+                | SubscriptionEvent::TransitionRefused { .. }
+                | SubscriptionEvent::PaymentFailed { late: true, .. }
+        )
+    };
+    let facts: Vec<_> =
+        events.iter().filter(|event| !bookkeeping(event)).map(SubscriptionEvent::name).collect();
+    if !facts.is_empty() {
+        return applied(&facts);
+    }
+    match events.first() {
+        None => no_change("this was known"),
+        Some(SubscriptionEvent::TermsConfirmed { .. }) => {
+            no_change("seen again, nothing we keep had changed")
+        }
+        Some(event) => {
+            (Outcome::Stale, why("stale", format!("older than what is known; kept as {}", event.name())))
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `POST /webhooks/stripe`: verify, store, acknowledge.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use chrono::{DateTime, Utc};
+use domain::clock::Clock;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use crate::inbox::{Inbox, NewDelivery, Stored};
+use crate::stripe::Envelope;
+use crate::stripe::signature::{BadSignature, Secrets, verify};
+
+/// The largest body that is taken, in bytes. Stripe's are a few kilobytes, large invoices some hundred.
+pub const MOST_BYTES: usize = 1024 * 1024;
+
+/// What the route works with.
+#[derive(Clone)]
+pub struct Intake {
+    /// Where deliveries are kept.
+    pub inbox: Arc<dyn Inbox>,
+    /// Who may have signed.
+    pub secrets: Secrets,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes the worker.
+    pub wake: Arc<Notify>,
+}
+
+/// The webhook route.
+pub fn router(intake: Intake) -> Router {
+    Router::new().route("/webhooks/stripe", post(receive)).with_state(intake)
+}
+
+async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -> Response {
+    let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let refuse = |refusal: Refusal| refusal.into_response(request_id.as_deref());
+    let Some(body) = read(&headers, body).await else { return refuse(Refusal::TooLarge) };
+    let now = intake.clock.now();
+    let mut signatures = headers.get_all("stripe-signature").iter();
+    let checked = match (signatures.next().and_then(|value| value.to_str().ok()), signatures.next()) {
+        (Some(signature), None) => verify(&intake.secrets, signature, &body, now),
+        _ => Err(BadSignature::Missing),
+    };
+    if let Err(bad) = checked {
+        tracing::warn!(reason = %bad, "webhook refused");
+        return refuse(Refusal::BadSignature(bad));
+    }
+    match intake.inbox.store(delivery(body, now)).await {
+        Ok(stored) => {
+            intake.wake.notify_one();
+            let duplicate = matches!(stored, Stored::Duplicate { .. });
+            axum::Json(json!({ "received": true, "duplicate": duplicate })).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "webhook not stored");
+            refuse(Refusal::Unavailable)
+        }
+    }
+}
+
+/// Reads the body up to the limit, without taking in what is announced to be too large.
+async fn read(headers: &HeaderMap, body: Body) -> Option<Vec<u8>> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > MOST_BYTES) {
+        return None;
+    }
+    to_bytes(body, MOST_BYTES).await.ok().map(Into::into)
+}
+
+/// A body as it is kept. One that is not an event is kept too: whoever signed it meant to tell us something.
+pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
+    match Envelope::read(&body) {
+        Ok(event) => NewDelivery {
+            customer: event.customer().map(|customer| customer.to_string()),
+            id: event.id,
+            event_type: event.event_type,
+            created: event.created,
+            body,
+            received_at,
+        },
+        Err(_) => NewDelivery {
+            id: format!("sha256:{}", hex::encode(Sha256::digest(&body))),
+            event_type: String::new(),
+            created: None,
+            customer: None,
+            body,
+            received_at,
+        },
+    }
+}
+
+enum Refusal {
+    TooLarge,
+    BadSignature(BadSignature),
+    Unavailable,
+}
+
+impl Refusal {
+    fn into_response(self, request_id: Option<&str>) -> Response {
+        let (status, code, title, detail) = match self {
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "Body too large",
+                format!("the body is larger than {MOST_BYTES} bytes, or was cut off"),
+            ),
+            Self::BadSignature(bad) => {
+                (StatusCode::BAD_REQUEST, "bad_signature", "Bad signature", bad.to_string())
+            }
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Store unavailable",
+                "the delivery could not be stored; deliver it again later".to_owned(),
+            ),
+        };
+        let problem = json!({
+            "type": "about:blank", "title": title, "status": status.as_u16(),
+            "detail": detail, "code": code, "request_id": request_id,
+        });
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], problem.to_string())
+                .into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+        }
+        response
+    }
+}

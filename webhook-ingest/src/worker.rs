@@ -1,0 +1,169 @@
+//! Carries deliveries out: translates each, finds whose it is, tells the aggregates, and writes down what became of it.
+//!
+//! The mark is set only after the events are durable. A crash between the two runs the delivery again, which then
+//! changes nothing, since every aggregate knows what it has been told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::catalog::Catalog;
+use domain::clock::Clock;
+use domain::customer::Customer;
+use domain::ids::{CustomerId, SubscriptionId};
+use domain::member::Member;
+use domain::ports::{CommandBus, CommandError, EventFeed, StoreError};
+use domain::subscription::Subscription;
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use crate::inbox::{Delivery, Inbox, Outcome, Redrive};
+use crate::stripe::translate::why;
+
+/// How many deliveries are taken at once.
+const BATCH: usize = 64;
+/// How long a taken delivery is ours. Far longer than carrying out a batch takes.
+const LEASE: Duration = Duration::from_mins(2);
+/// How long to wait for a hint before looking anyway.
+const IDLE: Duration = Duration::from_millis(500);
+/// After so many attempts a delivery is left for people.
+const MOST_ATTEMPTS: u32 = 20;
+
+/// What the worker needs to know from read models, always as of the end of the log.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// The catalogue in force.
+    async fn catalog(&self) -> Result<Arc<Catalog>, StoreError>;
+
+    /// The subscriptions a payer has or had.
+    async fn subscriptions_of(&self, customer: &CustomerId) -> Result<Vec<SubscriptionId>, StoreError>;
+}
+
+/// What the worker works with.
+pub struct Worker {
+    /// The deliveries.
+    pub inbox: Arc<dyn Inbox>,
+    /// The log, for reading single streams.
+    pub feed: Arc<dyn EventFeed>,
+    /// Tells subscriptions.
+    pub subscriptions: Arc<dyn CommandBus<Subscription>>,
+    /// Tells payers.
+    pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Tells members.
+    pub members: Arc<dyn CommandBus<Member>>,
+    /// Knows the catalogue and who has which subscriptions.
+    pub registry: Arc<dyn Registry>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Which of Stripe's modes is ours; either, when not set.
+    pub livemode: Option<bool>,
+    /// Told when a delivery may be waiting.
+    pub wake: Arc<Notify>,
+}
+
+/// Why a delivery was not carried out this time.
+#[derive(Debug, Error)]
+pub(crate) enum Trouble {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0} is being changed by others")]
+    Contended(String),
+    #[error("the worker stopped while carrying this out: {0}")]
+    Panicked(String),
+}
+
+impl<E: std::error::Error> From<CommandError<E>> for Trouble {
+    fn from(error: CommandError<E>) -> Self {
+        match error {
+            CommandError::Store(error) => Self::Store(error),
+            CommandError::Contended(id) => Self::Contended(id),
+            // Refusals are handled where they can occur; this one would be a rule nobody expected.
+            CommandError::Refused(error) => Self::Panicked(error.to_string()),
+        }
+    }
+}
+
+impl Worker {
+    /// Carries deliveries out until the task is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut failing = false;
+        loop {
+            match self.drain().await {
+                Ok(_) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::error!(%error, "deliveries wait: the inbox cannot be reached");
+                    }
+                    failing = true;
+                }
+            }
+            // A hint that comes while we work is kept for us; polling is the truth.
+            let _ = tokio::time::timeout(IDLE, self.wake.notified()).await;
+        }
+    }
+
+    /// Carries out everything that is due, and says how many deliveries that was.
+    pub async fn drain(self: &Arc<Self>) -> Result<u64, StoreError> {
+        let mut carried_out = 0;
+        loop {
+            let batch = self.inbox.claim(self.clock.now(), LEASE, BATCH).await?;
+            if batch.is_empty() {
+                return Ok(carried_out);
+            }
+            for delivery in batch {
+                self.carry_out(delivery).await?;
+                carried_out += 1;
+            }
+        }
+    }
+
+    async fn carry_out(self: &Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {
+        let (id, attempts) = (delivery.id.clone(), delivery.attempts);
+        let worker = self.clone();
+        // In a task of its own, so that a body nobody foresaw cannot take the worker with it.
+        let done = tokio::spawn(async move { worker.understand(&delivery).await }).await;
+        let result = done.unwrap_or_else(|panic| Err(Trouble::Panicked(panic.to_string())));
+        let now = self.clock.now();
+        match result {
+            Ok((outcome, why)) => {
+                tracing::info!(delivery = id, %outcome, reason = why.code, "delivery carried out");
+                self.inbox.settle(&id, outcome, Some(why), now).await
+            }
+            Err(trouble) => {
+                let final_ = matches!(trouble, Trouble::Store(StoreError::Corrupt(_)) | Trouble::Panicked(_));
+                let why = why("error", trouble.to_string());
+                if final_ || attempts >= MOST_ATTEMPTS {
+                    tracing::error!(delivery = id, error = why.detail, attempts, "delivery failed");
+                    return self.inbox.settle(&id, Outcome::Failed, Some(why), now).await;
+                }
+                tracing::warn!(delivery = id, error = why.detail, attempts, "delivery postponed");
+                self.inbox.postpone(&id, why, now + backoff(attempts)).await
+            }
+        }
+    }
+
+    /// Has another look at what was parked because a payer was unknown.
+    pub async fn redrive_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
+        let which =
+            Redrive::Parked { code: "unknown_customer".to_owned(), customer: Some(customer.to_string()) };
+        let count = self.inbox.redrive(which).await?;
+        self.wake.notify_one();
+        Ok(count)
+    }
+
+    /// Has another look at everything that was parked or passed over for want of something that may have come since.
+    pub async fn redrive_parked(&self, codes: &[&str]) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for code in codes {
+            let which = Redrive::Parked { code: (*code).to_owned(), customer: None };
+            count += self.inbox.redrive(which).await?;
+        }
+        self.wake.notify_one();
+        Ok(count)
+    }
+}
+
+/// Doubling from half a second to ten minutes.
+fn backoff(attempts: u32) -> Duration {
+    Duration::from_millis(500).saturating_mul(1 << attempts.min(11)).min(Duration::from_mins(10))
+}
