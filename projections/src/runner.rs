@@ -10,8 +10,11 @@ use domain::ports::{EventFeed, Position, Recorded, StoreError};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::view_store::ViewStore;
+
 const PAGE: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(500);
+const WATCH: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_AN_ERROR: Duration = Duration::from_millis(250);
 
 /// Why a projection did not go on.
@@ -73,6 +76,17 @@ impl Progress {
         }
         let mut applied = self.applied.clone();
         tokio::time::timeout(at_most, applied.wait_for(reached)).await.is_ok_and(|waited| waited.is_ok())
+    }
+}
+
+/// Tells how far somebody else's process has brought a view, for a process that may only read.
+pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, report: Report) {
+    loop {
+        match views.checkpoint(name).await {
+            Ok(at) => drop(report.applied.send_replace(Some(at))),
+            Err(error) => tracing::warn!(projection = name, %error, "checkpoint not read"),
+        }
+        tokio::time::sleep(WATCH).await;
     }
 }
 

@@ -1,0 +1,298 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use domain::ids::MemberId;
+
+use crate::commands::{self, Failure};
+use crate::config::{Role, Settings};
+use crate::{demo, telemetry};
+
+const GROUPS: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Run it:
+  demo         Start with a sample catalogue and a cast of members; nothing to install or configure
+  serve        Start the service, configured by the environment
+  migrate      Bring the database's tables up to date
+
+Catalogue and members:
+  catalog      Make the catalogue equal to a file
+  member       Create, link and list members
+
+Answers:
+  explain      May this member watch this video, and why? At any moment
+  timeline     A member's history in plain words
+
+Deliveries and the log:
+  ingest       Feed files of Stripe events through the same way as webhooks
+  replay       Rebuild every read model from the first event and compare
+
+Tools:
+  openapi      Print the OpenAPI document
+  completions  Print a completion script for a shell
+  help         Print this, or the help of a command
+
+Options:
+{options}
+{after-help}";
+
+/// The membership service: Stripe sells, this knows who may watch what, and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "membership",
+    version,
+    help_template = GROUPS,
+    after_help = "Example: membership demo\n\nSettings come from the environment; DATABASE_URL names the store (default sqlite://membership.db)."
+)]
+pub struct Cli {
+    /// A TOML file that may set what the environment can set
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start with a sample catalogue and a cast of members; nothing to install or configure
+    #[command(after_help = "Example: membership demo --data ./demo-data")]
+    Demo(DemoArgs),
+
+    /// Start the service, configured by the environment
+    #[command(after_help = "Example: STRIPE_WEBHOOK_SECRETS=whsec_… CATALOG=catalog.toml membership serve")]
+    Serve {
+        /// Which part of the service this process does
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
+    },
+
+    /// Bring the database's tables up to date
+    #[command(after_help = "Example: DATABASE_URL=postgres://localhost/membership membership migrate")]
+    Migrate,
+
+    /// Make the catalogue equal to a file
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+
+    /// Create, link and list members
+    #[command(subcommand)]
+    Member(MemberCommand),
+
+    /// May this member watch this video, and why? Exit code 0 yes, 1 no, 2 usage, 3 unavailable
+    #[command(
+        after_help = "Example: membership explain mem_ada --video projections --at 2026-05-03T09:14:00Z"
+    )]
+    Explain {
+        /// The member's id
+        member: String,
+        /// The video's id
+        #[arg(long)]
+        video: String,
+        /// The moment to answer for, RFC 3339 or a day (default: now)
+        #[arg(long, value_parser = moment)]
+        at: Option<DateTime<Utc>>,
+        /// Answer with what was recorded by this moment (default: everything)
+        #[arg(long, value_parser = moment)]
+        known_at: Option<DateTime<Utc>>,
+    },
+
+    /// A member's history in plain words, oldest first
+    #[command(after_help = "Example: membership timeline mem_ada")]
+    Timeline {
+        /// The member's id
+        member: String,
+    },
+
+    /// Feed files of Stripe events through the same way as webhooks
+    #[command(after_help = "Example: membership ingest ./events --unsigned --created-order")]
+    Ingest(IngestArgs),
+
+    /// Rebuild every read model from the first event and compare
+    #[command(after_help = "Example: membership replay --verify")]
+    Replay {
+        /// Compare with the live read models; exit code 0 equal, 1 different
+        #[arg(long, required = true)]
+        verify: bool,
+    },
+
+    /// Print the OpenAPI document
+    #[command(after_help = "Example: membership openapi > openapi.json")]
+    Openapi,
+
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: membership completions bash > /etc/bash_completion.d/membership")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// How the demo starts.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep the data in this folder; without it, it is gone when the demo stops
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Begin again in a folder that holds an earlier demo
+    #[arg(long, requires = "data")]
+    pub(crate) fresh: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogCommand {
+    /// Make the catalogue equal to a file
+    #[command(after_help = "Example: membership catalog apply catalog.toml --dry-run")]
+    Apply {
+        /// The catalogue file
+        file: PathBuf,
+        /// Print what would change and who would gain or lose which videos; change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MemberCommand {
+    /// Create a member
+    #[command(after_help = "Example: membership member create --email ada@example.com")]
+    Create {
+        /// Her e-mail address
+        #[arg(long)]
+        email: Option<String>,
+        /// Her id; made up when not given
+        #[arg(long, value_parser = member_id)]
+        id: Option<MemberId>,
+    },
+    /// Link a Stripe customer to a member
+    #[command(after_help = "Example: membership member link mem_ada --customer cus_123")]
+    Link {
+        /// The member's id
+        member: String,
+        /// The Stripe customer's id
+        #[arg(long)]
+        customer: String,
+    },
+    /// List members
+    #[command(after_help = "Example: membership member list --json")]
+    List,
+}
+
+/// What to ingest, and in which order.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Files of one event each, or folders of such files
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Confirms that files carry no signature, so that whoever can write them is trusted
+    #[arg(long, required = true)]
+    pub(crate) unsigned: bool,
+    /// In the order in which Stripe created the events
+    #[arg(long, conflicts_with = "given_order")]
+    pub(crate) created_order: bool,
+    /// In the order given, folders by file name (default)
+    #[arg(long)]
+    pub(crate) given_order: bool,
+}
+
+/// Reads a moment: RFC 3339, or a day, which means its start in UTC.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let day = || chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+    DateTime::parse_from_rfc3339(text)
+        .map(|moment| moment.to_utc())
+        .ok()
+        .or_else(|| day().map(|midnight| midnight.and_utc()))
+        .ok_or_else(|| "write it like 2026-05-03T09:14:00Z or 2026-05-03".to_owned())
+}
+
+fn member_id(text: &str) -> Result<MemberId, String> {
+    MemberId::parse(text).map_err(|error| error.to_string())
+}
+
+/// Does what the command line says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start(if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" });
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Failure::Failed(format!("the runtime did not start: {error}")).report();
+        }
+    };
+    match runtime.block_on(carry_out(cli)) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
+    let json = cli.json;
+    let settings = || Settings::read(cli.config.as_deref());
+    match cli.command {
+        Command::Demo(args) => demo::run(args, &settings()?, json).await,
+        Command::Serve { role } => commands::serve(&settings()?.config(role)?, role).await,
+        Command::Migrate => commands::migrate(&settings()?).await,
+        Command::Catalog(CatalogCommand::Apply { file, dry_run }) => {
+            commands::catalog::apply(&settings()?, &file, dry_run, json).await
+        }
+        Command::Member(MemberCommand::Create { email, id }) => {
+            commands::member::create(&settings()?, email, id, json).await
+        }
+        Command::Member(MemberCommand::Link { member, customer }) => {
+            commands::member::link(&settings()?, &member, &customer, json).await
+        }
+        Command::Member(MemberCommand::List) => commands::member::list(&settings()?, json).await,
+        Command::Explain { member, video, at, known_at } => {
+            commands::answers::explain(&settings()?, &member, &video, at, known_at, json).await
+        }
+        Command::Timeline { member } => commands::answers::timeline(&settings()?, &member, json).await,
+        Command::Ingest(args) => commands::ingest::run(&settings()?, &args, json).await,
+        Command::Replay { verify: _ } => commands::replay::verify(&settings()?, json).await,
+        Command::Openapi => commands::print_json(&api::openapi()),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "membership", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_a_group_and_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(GROUPS.contains(&format!("  {name} ")), "{name} is in no group");
+            let leaves: Vec<_> = command.get_subcommands().collect();
+            for leaf in if leaves.is_empty() { vec![command] } else { leaves } {
+                let after = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains("Example: "), "{} has no example", leaf.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_a_day() {
+        assert_eq!(moment("2026-05-03").unwrap().to_rfc3339(), "2026-05-03T00:00:00+00:00");
+        assert_eq!(moment("2026-05-03T09:14:00+02:00").unwrap().to_rfc3339(), "2026-05-03T07:14:00+00:00");
+        assert!(moment("yesterday").is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! What each command does.
+
+pub(crate) mod answers;
+pub(crate) mod catalog;
+pub(crate) mod ingest;
+pub(crate) mod member;
+pub(crate) mod replay;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use domain::clock::{Clock, SystemClock};
+use domain::metadata::Actor;
+use domain::ports::{CommandError, StoreError};
+use projections::past::PastError;
+use serde::Serialize;
+use storage::{Access, OpenError};
+
+use crate::app::{App, random};
+use crate::config::{Config, ConfigError, Role, Settings};
+use crate::{catalog_file, serve};
+
+/// Why a command did not do it. Each is told in one line on stderr.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something is wrong with what was asked: exit code 2.
+    Usage(String),
+    /// The store or the log cannot be used now: exit code 3.
+    Unavailable(String),
+    /// Anything else: exit code 1.
+    Failed(String),
+}
+
+impl Failure {
+    /// Tells it, and gives the exit code.
+    #[expect(clippy::print_stderr, reason = "this is where a command says why it failed")]
+    pub(crate) fn report(self) -> ExitCode {
+        let (code, what) = match self {
+            Self::Failed(what) => (1, what),
+            Self::Usage(what) => (2, what),
+            Self::Unavailable(what) => (3, what),
+        };
+        eprintln!("membership: {what}");
+        ExitCode::from(code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<PastError> for Failure {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::UnknownMember(_) | PastError::UnknownVideo(_) => Self::Usage(error.to_string()),
+            PastError::NotCaughtUp | PastError::Projection(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl<E: std::error::Error> From<CommandError<E>> for Failure {
+    fn from(error: CommandError<E>) -> Self {
+        match error {
+            CommandError::Refused(why) => Self::Usage(why.to_string()),
+            CommandError::Contended(_) | CommandError::Store(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Opens the store and starts the read models over it.
+pub(crate) async fn open(settings: &Settings, access: Access) -> Result<App, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let storage = storage::open(&settings.database_url()?, access, clock.clone()).await?;
+    Ok(App::start(storage, clock, settings.livemode()?))
+}
+
+/// Who gives commands on this machine.
+pub(crate) fn operator() -> Actor {
+    Actor::operator()
+}
+
+/// An id that joins what follows from one command.
+pub(crate) fn command_id() -> String {
+    let hex: String = random().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("cmd_{hex}")
+}
+
+/// Writes a line of data to stdout. A reader that has gone away is no error.
+pub(crate) fn print(line: impl Display) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes data to stdout as JSON.
+pub(crate) fn print_json(data: &impl Serialize) -> Result<ExitCode, Failure> {
+    let text = serde_json::to_string_pretty(data).map_err(|error| Failure::Failed(error.to_string()))?;
+    print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `serve`
+pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failure> {
+    let listener = serve::listen(config.listen)
+        .await
+        .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
+    let mut app = App::start(storage, clock, config.livemode);
+    if let Some(path) = &config.catalog {
+        let content =
+            catalog_file::read(path).map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
+        app.apply_catalog(content, Actor::system(), &command_id()).await?;
+    }
+    if role.ingests() {
+        app.start_worker().await?;
+        if config.livemode.is_none() {
+            tracing::warn!("STRIPE_LIVEMODE is not set: deliveries of both modes are taken");
+        }
+    }
+    let router = serve::routes(&app, config, role);
+    tracing::info!(address = %config.listen, ?role, "listening");
+    serve::serve(listener, router, serve::asked_to_stop()).await?;
+    app.shutdown().await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `migrate`
+pub(crate) async fn migrate(settings: &Settings) -> Result<ExitCode, Failure> {
+    let storage = storage::open(&settings.database_url()?, Access::Write, Arc::new(SystemClock)).await?;
+    storage.shutdown().await;
+    print("the tables are up to date")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,68 @@
+//! `replay --verify`: rebuilds every read model from the first event and compares it with the live one.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::verify;
+use serde_json::json;
+use storage::Access;
+
+use super::{Failure, open, print, print_json};
+use crate::config::Settings;
+
+/// `replay --verify`
+pub(crate) async fn verify(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
+    let app = open(settings, Access::WriteOrRead).await?;
+    app.caught_up().await?;
+    let head = app.storage.feed.head().await?;
+    let bar = ProgressBar::new(head.get());
+    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} events  {per_sec}  {eta} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let compared = verify::verify(app.storage.feed.as_ref(), app.storage.views.as_ref(), |events| {
+        bar.set_position(events);
+    })
+    .await;
+    bar.finish_and_clear();
+    app.shutdown().await;
+    let verification = compared.map_err(|error| Failure::Unavailable(error.to_string()))?;
+
+    let equal = verification.is_equal();
+    let difference = verification.difference.as_ref();
+    if json {
+        let models: Vec<_> = verification
+            .models
+            .iter()
+            .map(|model| json!({ "name": model.name, "live": model.live, "rebuilt": model.rebuilt }))
+            .collect();
+        print_json(&json!({
+            "object": "verification",
+            "equal": equal,
+            "events": verification.events,
+            "position": verification.position.to_string(),
+            "models": models,
+            "difference": difference.map(|difference| json!({
+                "member": difference.member,
+                "row": difference.row,
+                "position": difference.position.to_string(),
+            })),
+        }))?;
+    } else {
+        for model in &verification.models {
+            let verdict = if model.live == model.rebuilt { "equal" } else { "DIFFERENT" };
+            print(format_args!("{:<14} {verdict:<10} {}", model.name, &model.rebuilt[..16]))?;
+        }
+        print(format_args!("{} events, up to position {}", verification.events, verification.position))?;
+        if let Some(difference) = difference {
+            let member =
+                difference.member.as_ref().map_or_else(|| "no member".to_owned(), ToString::to_string);
+            print(format_args!(
+                "first difference: {member}, {}, event at position {}",
+                difference.row, difference.position
+            ))?;
+        }
+    }
+    Ok(ExitCode::from(u8::from(!equal)))
+}
