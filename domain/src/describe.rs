@@ -64,8 +64,8 @@ fn subscription(event: &SubscriptionEvent) -> String {
             let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("Ended on {}{reason}", day(Some(*ended_at)))
         }
-        SubscriptionEvent::TermsConfirmed { now } => {
-            format!("Seen again, unchanged: {}", now.seen.terms.status)
+        SubscriptionEvent::TermsConfirmed { standing, .. } => {
+            format!("Seen again, unchanged: {}", standing.terms.status)
         }
         SubscriptionEvent::EarlierTermsLearned { seen, .. } => {
             format!("Arrived late, the present stays: it had been {}", seen.terms.status)

@@ -1,1 +1,236 @@
+use chrono::{DateTime, TimeDelta, Utc};
 
+use super::*;
+use crate::catalog::{CatalogCommand, Content, Course, Plan, Roadmap, decide, evolve};
+use crate::ids::VideoId;
+use crate::subscription::{Anchors, CollectionPause, Item, Terms};
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
+}
+
+fn days(days: i64) -> TimeDelta {
+    TimeDelta::days(days)
+}
+
+fn catalog_with(policy: Policy) -> Catalog {
+    let plan = |id: &str, rank| Plan {
+        id: id.into(),
+        name: id.to_uppercase(),
+        rank,
+        prices: vec![format!("price_{id}").into()],
+        products: vec![],
+    };
+    let roadmap = |id: &str, plans: &[&str]| Roadmap {
+        id: id.into(),
+        name: id.to_owned(),
+        plans: plans.iter().map(|plan| (*plan).into()).collect(),
+        place: 0,
+    };
+    let course = |id: &str, free| Course {
+        id: id.into(),
+        name: id.to_owned(),
+        free,
+        roadmap: if id == "deep" { "advanced".into() } else { "start".into() },
+        place: 0,
+    };
+    let video = |id: &str, course: &str, free| Video {
+        id: id.into(),
+        name: id.to_owned(),
+        free,
+        course: course.into(),
+        place: 0,
+        playback: None,
+    };
+    let content = Content {
+        policy,
+        plans: vec![plan("basic", 1), plan("pro", 2)],
+        roadmaps: vec![roadmap("start", &["basic", "pro"]), roadmap("advanced", &["pro"])],
+        courses: vec![course("intro", true), course("first", false), course("deep", false)],
+        videos: vec![
+            video("hello", "intro", false),
+            video("loops", "first", false),
+            video("taste", "deep", true),
+            video("replays", "deep", false),
+        ],
+    };
+    let mut catalog = Catalog::default();
+    for event in decide(&catalog.clone(), CatalogCommand::Apply(Box::new(content))).unwrap() {
+        evolve(&mut catalog, &event);
+    }
+    catalog
+}
+
+fn standing(status: &str, plan: &str) -> Standing {
+    Standing {
+        terms: Terms {
+            customer: "cus_1".into(),
+            status: Status::from(status.to_owned()),
+            items: vec![Item {
+                price: Some(format!("price_{plan}").into()),
+                product: None,
+                period_end: None,
+            }],
+            plans: vec![plan.into()],
+            started_at: None,
+            trial_end: None,
+            period_end: None,
+            cancels_at_period_end: false,
+            cancels_at: None,
+            ended_at: None,
+            end_reason: None,
+            collection_paused: None,
+        },
+        anchors: Anchors { plans: vec![plan.into()], ..Anchors::default() },
+    }
+}
+
+fn ask_under(policy: Policy, standings: &[Standing], video: &str) -> Decision {
+    let catalog = catalog_with(policy);
+    let source = |standing: &Standing| {
+        Source::new(standing, catalog.opened_by(&standing.terms.items, &standing.anchors.plans))
+    };
+    let video: VideoId = video.into();
+    let video = catalog.video(video.as_str()).unwrap();
+    decide_access(standings.iter().map(source), &catalog, &catalog.policy(), video, now())
+}
+
+fn ask(standings: &[Standing], video: &str) -> (bool, Reason) {
+    let decision = ask_under(Policy::default(), standings, video);
+    (decision.allowed, decision.reason)
+}
+
+#[test]
+fn free_videos_and_videos_of_free_courses_are_open_to_anyone() {
+    for video in ["hello", "taste"] {
+        assert_eq!(ask(&[], video), (true, Reason::Free));
+        assert_eq!(ask(&[standing("canceled", "basic")], video), (true, Reason::Free));
+    }
+}
+
+#[test]
+fn basic_opens_the_first_roadmap_and_pro_opens_both() {
+    for (plan, video, expected) in [
+        ("basic", "loops", (true, Reason::Subscription)),
+        ("basic", "replays", (false, Reason::PlanTooLow)),
+        ("pro", "loops", (true, Reason::Subscription)),
+        ("pro", "replays", (true, Reason::Subscription)),
+    ] {
+        assert_eq!(ask(&[standing("active", plan)], video), expected, "{plan} {video}");
+    }
+}
+
+#[test]
+fn each_status_has_its_answer() {
+    for (status, expected) in [
+        ("incomplete", (false, Reason::PaymentPending)),
+        ("incomplete_expired", (false, Reason::Ended)),
+        ("trialing", (true, Reason::Trial)),
+        ("active", (true, Reason::Subscription)),
+        ("unpaid", (false, Reason::Unpaid)),
+        ("paused", (false, Reason::Paused)),
+        ("canceled", (false, Reason::Ended)),
+        ("on_the_moon", (false, Reason::StatusUnknown)),
+    ] {
+        assert_eq!(ask(&[standing(status, "basic")], "loops"), expected, "{status}");
+    }
+    assert_eq!(ask(&[], "loops"), (false, Reason::NoMembership));
+}
+
+fn past_due_since(ago: TimeDelta) -> Standing {
+    let mut standing = standing("past_due", "basic");
+    standing.anchors.grace_from = Some(now() - ago);
+    standing
+}
+
+#[test]
+fn grace_ends_to_the_second() {
+    let second = TimeDelta::seconds(1);
+    assert_eq!(ask(&[past_due_since(days(14) - second)], "loops"), (true, Reason::Grace));
+    assert_eq!(ask(&[past_due_since(days(14))], "loops"), (false, Reason::PastDue));
+    let decision = ask_under(Policy::default(), &[past_due_since(days(4))], "loops");
+    assert_eq!(decision.until, Some(now() + days(10)));
+}
+
+#[test]
+fn a_debt_that_was_paid_is_no_debt_even_before_the_status_says_so() {
+    let mut paid = past_due_since(days(30));
+    paid.anchors.recovered_at = Some(now());
+    assert_eq!(ask(&[paid], "loops"), (true, Reason::Subscription));
+}
+
+#[test]
+fn an_end_that_is_scheduled_lets_watch_until_then() {
+    let mut canceling = standing("active", "basic");
+    canceling.terms.cancels_at = Some(now() + days(1));
+    let decision = ask_under(Policy::default(), std::slice::from_ref(&canceling), "loops");
+    assert_eq!((decision.allowed, decision.reason), (true, Reason::CancelsLater));
+    assert_eq!(decision.until, Some(now() + days(1)));
+    canceling.terms.cancels_at = Some(now());
+    assert_eq!(ask(&[canceling], "loops"), (false, Reason::Ended));
+}
+
+#[test]
+fn a_trial_is_not_over_before_the_provider_says_so() {
+    let mut trial = standing("trialing", "basic");
+    trial.terms.trial_end = Some(now() - days(1));
+    let decision = ask_under(Policy::default(), &[trial], "loops");
+    assert_eq!((decision.allowed, decision.reason, decision.until), (true, Reason::Trial, None));
+}
+
+#[test]
+fn a_pause_of_collection_follows_the_policy() {
+    let mut paused = standing("active", "basic");
+    paused.terms.collection_paused = Some(CollectionPause { behavior: "void".to_owned(), resumes_at: None });
+    let cases = [
+        (WhileCollectionPaused::Keep, -1, (true, Reason::Subscription)),
+        (WhileCollectionPaused::EndOfPeriod, 1, (true, Reason::Subscription)),
+        (WhileCollectionPaused::EndOfPeriod, -1, (false, Reason::Paused)),
+        (WhileCollectionPaused::Deny, 1, (false, Reason::Paused)),
+    ];
+    for (collection_paused, paid_for, expected) in cases {
+        paused.anchors.paid_until = Some(now() + days(paid_for));
+        let policy = Policy { collection_paused, ..Policy::default() };
+        let decision = ask_under(policy, std::slice::from_ref(&paused), "loops");
+        assert_eq!((decision.allowed, decision.reason), expected, "{collection_paused:?} {paid_for}");
+    }
+}
+
+#[test]
+fn the_best_of_several_subscriptions_answers_in_any_order() {
+    let (active, ended, owing) =
+        (standing("active", "basic"), standing("canceled", "pro"), past_due_since(days(20)));
+    for sources in [[active.clone(), ended.clone()], [ended.clone(), active.clone()]] {
+        assert_eq!(ask(&sources, "loops"), (true, Reason::Subscription));
+        assert_eq!(ask(&sources, "replays"), (false, Reason::PlanTooLow));
+    }
+    assert_eq!(ask(&[ended, owing.clone()], "loops"), (false, Reason::PastDue));
+    assert_eq!(ask(&[owing, active], "loops"), (true, Reason::Subscription));
+}
+
+#[test]
+fn a_no_says_what_would_open_the_video() {
+    let fix = |standings: &[Standing], video| ask_under(Policy::default(), standings, video).fix;
+    let with = |action, plan: Option<&str>| Some(Fix { action, plan: plan.map(Into::into) });
+    assert_eq!(fix(&[], "loops"), with(Action::Subscribe, Some("basic")));
+    assert_eq!(fix(&[], "replays"), with(Action::Subscribe, Some("pro")));
+    assert_eq!(fix(&[standing("active", "basic")], "replays"), with(Action::Upgrade, Some("pro")));
+    assert_eq!(fix(&[standing("unpaid", "basic")], "loops"), with(Action::UpdatePaymentMethod, None));
+    assert_eq!(fix(&[standing("active", "pro")], "replays"), None);
+}
+
+#[test]
+fn every_answer_has_its_sentence() {
+    let catalog = catalog_with(Policy::default());
+    let sentence =
+        |standings: &[Standing], video| ask_under(Policy::default(), standings, video).message(&catalog);
+    assert_eq!(
+        sentence(&[standing("active", "basic")], "replays"),
+        "Your BASIC membership does not include this video."
+    );
+    assert_eq!(
+        sentence(&[past_due_since(days(4))], "loops"),
+        "A payment for your BASIC membership failed. You can watch until 24 November 2023, 22:13 UTC; please update your payment method."
+    );
+    assert_eq!(sentence(&[], "loops"), "This video needs a membership.");
+}

@@ -34,14 +34,17 @@ fn observe(subscription: &Subscription, seen: Observation) -> Vec<SubscriptionEv
         return Vec::new();
     };
 
-    let is_current = current.source == seen.source;
     let now = Now { seen: current.clone(), anchors: after.anchors.clone() };
     let mut events = changes(before.as_ref(), &after, &now);
-    if !is_current {
-        let standing = Box::new(after.clone());
-        events.insert(0, SubscriptionEvent::EarlierTermsLearned { seen: Box::new(seen.clone()), standing });
-    } else if events.is_empty() {
-        events.push(SubscriptionEvent::TermsConfirmed { now: Box::new(now) });
+    if events.is_empty() || current.source != seen.source {
+        let (seen, standing) = (Box::new(seen.clone()), Box::new(after.clone()));
+        let is_earlier = told.history.index_of(&seen.source) < told.history.index_at(None);
+        let kept = if is_earlier {
+            SubscriptionEvent::EarlierTermsLearned { seen, standing }
+        } else {
+            SubscriptionEvent::TermsConfirmed { seen, standing }
+        };
+        events.insert(0, kept);
     }
     if let Some(sources) = told.history.ambiguous_with(&seen.source) {
         events.push(SubscriptionEvent::OrderAmbiguous { sources, at: seen.at });

@@ -169,8 +169,10 @@ pub enum SubscriptionEvent {
     /// It was looked at again and nothing had changed. Kept, since it tells that an older look is older.
     #[serde(rename = "TermsConfirmed")]
     TermsConfirmed {
-        /// How it is now.
-        now: Box<Now>,
+        /// What it looked like.
+        seen: Box<Observation>,
+        /// Where it stands now.
+        standing: Box<Standing>,
     },
     /// Something older than what was known arrived. It changes the past that is told, not the present.
     #[serde(rename = "EarlierTermsLearned")]
@@ -301,9 +303,9 @@ impl SubscriptionEvent {
             | Self::CancellationReverted { now }
             | Self::CollectionPaused { now, .. }
             | Self::CollectionResumed { now }
-            | Self::SubscriptionEnded { now, .. }
-            | Self::TermsConfirmed { now } => Some(now),
-            Self::EarlierTermsLearned { .. }
+            | Self::SubscriptionEnded { now, .. } => Some(now),
+            Self::TermsConfirmed { .. }
+            | Self::EarlierTermsLearned { .. }
             | Self::PaymentFailed { .. }
             | Self::PaymentRecovered { .. }
             | Self::PaymentReceived { .. }
@@ -315,7 +317,7 @@ impl SubscriptionEvent {
     /// The observation this event brings, current or not.
     pub fn seen(&self) -> Option<&Observation> {
         match self {
-            Self::EarlierTermsLearned { seen, .. } => Some(seen),
+            Self::TermsConfirmed { seen, .. } | Self::EarlierTermsLearned { seen, .. } => Some(seen),
             _ => self.now().map(|now| &now.seen),
         }
     }
@@ -323,7 +325,9 @@ impl SubscriptionEvent {
     /// Where the subscription stands after this event, if the event tells.
     pub fn standing(&self) -> Option<Standing> {
         match self {
-            Self::EarlierTermsLearned { standing, .. } => Some(standing.as_ref().clone()),
+            Self::TermsConfirmed { standing, .. } | Self::EarlierTermsLearned { standing, .. } => {
+                Some(standing.as_ref().clone())
+            }
             Self::PaymentFailed { standing, .. } | Self::PaymentRecovered { standing, .. } => {
                 standing.as_deref().cloned()
             }

@@ -4,6 +4,8 @@
 //! the same history. It is, in this order of weight: the provider's clock (whole seconds); an end after everything
 //! else of its second; the kind of event; and, between changes of one second, the chain of replaced values.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -74,21 +76,42 @@ impl History {
         if self.contains(&observation.source) {
             return;
         }
-        let rank = observation.rank();
-        let end = self.observations.partition_point(|held| held.rank() <= rank);
-        self.observations.insert(end, observation);
-        let start = self.observations.partition_point(|held| held.rank() < rank);
-        if start < end {
-            let group: Vec<_> = self.observations.splice(start..=end, []).collect();
-            let before = start.checked_sub(1).map(|index| &self.observations[index]);
-            let (ordered, _) = order_within_a_second(before, group);
-            self.observations.splice(start..start, ordered);
+        let place = self.observations.partition_point(|held| held.rank() <= observation.rank());
+        self.observations.insert(place, observation);
+        // The order within a second starts from what held before it, so what comes after may move too.
+        let mut start =
+            self.observations.partition_point(|held| held.rank() < self.observations[place].rank());
+        while start < self.observations.len() {
+            let group = self.group_of(start);
+            if group.len() > 1 {
+                let (ordered, _) = self.ordered(&group);
+                self.observations.splice(group.clone(), ordered);
+            }
+            start = group.end;
         }
+    }
+
+    /// The places of the observations that share a second and a rank with the one at `index`.
+    fn group_of(&self, index: usize) -> Range<usize> {
+        let rank = self.observations[index].rank();
+        let start = self.observations.partition_point(|held| held.rank() < rank);
+        let end = self.observations.partition_point(|held| held.rank() <= rank);
+        start..end
+    }
+
+    fn ordered(&self, group: &Range<usize>) -> (Vec<Observation>, bool) {
+        let before = group.start.checked_sub(1).map(|index| &self.observations[index]);
+        order_within_a_second(before, self.observations[group.clone()].to_vec())
     }
 
     /// Whether an observation that came with `source` is held.
     pub fn contains(&self, source: &SourceEventId) -> bool {
-        self.observations.iter().any(|held| held.source == *source)
+        self.index_of(source).is_some()
+    }
+
+    /// Where the observation that came with `source` is in the order.
+    pub fn index_of(&self, source: &SourceEventId) -> Option<usize> {
+        self.observations.iter().position(|held| held.source == *source)
     }
 
     /// All observations, oldest first.
@@ -108,11 +131,7 @@ impl History {
     /// The sources of the observations that share a second and a rank with `source` and whose order the provider's
     /// data does not tell, if there are any.
     pub fn ambiguous_with(&self, source: &SourceEventId) -> Option<Vec<SourceEventId>> {
-        let rank = self.observations.iter().find(|held| held.source == *source)?.rank();
-        let start = self.observations.partition_point(|held| held.rank() < rank);
-        let end = self.observations.partition_point(|held| held.rank() <= rank);
-        let before = start.checked_sub(1).map(|index| &self.observations[index]);
-        let (group, ambiguous) = order_within_a_second(before, self.observations[start..end].to_vec());
+        let (group, ambiguous) = self.ordered(&self.group_of(self.index_of(source)?));
         ambiguous.then(|| group.into_iter().map(|held| held.source).collect())
     }
 }

@@ -1,1 +1,514 @@
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use cqrs_es::test::TestFramework;
+use proptest::prelude::*;
 
+use super::*;
+use crate::ids::PlanId;
+
+/// The provider's clock, in seconds from the start of a story.
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+fn days(days: u64) -> i64 {
+    i64::try_from(days * 86_400).unwrap()
+}
+
+fn terms(status: &str, plan: &str) -> Terms {
+    Terms {
+        customer: "cus_1".into(),
+        status: Status::from(status.to_owned()),
+        items: vec![Item {
+            price: Some(format!("price_{plan}").as_str().into()),
+            product: None,
+            period_end: None,
+        }],
+        plans: vec![plan.into()],
+        started_at: Some(at(0)),
+        trial_end: None,
+        period_end: Some(at(days(30))),
+        cancels_at_period_end: false,
+        cancels_at: None,
+        ended_at: None,
+        end_reason: None,
+        collection_paused: None,
+    }
+}
+
+fn seen(source: &str, seconds: i64, kind: Kind, terms: Terms) -> Observation {
+    Observation { source: source.into(), at: at(seconds), kind, terms, replaced: None }
+}
+
+fn changed(source: &str, seconds: i64, replaced: &Terms, terms: &Terms) -> Observation {
+    let replaced = Some(Box::new(replaced.clone()));
+    Observation { replaced, ..seen(source, seconds, Kind::Changed, terms.clone()) }
+}
+
+fn observe(observation: Observation) -> SubscriptionCommand {
+    SubscriptionCommand::Observe(Box::new(observation))
+}
+
+fn attempt(source: &str, seconds: i64) -> PaymentAttempt {
+    PaymentAttempt {
+        invoice: "in_1".into(),
+        source: source.into(),
+        at: at(seconds),
+        customer: "cus_1".into(),
+        amount: 1_700,
+        currency: Some("usd".to_owned()),
+        count: Some(1),
+        next_attempt_at: None,
+    }
+}
+
+fn told(subscription: &mut Subscription, command: SubscriptionCommand) -> Vec<SubscriptionEvent> {
+    let events = decide(subscription, command);
+    for event in &events {
+        evolve(subscription, event);
+    }
+    events
+}
+
+fn after(commands: impl IntoIterator<Item = SubscriptionCommand>) -> Subscription {
+    let mut subscription = Subscription::default();
+    for command in commands {
+        told(&mut subscription, command);
+    }
+    subscription
+}
+
+fn names(events: &[SubscriptionEvent]) -> Vec<&'static str> {
+    events.iter().map(SubscriptionEvent::name).collect()
+}
+
+fn status(subscription: &Subscription, at: Option<DateTime<Utc>>) -> Option<Status> {
+    subscription.standing(at).map(|standing| standing.terms.status)
+}
+
+/// Trial, paid, upgraded, failed, recovered, cancellation scheduled, ended.
+fn story() -> Vec<SubscriptionCommand> {
+    let trial = Terms { trial_end: Some(at(days(14))), ..terms("trialing", "basic") };
+    let active = Terms { trial_end: Some(at(days(14))), ..terms("active", "basic") };
+    let pro = Terms { trial_end: Some(at(days(14))), ..terms("active", "pro") };
+    let past_due = Terms { status: Status::PastDue, ..pro.clone() };
+    let canceling = Terms { cancels_at: Some(at(days(60))), cancels_at_period_end: true, ..pro.clone() };
+    let ended = Terms { status: Status::Canceled, ended_at: Some(at(days(60))), ..canceling.clone() };
+    vec![
+        observe(seen("evt_1", 0, Kind::Created, trial.clone())),
+        observe(changed("evt_2", days(14), &trial, &active)),
+        observe(changed("evt_3", days(20), &active, &pro)),
+        observe(changed("evt_4", days(30), &pro, &past_due)),
+        observe(changed("evt_5", days(33), &past_due, &pro)),
+        observe(changed("evt_6", days(40), &pro, &canceling)),
+        observe(seen("evt_7", days(60), Kind::Ended, ended)),
+    ]
+}
+
+/// Calls `visit` with every order of `items` (Heap's algorithm).
+fn every_order<T: Clone>(items: &[T], mut visit: impl FnMut(&[T])) {
+    let mut items = items.to_vec();
+    let mut counters = vec![0; items.len()];
+    visit(&items);
+    let mut index = 0;
+    while index < items.len() {
+        if counters[index] < index {
+            items.swap(if index % 2 == 0 { 0 } else { counters[index] }, index);
+            visit(&items);
+            counters[index] += 1;
+            index = 0;
+        } else {
+            counters[index] = 0;
+            index += 1;
+        }
+    }
+}
+
+/// A small generator whose seed is its whole state, so that a failing order can be made again.
+fn dice(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+#[test]
+fn a_story_told_in_all_5040_orders_with_duplicates_ends_in_one_state() {
+    let expected = after(story());
+    let moments: Vec<_> = (0..70).map(|day| at(days(day) + 3_600)).collect();
+    let answers = |subscription: &Subscription| -> Vec<Option<Standing>> {
+        moments.iter().map(|moment| subscription.standing(Some(*moment))).collect()
+    };
+    let expected_answers = answers(&expected);
+    let (mut orders, mut seed) = (0, 0x5EED_u64);
+    every_order(&story(), |order| {
+        orders += 1;
+        let mut with_copies = Vec::new();
+        for command in order {
+            with_copies.push(command.clone());
+            if dice(&mut seed) % 3 == 0 {
+                let copy = usize::try_from(dice(&mut seed)).unwrap_or(0) % with_copies.len();
+                with_copies.push(with_copies[copy].clone());
+            }
+        }
+        let subscription = after(with_copies);
+        assert_eq!(subscription, expected);
+        assert_eq!(answers(&subscription), expected_answers);
+    });
+    assert_eq!(orders, 5_040);
+}
+
+/// The control: the end is left out, since it is final by itself and would hide what the clock does.
+#[test]
+fn without_the_providers_clock_the_story_ends_differently_in_most_orders() {
+    let story = &story()[..6];
+    let expected = after(story.to_vec()).standing(None);
+    let (mut with_clock, mut without_clock) = (0, 0);
+    every_order(story, |order| {
+        let by_arrival = (0..).zip(order).map(|(arrival, command)| match command {
+            SubscriptionCommand::Observe(observation) => {
+                observe(Observation { at: at(arrival), kind: Kind::Changed, ..*observation.clone() })
+            }
+            other => other.clone(),
+        });
+        without_clock += u32::from(after(by_arrival).standing(None) != expected);
+        with_clock += u32::from(after(order.to_vec()).standing(None) != expected);
+    });
+    assert_eq!(with_clock, 0);
+    assert!(without_clock > 360, "only {without_clock} of 720 orders differ");
+}
+
+#[test]
+fn the_story_is_told_in_the_words_of_the_field() {
+    let mut subscription = Subscription::default();
+    let told: Vec<_> = story().into_iter().map(|command| names(&told(&mut subscription, command))).collect();
+    assert_eq!(
+        told,
+        [
+            vec!["SubscriptionStarted", "TrialStarted"],
+            vec!["SubscriptionActivated"],
+            vec!["PlanChanged"],
+            vec!["PaymentFellDue"],
+            vec!["SubscriptionActivated"],
+            vec!["CancellationScheduled"],
+            vec!["SubscriptionEnded"],
+        ]
+    );
+}
+
+#[test]
+fn what_is_seen_again_unchanged_is_kept_since_it_makes_older_looks_older() {
+    let active = terms("active", "basic");
+    let mut subscription = after([observe(seen("evt_1", 0, Kind::Created, active.clone()))]);
+    let again = told(&mut subscription, observe(seen("evt_3", 20, Kind::Changed, active)));
+    assert_eq!(names(&again), ["TermsConfirmed"]);
+    let late = told(&mut subscription, observe(seen("evt_2", 10, Kind::Changed, terms("past_due", "basic"))));
+    assert_eq!(names(&late), ["EarlierTermsLearned"]);
+    assert_eq!(status(&subscription, None), Some(Status::Active));
+    assert_eq!(status(&subscription, Some(at(15))), Some(Status::PastDue));
+}
+
+#[test]
+fn a_delivery_told_twice_is_told_once() {
+    let first = seen("evt_1", 0, Kind::Created, terms("active", "basic"));
+    let mut subscription = after([observe(first.clone())]);
+    assert_eq!(told(&mut subscription, observe(first)), vec![]);
+}
+
+#[test]
+fn created_never_overwrites_an_update_of_a_later_second() {
+    // laravel/cashier-stripe#1201
+    let subscription = after([
+        observe(seen("evt_266", 266, Kind::Changed, terms("active", "basic"))),
+        observe(seen("evt_265", 265, Kind::Created, terms("incomplete", "basic"))),
+    ]);
+    assert_eq!(status(&subscription, None), Some(Status::Active));
+}
+
+#[test]
+fn within_one_second_created_is_first_and_a_notice_comes_before_a_change() {
+    let commands = [
+        observe(seen("evt_b", 5, Kind::Changed, terms("active", "basic"))),
+        observe(seen("evt_z", 5, Kind::Notice, terms("trialing", "basic"))),
+        observe(seen("evt_y", 5, Kind::Created, terms("incomplete", "basic"))),
+    ];
+    every_order(&commands, |order| {
+        assert_eq!(status(&after(order.to_vec()), None), Some(Status::Active));
+    });
+}
+
+#[test]
+fn changes_of_one_second_follow_the_values_they_replaced() {
+    let steps = [terms("trialing", "basic"), terms("active", "basic"), terms("active", "pro")];
+    let past_due = Terms { status: Status::PastDue, ..steps[2].clone() };
+    // The ids sort against the true order.
+    let commands = [
+        observe(seen("evt_9", 1, Kind::Created, steps[0].clone())),
+        observe(changed("evt_3", 5, &steps[0], &steps[1])),
+        observe(changed("evt_2", 5, &steps[1], &steps[2])),
+        observe(changed("evt_1", 5, &steps[2], &past_due)),
+    ];
+    let expected = after(commands.clone());
+    assert_eq!(status(&expected, None), Some(Status::PastDue));
+    every_order(&commands, |order| {
+        let mut subscription = Subscription::default();
+        for command in order {
+            told(&mut subscription, command.clone());
+        }
+        assert_eq!(subscription, expected);
+    });
+}
+
+#[test]
+fn a_change_and_its_undoing_in_one_second_follow_what_held_before() {
+    let plain = terms("active", "basic");
+    let canceling = Terms { cancels_at: Some(at(days(30))), ..plain.clone() };
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, plain.clone())),
+        observe(changed("evt_2", 5, &plain, &canceling)),
+        observe(changed("evt_1", 5, &canceling, &plain)),
+    ];
+    every_order(&commands, |order| {
+        let standing = after(order.to_vec()).standing(None).unwrap();
+        assert_eq!(standing.terms.cancels_at, None);
+    });
+}
+
+#[test]
+fn an_order_that_cannot_be_told_is_kept_the_same_everywhere_and_reported() {
+    let commands = [
+        observe(seen("evt_2", 5, Kind::Changed, terms("active", "basic"))),
+        observe(seen("evt_1", 5, Kind::Changed, terms("past_due", "basic"))),
+    ];
+    every_order(&commands, |order| {
+        let mut subscription = Subscription::default();
+        told(&mut subscription, order[0].clone());
+        let second = told(&mut subscription, order[1].clone());
+        assert!(names(&second).contains(&"OrderAmbiguous"), "{:?}", names(&second));
+        assert_eq!(subscription, after(commands.clone()));
+    });
+}
+
+#[test]
+fn an_end_beats_everything_else_of_its_second_and_is_never_left() {
+    let ended = Terms { ended_at: Some(at(50)), ..terms("canceled", "basic") };
+    let commands = [
+        observe(seen("evt_1", 0, Kind::Created, terms("active", "basic"))),
+        observe(seen("evt_2", 50, Kind::Ended, ended)),
+        observe(seen("evt_3", 50, Kind::Changed, terms("active", "basic"))),
+        observe(seen("evt_4", 60, Kind::Changed, terms("active", "pro"))),
+    ];
+    every_order(&commands, |order| {
+        assert_eq!(status(&after(order.to_vec()), None), Some(Status::Canceled));
+    });
+    let mut subscription = after(commands[..3].to_vec());
+    let refused = told(&mut subscription, commands[3].clone());
+    assert_eq!(names(&refused), ["TermsConfirmed", "TransitionRefused"]);
+}
+
+#[test]
+fn ending_now_beats_an_end_that_was_scheduled_for_later() {
+    // pay-rails/pay#350
+    let canceling = Terms { cancels_at: Some(at(days(30))), ..terms("active", "basic") };
+    let ended = Terms { status: Status::Canceled, ended_at: Some(at(100)), ..canceling.clone() };
+    let subscription = after([
+        observe(seen("evt_1", 0, Kind::Created, canceling)),
+        observe(seen("evt_2", 101, Kind::Ended, ended)),
+    ]);
+    assert_eq!(status(&subscription, Some(at(99))), Some(Status::Active));
+    assert_eq!(status(&subscription, Some(at(100))), Some(Status::Canceled));
+}
+
+#[test]
+fn a_deleted_payer_ends_the_subscription_once_whatever_comes_first() {
+    // pay-rails/pay#1201
+    let active = observe(seen("evt_1", 0, Kind::Created, terms("active", "basic")));
+    let deleted = SubscriptionCommand::EndWithCustomer { source: "evt_2".into(), at: at(100) };
+    let ended = Terms { ended_at: Some(at(100)), ..terms("canceled", "basic") };
+    let own = observe(seen("evt_3", 100, Kind::Ended, ended));
+    for order in [[deleted.clone(), own.clone()], [own, deleted]] {
+        let mut subscription = after([active.clone()]);
+        let events: Vec<_> =
+            order.into_iter().flat_map(|command| names(&told(&mut subscription, command))).collect();
+        assert_eq!(events.iter().filter(|name| **name == "SubscriptionEnded").count(), 1, "{events:?}");
+    }
+}
+
+fn owing() -> [SubscriptionCommand; 4] {
+    let active = terms("active", "basic");
+    [
+        observe(seen("evt_1", 0, Kind::Created, active.clone())),
+        SubscriptionCommand::RecordPaymentFailure(attempt("evt_2", 100)),
+        observe(changed("evt_3", 102, &active, &terms("past_due", "basic"))),
+        SubscriptionCommand::RecordPaymentFailure(attempt("evt_4", days(3))),
+    ]
+}
+
+#[test]
+fn grace_counts_from_the_first_failed_attempt_and_retries_do_not_extend_it() {
+    every_order(&owing(), |order| {
+        let standing = after(order.to_vec()).standing(None).unwrap();
+        assert_eq!(standing.anchors.grace_from, Some(at(100)));
+    });
+}
+
+#[test]
+fn without_a_known_attempt_grace_counts_from_when_it_fell_due() {
+    let [active, _, past_due, _] = owing();
+    let standing = after([active, past_due]).standing(None).unwrap();
+    assert_eq!(standing.anchors.grace_from, Some(at(102)));
+}
+
+#[test]
+fn an_old_debt_that_was_settled_does_not_shorten_a_later_grace() {
+    let [active, failed, past_due, _] = owing();
+    let later = PaymentAttempt { invoice: "in_2".into(), ..attempt("evt_8", days(40)) };
+    let subscription = after([
+        active,
+        failed,
+        past_due,
+        observe(seen("evt_5", days(5), Kind::Changed, terms("active", "basic"))),
+        SubscriptionCommand::RecordPaymentFailure(later),
+        observe(seen("evt_9", days(40), Kind::Changed, terms("past_due", "basic"))),
+    ]);
+    assert_eq!(subscription.standing(None).unwrap().anchors.grace_from, Some(at(days(40))));
+}
+
+#[test]
+fn a_debt_that_is_paid_is_over_before_the_status_says_so() {
+    let paid = SubscriptionCommand::RecordPayment(attempt("evt_5", days(4)));
+    let [active, failed, past_due, _] = owing();
+    every_order(&[active, failed, past_due, paid], |order| {
+        let standing = after(order.to_vec()).standing(None).unwrap();
+        assert_eq!(standing.anchors.recovered_at, Some(at(days(4))));
+    });
+}
+
+#[test]
+fn a_failure_that_arrives_after_the_payment_is_history() {
+    let mut subscription = after([SubscriptionCommand::RecordPayment(attempt("evt_2", 200))]);
+    let late = told(&mut subscription, SubscriptionCommand::RecordPaymentFailure(attempt("evt_1", 100)));
+    assert!(matches!(late.as_slice(), [SubscriptionEvent::PaymentFailed { late: true, .. }]));
+}
+
+#[test]
+fn an_invoice_over_nothing_is_no_payment() {
+    let nothing = PaymentAttempt { amount: 0, ..attempt("evt_1", 0) };
+    TestFramework::<Subscription>::with(())
+        .given_no_previous_events()
+        .when(SubscriptionCommand::RecordPayment(nothing))
+        .then_expect_events(vec![]);
+}
+
+#[test]
+fn an_unknown_price_keeps_the_last_known_plan_and_says_so() {
+    let unknown = Terms { plans: vec![], ..terms("active", "mystery") };
+    let mut subscription = after([observe(seen("evt_1", 0, Kind::Created, terms("active", "pro")))]);
+    let events = told(&mut subscription, observe(seen("evt_2", 10, Kind::Changed, unknown)));
+    assert_eq!(names(&events), ["PriceUnmapped"]);
+    let pro: PlanId = "pro".into();
+    assert_eq!(subscription.standing(None).unwrap().anchors.plans, vec![pro]);
+}
+
+#[test]
+fn a_pause_of_collection_remembers_the_period_that_ran() {
+    let pause = Some(CollectionPause { behavior: "void".to_owned(), resumes_at: None });
+    let paused = Terms { collection_paused: pause, ..terms("active", "basic") };
+    let rolled = Terms { period_end: Some(at(days(60))), ..paused.clone() };
+    let mut subscription = after([observe(seen("evt_1", 0, Kind::Created, terms("active", "basic")))]);
+    assert_eq!(
+        names(&told(&mut subscription, observe(seen("evt_2", 10, Kind::Changed, paused)))),
+        ["CollectionPaused"]
+    );
+    told(&mut subscription, observe(seen("evt_3", days(30), Kind::Changed, rolled)));
+    assert_eq!(subscription.standing(None).unwrap().anchors.paid_until, Some(at(days(30))));
+}
+
+#[test]
+fn the_evidence_names_what_decided_and_what_only_confirmed() {
+    let active = terms("active", "basic");
+    let subscription = after([
+        observe(seen("evt_1", 0, Kind::Created, active.clone())),
+        observe(seen("evt_2", 10, Kind::Changed, active)),
+    ]);
+    let evidence = subscription.evidence(None);
+    assert_eq!(evidence.deciding, ["evt_1".into()]);
+    assert_eq!(evidence.confirmed_by, Some("evt_2".into()));
+    assert_eq!(after(owing()).evidence(None).deciding, ["evt_3".into(), "evt_2".into()]);
+}
+
+fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
+    let statuses = prop::sample::select(vec![
+        "incomplete",
+        "trialing",
+        "active",
+        "past_due",
+        "unpaid",
+        "paused",
+        "canceled",
+    ]);
+    let kinds = prop::sample::select(vec![Kind::Created, Kind::Notice, Kind::Changed, Kind::Ended]);
+    let plans = prop::sample::select(vec!["basic", "pro"]);
+    let observation = (0_u32..30, 0_i64..8, kinds, statuses.clone(), plans.clone(), any::<bool>(), statuses)
+        .prop_map(|(id, second, kind, now, plan, cancels, before)| {
+            let terms = Terms { cancels_at: cancels.then(|| at(days(30))), ..terms(now, plan) };
+            let replaced = (kind == Kind::Changed)
+                .then(|| Box::new(Terms { status: Status::from(before.to_owned()), ..terms.clone() }));
+            observe(Observation { replaced, ..seen(&format!("evt_{id}"), second, kind, terms) })
+        });
+    let payment = (30_u32..40, 0_i64..8, 0_u32..3).prop_map(|(id, second, invoice)| PaymentAttempt {
+        invoice: format!("in_{invoice}").into(),
+        ..attempt(&format!("evt_{id}"), second)
+    });
+    prop_oneof![
+        4 => observation,
+        1 => payment.prop_map(SubscriptionCommand::RecordPaymentFailure),
+    ]
+}
+
+fn source(command: &SubscriptionCommand) -> SourceEventId {
+    match command {
+        SubscriptionCommand::Observe(observation) => observation.source.clone(),
+        SubscriptionCommand::RecordPaymentFailure(attempt) | SubscriptionCommand::RecordPayment(attempt) => {
+            attempt.source.clone()
+        }
+        SubscriptionCommand::EndWithCustomer { source, .. } => source.clone(),
+    }
+}
+
+/// Deliveries as a provider makes them: one content per event id, any order, any number of copies.
+fn any_deliveries() -> impl Strategy<Value = (Vec<SubscriptionCommand>, Vec<SubscriptionCommand>)> {
+    prop::collection::vec(any_command(), 1..9).prop_flat_map(|mut commands| {
+        let mut known = std::collections::BTreeSet::new();
+        commands.retain(|command| known.insert(source(command)));
+        let copies = commands.iter().chain(commands.iter().step_by(2)).cloned().collect::<Vec<_>>();
+        (Just(commands), Just(copies).prop_shuffle())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_order_and_any_copies_of_any_deliveries_end_in_one_state((given, shuffled) in any_deliveries()) {
+        prop_assert_eq!(after(given), after(shuffled));
+    }
+
+    #[test]
+    fn the_last_event_that_tells_the_standing_tells_the_truth((_, shuffled) in any_deliveries()) {
+        let mut subscription = Subscription::default();
+        let mut last = None;
+        for command in shuffled {
+            for event in told(&mut subscription, command) {
+                last = event.standing().or(last);
+            }
+            prop_assert_eq!(&subscription.standing(None), &last);
+        }
+    }
+
+    #[test]
+    fn where_it_stands_now_is_where_it_stands_at_the_end_of_time((given, _) in any_deliveries()) {
+        let subscription = after(given);
+        let end = at(0) + Days::new(400) + TimeDelta::seconds(1);
+        prop_assert_eq!(subscription.standing(None), subscription.standing(Some(end)));
+    }
+}
