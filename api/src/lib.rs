@@ -1,1 +1,79 @@
+//! The HTTP API: what the outside can ask and tell, and how it is answered.
+//!
+//! | module | routes |
+//! |---|---|
+//! | [`access`] | may this member watch this video, now or then? |
+//! | [`members`] | who is a member, and which payer is hers? |
+//! | [`support`] | what happened to a member, and why was an answer what it was? |
+//! | [`deliveries`] | what came in, and what became of it? |
+//! | [`health`] | does the process serve, and is it ready? |
+//! | [`docs`] | the `OpenAPI` document and its reader |
+//!
+//! Every route is in [`router`]'s one table, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
+//! what all answers share: request ids, problem answers and positions.
 
+pub mod access;
+pub mod auth;
+pub mod decision;
+pub mod deliveries;
+pub mod docs;
+pub mod error;
+pub mod extract;
+pub mod health;
+pub mod members;
+pub mod position;
+pub mod shell;
+pub mod state;
+pub mod support;
+
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use auth::ServiceTokens;
+pub use shell::serve_shell;
+pub use state::{ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe};
+
+/// The most bytes the body of a request may have.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// All routes of the API. Meant to be merged with other routers and then given to [`serve_shell`].
+pub fn router(state: ApiState) -> Router {
+    let (routes, document) = table().split_for_parts();
+    routes
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(state)
+        .merge(docs::router(&docs::complete(document)))
+}
+
+/// Only the routes of [`health`], for a process that answers nothing else.
+pub fn health_router(state: ApiState) -> Router {
+    Router::from(health_table()).with_state(state)
+}
+
+/// The `OpenAPI` document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    docs::complete(table().into_openapi())
+}
+
+fn table() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(docs::preamble())
+        .routes(routes!(access::check))
+        .routes(routes!(access::check_many))
+        .routes(routes!(members::create, members::list))
+        .routes(routes!(members::show))
+        .routes(routes!(members::link_customer))
+        .routes(routes!(support::timeline))
+        .routes(routes!(support::explain))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay))
+        .merge(health_table())
+}
+
+fn health_table() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default().routes(routes!(health::live)).routes(routes!(health::ready))
+}

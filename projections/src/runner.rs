@@ -1,6 +1,7 @@
 //! Follows the log and hands it to a projection, page by page.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,35 +48,51 @@ pub trait Projection: Send {
 /// How far a projection has come, for those who wait for it.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    applied: watch::Receiver<Option<Position>>,
+    /// The same as in `changes`, for readers that must not take its lock.
+    applied: Arc<AtomicU64>,
+    changes: watch::Receiver<Option<Position>>,
 }
 
 /// The other end of [`Progress`].
 #[derive(Debug)]
 pub struct Report {
-    applied: watch::Sender<Option<Position>>,
+    applied: Arc<AtomicU64>,
+    changes: watch::Sender<Option<Position>>,
 }
+
+/// No catching up yet.
+const NOTHING: u64 = u64::MAX;
 
 /// A pair that tells how far a projection has come. Nothing is told until it has caught up once.
 pub fn progress() -> (Report, Progress) {
-    let (sender, receiver) = watch::channel(None);
-    (Report { applied: sender }, Progress { applied: receiver })
+    let (sender, changes) = watch::channel(None);
+    let applied = Arc::new(AtomicU64::new(NOTHING));
+    (Report { applied: applied.clone(), changes: sender }, Progress { applied, changes })
+}
+
+impl Report {
+    /// Everything up to `at` can be seen from now on.
+    pub fn reached(&self, at: Position) {
+        self.applied.store(at.get(), Ordering::Release);
+        self.changes.send_replace(Some(at));
+    }
 }
 
 impl Progress {
     /// What has been applied; nothing before the first catching up.
     pub fn applied(&self) -> Option<Position> {
-        *self.applied.borrow()
+        let applied = self.applied.load(Ordering::Acquire);
+        (applied != NOTHING).then(|| Position::new(applied))
     }
 
     /// Waits, at most `at_most`, until `position` has been applied, and says whether it has.
     pub async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
         let reached = |applied: &Option<Position>| applied.is_some_and(|applied| applied >= position);
-        if reached(&self.applied.borrow()) {
+        if reached(&self.applied()) {
             return true;
         }
-        let mut applied = self.applied.clone();
-        tokio::time::timeout(at_most, applied.wait_for(reached)).await.is_ok_and(|waited| waited.is_ok())
+        let mut changes = self.changes.clone();
+        tokio::time::timeout(at_most, changes.wait_for(reached)).await.is_ok_and(|waited| waited.is_ok())
     }
 }
 
@@ -83,7 +100,7 @@ impl Progress {
 pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, report: Report) {
     loop {
         match views.checkpoint(name).await {
-            Ok(at) => drop(report.applied.send_replace(Some(at))),
+            Ok(at) => report.reached(at),
             Err(error) => tracing::warn!(projection = name, %error, "checkpoint not read"),
         }
         tokio::time::sleep(WATCH).await;
@@ -116,7 +133,7 @@ pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, r
         match catch_up(feed.as_ref(), &mut projection).await {
             Ok(at) => {
                 failing = false;
-                report.applied.send_replace(Some(at));
+                report.reached(at);
                 feed.changed(IDLE).await;
             }
             Err(error) => {

@@ -248,8 +248,9 @@ impl Reading {
             Ok(_) => Ok(self.content),
             Err(error) => {
                 let named = match &error {
-                    CatalogError::Shared { id, .. } | CatalogError::Twice { id, .. } => Some(id.as_str()),
-                    CatalogError::Dangling { id, .. } => Some(id.as_str()),
+                    CatalogError::Shared { id, .. }
+                    | CatalogError::Twice { id, .. }
+                    | CatalogError::Dangling { id, .. } => Some(id.as_str()),
                     CatalogError::TooManyPlans => None,
                 };
                 let of_name = |(_, id, _): &&(_, String, Range<usize>)| Some(id.as_str()) == named;

@@ -67,7 +67,7 @@ impl Role {
 }
 
 /// The settings of a service.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,

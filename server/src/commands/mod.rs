@@ -103,8 +103,8 @@ pub(crate) fn operator() -> Actor {
 
 /// An id that joins what follows from one command.
 pub(crate) fn command_id() -> String {
-    let hex: String = random().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("cmd_{hex}")
+    let number = random().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("cmd_{number:020x}")
 }
 
 /// Writes a line of data to stdout. A reader that has gone away is no error.

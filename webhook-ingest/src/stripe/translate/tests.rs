@@ -1,1 +1,306 @@
+use serde_json::json;
 
+use super::*;
+
+fn event(event_type: &str, object: &Value) -> Envelope {
+    with_previous(event_type, object, &Value::Null)
+}
+
+fn with_previous(event_type: &str, object: &Value, previous: &Value) -> Envelope {
+    let body = json!({
+        "id": "evt_1", "object": "event", "type": event_type, "created": 1_700_000_000,
+        "data": { "object": object, "previous_attributes": previous },
+    });
+    Envelope::read(body.to_string().as_bytes()).unwrap()
+}
+
+fn at(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
+/// As Stripe has written it since 2025-03-31.basil: periods on the items.
+fn modern() -> Value {
+    json!({
+        "id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "active", "metadata": {},
+        "cancel_at": null, "cancel_at_period_end": false, "trial_end": null, "ended_at": null,
+        "items": { "data": [{
+            "price": { "id": "price_1", "product": "prod_1" }, "current_period_end": 1_702_000_000,
+        }] },
+    })
+}
+
+fn observed(envelope: &Envelope) -> (Observation, Option<String>) {
+    match translate(envelope) {
+        Translation::Observation { observation, named_member, .. } => (*observation, named_member),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn terms_of(object: &Value) -> Terms {
+    observed(&event("customer.subscription.updated", object)).0.terms
+}
+
+fn code(translation: Translation) -> String {
+    match translation {
+        Translation::Park(why) | Translation::Ignore(why) => why.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn periods_are_read_from_the_new_and_from_the_old_place() {
+    assert_eq!(terms_of(&modern()).period_end, at(1_702_000_000));
+    let mut old = modern();
+    old["items"]["data"][0]["current_period_end"] = Value::Null;
+    assert_eq!(terms_of(&old).period_end, None);
+    old["current_period_end"] = json!(1_703_000_000);
+    assert_eq!(terms_of(&old).period_end, at(1_703_000_000));
+}
+
+#[test]
+fn what_is_sold_is_read_as_price_as_legacy_plan_and_without_items() {
+    let item = |price: &str| Item {
+        price: Some(price.into()),
+        product: Some("prod_1".into()),
+        period_end: at(1_702_000_000),
+    };
+    assert_eq!(terms_of(&modern()).items, [item("price_1")]);
+    let mut legacy = modern();
+    let sold = json!({ "plan": { "id": "gold", "product": { "id": "prod_1" } }, "current_period_end": 1_702_000_000 });
+    legacy["items"]["data"][0] = sold.clone();
+    assert_eq!(terms_of(&legacy).items, [item("gold")]);
+    let mut ancient = modern();
+    ancient["items"] = Value::Null;
+    ancient["plan"] = sold["plan"].clone();
+    assert_eq!(terms_of(&ancient).items, [Item { period_end: None, ..item("gold") }]);
+}
+
+#[test]
+fn the_same_items_in_another_order_are_the_same() {
+    let two = |first: &str, second: &str| {
+        let mut object = modern();
+        object["items"]["data"] = json!([{ "price": { "id": first } }, { "price": { "id": second } }]);
+        terms_of(&object).items
+    };
+    assert_eq!(two("price_a", "price_b"), two("price_b", "price_a"));
+}
+
+#[test]
+fn an_expanded_customer_is_its_id() {
+    let mut object = modern();
+    object["customer"] = json!({ "id": "cus_1", "deleted": true });
+    assert_eq!(terms_of(&object).customer, "cus_1".into());
+}
+
+#[test]
+fn both_ways_to_schedule_an_end_are_seen() {
+    let mut by_date = modern();
+    by_date["cancel_at"] = json!(1_702_000_000);
+    assert_eq!(terms_of(&by_date).cancels_at, at(1_702_000_000));
+    let mut by_flag = modern();
+    by_flag["cancel_at_period_end"] = json!(true);
+    assert!(terms_of(&by_flag).cancels_at_period_end);
+}
+
+#[test]
+fn deleted_means_over_whatever_the_object_says() {
+    let (ended, _) = observed(&event("customer.subscription.deleted", &modern()));
+    assert_eq!((ended.kind, ended.terms.status), (Kind::Ended, Status::Canceled));
+    assert_eq!(ended.terms.ended_at, at(1_700_000_000));
+}
+
+#[test]
+fn an_unknown_status_is_kept_as_written() {
+    let mut object = modern();
+    object["status"] = json!("hibernating");
+    assert_eq!(terms_of(&object).status, Status::Unknown("hibernating".to_owned()));
+}
+
+#[test]
+fn what_a_change_replaced_is_put_together_from_previous_attributes() {
+    let mut object = modern();
+    object["status"] = json!("past_due");
+    let previous = json!({
+        "status": "active",
+        "items": { "data": [{ "price": { "id": "price_0" } }] },
+        "metadata": { "campaign": null },
+    });
+    let (change, _) = observed(&with_previous("customer.subscription.updated", &object, &previous));
+    let replaced = change.replaced.unwrap();
+    assert_eq!(replaced.status, Status::Active);
+    assert_eq!(replaced.items[0].price, Some("price_0".into()));
+    assert_eq!(replaced.items[0].product, Some("prod_1".into()));
+    assert_eq!(replaced.items[0].period_end, at(1_702_000_000));
+    let (created, _) = observed(&event("customer.subscription.created", &modern()));
+    assert_eq!(created.replaced, None);
+}
+
+#[test]
+fn each_subscription_event_has_its_place_within_a_second() {
+    for (event_type, kind) in [
+        ("created", Kind::Created),
+        ("trial_will_end", Kind::Notice),
+        ("pending_update_applied", Kind::Notice),
+        ("something_new", Kind::Notice),
+        ("updated", Kind::Changed),
+        ("paused", Kind::Changed),
+        ("resumed", Kind::Changed),
+        ("deleted", Kind::Ended),
+    ] {
+        let (observation, _) = observed(&event(&format!("customer.subscription.{event_type}"), &modern()));
+        assert_eq!(observation.kind, kind, "{event_type}");
+    }
+}
+
+#[test]
+fn a_member_is_named_in_metadata() {
+    let mut object = modern();
+    object["metadata"] = json!({ "member_id": "mem_ada" });
+    let (_, named) = observed(&event("customer.subscription.created", &object));
+    assert_eq!(named.as_deref(), Some("mem_ada"));
+}
+
+fn payment_of(object: &Value) -> (SubscriptionId, PaymentAttempt, Vec<Item>) {
+    match translate(&event("invoice.paid", object)) {
+        Translation::Payment { subscription, attempt, items, paid: true, .. } => {
+            (subscription, attempt, items)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_invoice_finds_its_subscription_in_every_version() {
+    let invoice = |field: Value| {
+        let mut invoice = json!({ "id": "in_1", "customer": "cus_1", "total": 1_700, "currency": "usd" });
+        for (key, value) in field.as_object().unwrap() {
+            invoice[key] = value.clone();
+        }
+        invoice
+    };
+    let modern = invoice(json!({ "parent": { "subscription_details": { "subscription": "sub_1" } } }));
+    let old = invoice(json!({ "subscription": "sub_1" }));
+    let expanded = invoice(json!({ "subscription": { "id": "sub_1" } }));
+    let by_line = invoice(json!({ "lines": { "data": [{ "subscription": "sub_1" }] } }));
+    for object in [modern, old, expanded, by_line] {
+        assert_eq!(payment_of(&object).0, "sub_1".into(), "{object}");
+    }
+    assert_eq!(code(translate(&event("invoice.paid", &invoice(json!({}))))), "no_subscription");
+}
+
+#[test]
+fn an_invoice_says_what_it_sells_in_every_version() {
+    let lines = [
+        json!({ "pricing": { "price_details": { "price": "price_1", "product": "prod_1" } } }),
+        json!({ "price": { "id": "price_1", "product": "prod_1" } }),
+        json!({ "plan": { "id": "price_1", "product": "prod_1" } }),
+    ];
+    for line in lines {
+        let object = json!({
+            "id": "in_1", "customer": "cus_1", "subscription": "sub_1", "lines": { "data": [line] },
+            "status_transitions": { "paid_at": 1_699_999_990 },
+        });
+        let (_, attempt, items) = payment_of(&object);
+        assert_eq!(items[0].price, Some("price_1".into()));
+        assert_eq!(Some(attempt.at), at(1_699_999_990));
+    }
+}
+
+#[test]
+fn a_checkout_links_only_through_a_subscription() {
+    let session = |change: fn(&mut Value)| {
+        let mut session = json!({
+            "id": "cs_1", "object": "checkout.session", "mode": "subscription", "customer": "cus_1",
+            "subscription": "sub_1", "client_reference_id": "mem_ada", "payment_status": "unpaid", "metadata": {},
+        });
+        change(&mut session);
+        translate(&event("checkout.session.completed", &session))
+    };
+    let named = |translation| match translation {
+        Translation::Checkout { named_members, .. } => named_members,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(session(|_| ())), ["mem_ada"]);
+    assert_eq!(named(session(|s| s["metadata"] = json!({ "member_id": "mem_ada" }))), ["mem_ada"]);
+    assert_eq!(named(session(|s| s["metadata"] = json!({ "member_id": "mem_bob" }))), ["mem_ada", "mem_bob"]);
+    assert!(named(session(|s| s["client_reference_id"] = json!("cart 7"))).is_empty());
+    assert_eq!(code(session(|s| s["mode"] = json!("payment"))), "no_subscription");
+    assert_eq!(code(session(|s| s["customer"] = Value::Null)), "incomplete_object");
+}
+
+#[test]
+fn what_cannot_be_used_is_parked_and_what_is_none_of_ours_is_passed_over() {
+    let thin = br#"{"id":"evt_1","object":"v2.core.event","type":"v1.customer.subscription.updated",
+        "created":"2026-01-01T00:00:00Z","related_object":{"id":"sub_1"}}"#;
+    assert_eq!(code(translate(&Envelope::read(thin).unwrap())), "thin_event");
+    let timeless =
+        br#"{"id":"evt_1","type":"customer.subscription.updated","data":{"object":{"id":"sub_1"}}}"#;
+    assert_eq!(code(translate(&Envelope::read(timeless).unwrap())), "no_time");
+    assert_eq!(code(translate(&event("customer.subscription.updated", &json!({})))), "incomplete_object");
+    for other in
+        ["charge.refunded", "invoice.created", "payment_intent.succeeded", "a.b.c", "customer.tax_id.created"]
+    {
+        assert_eq!(code(translate(&event(other, &json!({})))), "unhandled_type", "{other}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_event_says_what_is_missing() {
+    for (body, missing) in [
+        ("", "not JSON"),
+        ("{\"id\":\"evt_1\"", "not JSON"),
+        ("[]", "\"id\""),
+        ("{\"id\":7,\"type\":\"x\"}", "\"id\""),
+        ("{\"id\":\"evt_1\"}", "\"type\""),
+        ("null", "\"id\""),
+    ] {
+        let told = Envelope::read(body.as_bytes()).unwrap_err().to_string();
+        assert!(told.contains(missing), "{body}: {told}");
+    }
+}
+
+/// Every member of `value` in turn replaced by something of another type.
+fn mutilations(value: &Value) -> Vec<Value> {
+    let replacements =
+        [json!(null), json!(-1), json!(1.5e300), json!("text"), json!([]), json!({}), json!([{ "id": 3 }])];
+    let mut all: Vec<Value> = replacements.to_vec();
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                all.extend(mutilations(member).into_iter().map(|changed| {
+                    let mut members = members.clone();
+                    members.insert(key.clone(), changed);
+                    Value::Object(members)
+                }));
+            }
+        }
+        Value::Array(members) => {
+            for (index, member) in members.iter().enumerate() {
+                all.extend(mutilations(member).into_iter().map(|changed| {
+                    let mut members = members.clone();
+                    members[index] = changed;
+                    Value::Array(members)
+                }));
+            }
+        }
+        _ => {}
+    }
+    all
+}
+
+#[test]
+fn no_mutilated_object_makes_the_translation_stumble() {
+    let mut tried = 0;
+    for object in mutilations(&modern()) {
+        for event_type in [
+            "customer.subscription.updated",
+            "invoice.paid",
+            "checkout.session.completed",
+            "customer.updated",
+        ] {
+            let _ = translate(&with_previous(event_type, &object, &object));
+            tried += 1;
+        }
+    }
+    assert!(tried > 400, "{tried}");
+}

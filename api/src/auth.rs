@@ -1,0 +1,243 @@
+//! Who may ask: service tokens, their scopes, and one extractor per scope.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use domain::metadata::Actor;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+use crate::error::ApiError;
+use crate::state::ApiState;
+
+/// Something a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Ask for access decisions.
+    AccessRead,
+    /// Read what support reads.
+    SupportRead,
+    /// Do what support does.
+    SupportWrite,
+    /// Make members and link their payers.
+    MembersWrite,
+}
+
+impl Scope {
+    /// All scopes.
+    pub const ALL: [Self; 4] = [Self::AccessRead, Self::SupportRead, Self::SupportWrite, Self::MembersWrite];
+
+    /// The scope as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessRead => "access.read",
+            Self::SupportRead => "support.read",
+            Self::SupportWrite => "support.write",
+            Self::MembersWrite => "members.write",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The tokens other back ends ask with. Only their hashes are kept.
+#[derive(Clone, Default)]
+pub struct ServiceTokens(Arc<[Known]>);
+
+impl fmt::Debug for ServiceTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServiceTokens({})", self.0.len())
+    }
+}
+
+struct Known {
+    hash: [u8; 32],
+    caller: Caller,
+}
+
+/// Another back end, known by its token.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    name: Arc<str>,
+    scopes: Arc<[Scope]>,
+}
+
+impl Caller {
+    /// The name its events carry.
+    pub fn actor(&self) -> Actor {
+        Actor::service(&self.name)
+    }
+}
+
+/// Why a list of tokens cannot be used. Never says what the entry holds: any part of it may be a token.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "entry {entry}: {problem}; expected name:scope+scope:token, such as shop:access.read+members.write:a-long-random-token"
+)]
+pub struct BadServiceTokens {
+    entry: usize,
+    problem: &'static str,
+}
+
+impl ServiceTokens {
+    /// Reads `name:scope+scope:token,…`. An empty text is an empty list.
+    pub fn parse(text: &str) -> Result<Self, BadServiceTokens> {
+        let mut known: Vec<Known> = Vec::new();
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        for (index, entry) in text.split(',').enumerate() {
+            let bad = |problem| BadServiceTokens { entry: index + 1, problem };
+            let next = Known::parse(entry.trim()).map_err(bad)?;
+            if known.iter().any(|known| known.hash == next.hash) {
+                return Err(bad("its token was given before"));
+            }
+            known.push(next);
+        }
+        Ok(Self(known.into()))
+    }
+
+    /// Who has this token. Takes as long for any token.
+    fn find(&self, token: &str) -> Option<&Caller> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let same = |known: &Known| bool::from(known.hash.ct_eq(&hash));
+        self.0.iter().fold(None, |found, known| if same(known) { Some(&known.caller) } else { found })
+    }
+}
+
+impl Known {
+    fn parse(entry: &str) -> Result<Self, &'static str> {
+        let mut parts = entry.splitn(3, ':');
+        let (Some(name), Some(scopes), Some(token)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err("it does not have three parts");
+        };
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if name.is_empty() || !name.bytes().all(plain) {
+            return Err("its name is not made of letters, digits, '-', '_' and '.'");
+        }
+        let scopes =
+            scopes.split('+').map(Scope::parse).collect::<Option<Vec<_>>>().ok_or(
+                "its scopes are not among access.read, support.read, support.write and members.write",
+            )?;
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("its token is not made of printable characters without spaces");
+        }
+        let caller = Caller { name: name.into(), scopes: scopes.into() };
+        Ok(Self { hash: Sha256::digest(token.as_bytes()).into(), caller })
+    }
+}
+
+/// A scope as a type, so that a handler's signature says what it needs.
+pub trait Needs {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+/// Needs `access.read`.
+pub struct AccessRead;
+
+/// Needs `support.read`.
+pub struct SupportRead;
+
+/// Needs `support.write`.
+pub struct SupportWrite;
+
+/// Needs `members.write`.
+pub struct MembersWrite;
+
+impl Needs for AccessRead {
+    const SCOPE: Scope = Scope::AccessRead;
+}
+
+impl Needs for SupportRead {
+    const SCOPE: Scope = Scope::SupportRead;
+}
+
+impl Needs for SupportWrite {
+    const SCOPE: Scope = Scope::SupportWrite;
+}
+
+impl Needs for MembersWrite {
+    const SCOPE: Scope = Scope::MembersWrite;
+}
+
+/// A caller whose token has the scope `N`.
+pub struct Allowed<N> {
+    /// Who asks.
+    pub caller: Caller,
+    needs: PhantomData<N>,
+}
+
+impl<N: Needs> FromRequestParts<ApiState> for Allowed<N> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let token = bearer(parts).ok_or(ApiError::Unauthenticated)?;
+        let caller = state.tokens.find(token).ok_or(ApiError::Unauthenticated)?;
+        if !caller.scopes.contains(&N::SCOPE) {
+            return Err(ApiError::MissingScope(N::SCOPE));
+        }
+        Ok(Self { caller: caller.clone(), needs: PhantomData })
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "a-token-of-sixteen:and-more";
+
+    #[test]
+    fn a_token_finds_its_service_and_scopes() {
+        let tokens = ServiceTokens::parse(&format!(
+            "shop:access.read+members.write:{TOKEN}, other:support.read:0123456789abcdef"
+        ))
+        .unwrap();
+        let caller = tokens.find(TOKEN).unwrap();
+        assert_eq!(caller.actor(), Actor::service("shop"));
+        assert_eq!(*caller.scopes, [Scope::AccessRead, Scope::MembersWrite]);
+        assert!(tokens.find("a-token-of-sixteen:and-mor").is_none());
+        assert!(tokens.find("").is_none());
+    }
+
+    #[test]
+    fn no_tokens_is_a_list_too() {
+        assert!(ServiceTokens::parse(" ").unwrap().find(TOKEN).is_none());
+    }
+
+    #[test]
+    fn a_bad_entry_is_named_by_its_number_and_never_shown() {
+        let secret = "hush-hush-hush-hush";
+        for bad in [
+            secret.to_owned(),
+            format!("shop:{secret}"),
+            format!("{secret}!:access.read:short"),
+            format!("shop:{secret}:access.read"),
+            "shop:access.read:".to_owned(),
+            format!("shop:access.read:{secret},shop:access.read:{secret}"),
+            format!("shop:access.read:{secret} {secret}"),
+            format!("shop:access.read:{secret},"),
+        ] {
+            let message = ServiceTokens::parse(&bad).err().unwrap().to_string();
+            assert!(message.starts_with("entry ") && !message.contains(secret), "{message}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! How a decision is written: the same in every answer that holds one.
+
+use chrono::{DateTime, Utc};
+use domain::access::{Action, Decision, Fix, Reason};
+use domain::ids::{MemberId, PlanId};
+use domain::ports::Position;
+use projections::past::{DecidingEvent, Explanation};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::position;
+
+/// Why an answer is what it is.
+///
+/// Allowed: `free`, `subscription`, `trial`, `grace` (a renewal is owed), `cancels_later`, `grant`.
+/// Denied: all others.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessReason {
+    /// Open to anyone.
+    Free,
+    /// Paid for.
+    Subscription,
+    /// In a free trial.
+    Trial,
+    /// A renewal is owed, and the time to settle it runs.
+    Grace,
+    /// Paid for until the end that is scheduled.
+    CancelsLater,
+    /// Given without a payment.
+    Grant,
+    /// Nobody is signed in.
+    NotSignedIn,
+    /// Never had a membership.
+    NoMembership,
+    /// Has a membership, but not one that includes this.
+    PlanTooLow,
+    /// The first payment has not been made.
+    PaymentPending,
+    /// A renewal is owed, and the time to settle it is over.
+    PastDue,
+    /// The provider has given up collecting.
+    Unpaid,
+    /// Suspended.
+    Paused,
+    /// Over.
+    Ended,
+    /// A payment is disputed.
+    Disputed,
+    /// The payment was given back.
+    Refunded,
+    /// The provider used a word this version does not know.
+    StatusUnknown,
+}
+
+impl From<Reason> for AccessReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Free => Self::Free,
+            Reason::Subscription => Self::Subscription,
+            Reason::Trial => Self::Trial,
+            Reason::Grace => Self::Grace,
+            Reason::CancelsLater => Self::CancelsLater,
+            Reason::Grant => Self::Grant,
+            Reason::NotSignedIn => Self::NotSignedIn,
+            Reason::NoMembership => Self::NoMembership,
+            Reason::PlanTooLow => Self::PlanTooLow,
+            Reason::PaymentPending => Self::PaymentPending,
+            Reason::PastDue => Self::PastDue,
+            Reason::Unpaid => Self::Unpaid,
+            Reason::Paused => Self::Paused,
+            Reason::Ended => Self::Ended,
+            Reason::Disputed => Self::Disputed,
+            Reason::Refunded => Self::Refunded,
+            Reason::StatusUnknown => Self::StatusUnknown,
+        }
+    }
+}
+
+/// What a member can do.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FixAction {
+    /// Sign in.
+    SignIn,
+    /// Buy a membership.
+    Subscribe,
+    /// Change to a higher plan.
+    Upgrade,
+    /// Finish the first payment.
+    CompletePayment,
+    /// Give a payment method that works.
+    UpdatePaymentMethod,
+    /// End the suspension.
+    Resume,
+    /// Write to support.
+    ContactSupport,
+}
+
+impl From<Action> for FixAction {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::SignIn => Self::SignIn,
+            Action::Subscribe => Self::Subscribe,
+            Action::Upgrade => Self::Upgrade,
+            Action::CompletePayment => Self::CompletePayment,
+            Action::UpdatePaymentMethod => Self::UpdatePaymentMethod,
+            Action::Resume => Self::Resume,
+            Action::ContactSupport => Self::ContactSupport,
+        }
+    }
+}
+
+/// The one thing that would open the video, or keep it open.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccessFix {
+    /// What to do.
+    action: FixAction,
+    /// With which plan, where one has to be chosen.
+    #[schema(value_type = Option<String>, required = true)]
+    plan: Option<PlanId>,
+}
+
+impl From<Fix> for AccessFix {
+    fn from(Fix { action, plan }: Fix) -> Self {
+        Self { action: action.into(), plan }
+    }
+}
+
+/// May she watch it, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccessDecision<'d> {
+    /// Always `access_decision`.
+    #[schema(example = "access_decision")]
+    object: &'static str,
+    /// The member.
+    #[schema(example = "mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e")]
+    member: &'d str,
+    /// The video.
+    #[schema(example = "projections")]
+    video: &'d str,
+    /// Yes or no.
+    allowed: bool,
+    /// Why.
+    reason: AccessReason,
+    /// The plan the reason speaks of.
+    #[schema(value_type = Option<String>, required = true)]
+    plan: Option<PlanId>,
+    /// Until when this yes holds, if an end is known.
+    #[schema(required = true)]
+    until: Option<DateTime<Utc>>,
+    /// The decision in a sentence for the member.
+    message: String,
+    /// What would open the video.
+    #[schema(required = true)]
+    fix: Option<AccessFix>,
+    /// The moment that was asked about.
+    at: DateTime<Utc>,
+    /// How much of the log this answer knows of.
+    #[serde(serialize_with = "position::token")]
+    #[schema(value_type = String, example = "p-1f")]
+    position: Position,
+    /// Only where a moment was asked about: the events that made the decision what it is, oldest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deciding_events: Option<Vec<DecidingEventBody>>,
+}
+
+/// An event of the log that made a decision what it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DecidingEvent)]
+pub struct DecidingEventBody {
+    /// Its place in the log.
+    #[serde(serialize_with = "position::token")]
+    #[schema(value_type = String, example = "p-1f")]
+    position: Position,
+    /// Its stored name.
+    event_type: String,
+    /// What it follows from: the provider's event id or a request id.
+    cause: String,
+    /// When it was true.
+    occurred_at: DateTime<Utc>,
+    /// When this service learned it.
+    recorded_at: DateTime<Utc>,
+    /// What happened, in words.
+    sentence: String,
+}
+
+impl From<DecidingEvent> for DecidingEventBody {
+    fn from(event: DecidingEvent) -> Self {
+        let DecidingEvent { position, event_type, cause, occurred_at, recorded_at, sentence } = event;
+        Self { position, event_type, cause, occurred_at, recorded_at, sentence }
+    }
+}
+
+/// Who asks about what, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'q> {
+    pub(crate) member: &'q MemberId,
+    pub(crate) video: &'q str,
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) position: Position,
+}
+
+impl<'d> AccessDecision<'d> {
+    /// The answer to a question.
+    pub(crate) fn new(question: Question<'d>, decision: Decision, message: String) -> Self {
+        let Question { member, video, at, position } = question;
+        let Decision { allowed, reason, plan, until, fix, source: _ } = decision;
+        Self {
+            object: "access_decision",
+            member: member.as_str(),
+            video,
+            allowed,
+            reason: reason.into(),
+            plan,
+            until,
+            message,
+            fix: fix.map(AccessFix::from),
+            at,
+            position,
+            deciding_events: None,
+        }
+    }
+
+    /// The decision that was explained, with its deciding events taken along.
+    pub(crate) fn explained(explanation: &'d Explanation) -> Self {
+        let Explanation { member, video, as_of, position, .. } = explanation;
+        let question = Question { member, video, at: as_of.at, position: *position };
+        let events = explanation.deciding.iter().cloned().map(DecidingEventBody::from).collect();
+        let decision = Self::new(question, explanation.decision.clone(), explanation.message.clone());
+        Self { deciding_events: Some(events), ..decision }
+    }
+}

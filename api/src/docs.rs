@@ -1,0 +1,148 @@
+//! The `OpenAPI` document, made from the same table as the routes, and its reader.
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Html;
+use axum::routing::get;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{
+    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
+};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+const DESCRIPTION: &str = "Who may watch which video, now or at any moment, and why.
+
+Times are RFC 3339 in UTC. Every object has `object`. Errors are `application/problem+json` (RFC 9457) with a stable \
+`code`; their `request_id` is the answer's `x-request-id`.
+
+**Reading your own writes.** Every answer carries `Membership-Position`. Send it with a later request, and that one is \
+answered from at least that position, by any node.
+
+**Lists.** `limit` is 1 to 100 and 20 when left out; send `next_cursor` as `cursor` while `has_more`.";
+
+const SCOPES: &str = "A service token. What it allows is named by its scopes: `access.read` asks for decisions, \
+`members.write` makes and reads members and links their payers, `support.read` reads histories, explanations and \
+deliveries, `support.write` has deliveries looked at again.";
+
+const INDEX: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Membership API</title>\
+<h1>Membership API</h1><ul><li><a href=/docs/>Documentation</a><li><a href=/openapi.json>OpenAPI document</a>\
+<li><a href=/readyz>Readiness</a></ul>";
+
+/// The document before any route is in it.
+pub(crate) fn preamble() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Membership API")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .build();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(SCOPES)).build();
+    let components = ComponentsBuilder::new().security_scheme("bearer", SecurityScheme::Http(bearer)).build();
+    let tag = |(name, description): (&str, &str)| {
+        TagBuilder::new().name(name).description(Some(description)).build()
+    };
+    let tags = [
+        ("Access", "May this member watch this video?"),
+        ("Members", "Who is a member, and which payer is hers?"),
+        ("Support", "Why was it so, and what came in?"),
+        ("Operations", "Does it serve, and is it ready?"),
+    ];
+    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags.map(tag))).build()
+}
+
+/// Adds to every operation what the shell does for every route.
+pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            describe(operation);
+        }
+    }
+    document
+}
+
+fn describe(operation: &mut Operation) {
+    let parameters = operation.parameters.get_or_insert_default();
+    let waits = operation.tags.as_ref().is_some_and(|tags| tags.iter().all(|tag| tag != "Operations"));
+    if waits {
+        parameters.push(header(
+            "Membership-Position",
+            "Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds.",
+        ));
+    }
+    parameters
+        .push(header("x-request-id", "Names the request in logs, events and problems; made when left out."));
+    let mut problems = vec![("500", "`internal`: a mistake of the service, which it has logged")];
+    if waits {
+        problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
+        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`"));
+    }
+    if operation.security.is_some() {
+        problems.push(("401", "`unauthenticated`: no token, or one that is not known"));
+        problems.push(("403", "`forbidden`: the token lacks the scope"));
+    }
+    if operation.request_body.is_some() {
+        problems.push(("413", "`too_large`: the body is larger than 64 KiB"));
+        problems.push(("415", "`not_json`: the body was sent as something else than JSON"));
+        problems.push(("422", "`wrong_shape` or `invalid`: the body was read but cannot be used"));
+    }
+    for (status, description) in problems {
+        operation
+            .responses
+            .responses
+            .entry(status.to_owned())
+            .or_insert_with(|| RefOr::T(problem(description)));
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response {
+            add_headers(status, response);
+        }
+    }
+}
+
+fn problem(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+}
+
+fn add_headers(status: &str, response: &mut Response) {
+    let mut add = |name: &str, description: &str| {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        let header = HeaderBuilder::new().schema(Some(text)).description(Some(description)).build();
+        response.headers.insert(name.to_owned(), header.into());
+    };
+    add(
+        "Membership-Position",
+        "How much of the log this answer knows of; send it back to see at least as much.",
+    );
+    add("x-request-id", "Names the request.");
+    match status {
+        "503" => add("Retry-After", "After how many seconds to ask again."),
+        "401" => add("WWW-Authenticate", "Always a `Bearer` challenge."),
+        _ => {}
+    }
+}
+
+fn header(name: &str, description: &str) -> RefOr<Parameter> {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
+    RefOr::T(parameter.build())
+}
+
+/// The routes that show the document. They load nothing from elsewhere.
+pub(crate) fn router(document: &OpenApi) -> Router {
+    let json = serde_json::to_string(document).unwrap_or_default();
+    let config = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
+    Router::new()
+        .route("/", get(async || Html(INDEX)))
+        .route("/openapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], json)))
+        .merge(SwaggerUi::new("/docs").config(config))
+}

@@ -1,0 +1,309 @@
+//! What can go wrong, and how each of it is answered: one match from error to status, code and words.
+
+use std::borrow::Cow;
+
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::ids::{CustomerId, MemberId};
+use domain::ports::{CommandError, StoreError};
+use projections::past::PastError;
+use projections::runner::ProjectionError;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+use utoipa::ToSchema;
+
+use crate::auth::Scope;
+
+/// Why a request was not answered with what it asked for. The texts are the `detail` of the answer.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// No token, or one that is not known.
+    #[error("This needs a service token that is known here; send it as `Authorization: Bearer TOKEN`.")]
+    Unauthenticated,
+    /// The token does not allow this.
+    #[error("This needs the scope {0}, which the token does not have; use a token that has it.")]
+    MissingScope(Scope),
+    /// No member has this id.
+    #[error("No member has the id {0:?}; create members with POST /v1/members.")]
+    UnknownMember(String),
+    /// No video has this id.
+    #[error("The catalogue has no video {0:?}; the id is the one in the catalogue file.")]
+    UnknownVideo(String),
+    /// The catalogue of that moment had no such video.
+    #[error("The catalogue of that moment has no video {0:?}; ask about a later moment or another video.")]
+    UnknownVideoThen(String),
+    /// No delivery has this id.
+    #[error("No delivery has the id {0:?}; GET /v1/support/deliveries lists those that came in.")]
+    UnknownDelivery(String),
+    /// Nothing is served at this path.
+    #[error("Nothing is served at {0:?}; /docs lists every path.")]
+    NoSuchPath(String),
+    /// The path is served, but not with this method.
+    #[error("{path:?} is not served with {method}; {}.", offered(allow))]
+    MethodNotAllowed {
+        /// What was asked with.
+        method: Method,
+        /// The path.
+        path: String,
+        /// The methods it is served with.
+        allow: String,
+    },
+    /// The position header is not a token of ours.
+    #[error(
+        "The header Membership-Position is not a position; send one back as it was given, such as p-1f, or leave it out."
+    )]
+    BadPosition,
+    /// A moment could not be read.
+    #[error("{0} is not a moment in RFC 3339, such as 2026-11-22T10:00:00Z (write + as %2B in a query).")]
+    BadTime(&'static str),
+    /// The path or the query could not be read.
+    #[error("The address could not be read: {0}.")]
+    BadQuery(String),
+    /// A cursor that no list gave out.
+    #[error(
+        "The cursor is not one that this list gave out; send `next_cursor` of the page before, or leave it out."
+    )]
+    BadCursor,
+    /// The body is not JSON.
+    #[error("The body is not well-formed JSON: {0}.")]
+    MalformedJson(String),
+    /// The body was sent as something else than JSON.
+    #[error("The body has to be JSON; send it with `Content-Type: application/json`.")]
+    NotJson,
+    /// The body is JSON, but not of the right shape.
+    #[error("The body has the wrong shape: {0}.")]
+    WrongShape(String),
+    /// A field has a value that cannot be used.
+    #[error("{field} cannot be used: {why}.")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        why: Cow<'static, str>,
+    },
+    /// The body is too large.
+    #[error("The body is larger than this path takes ({} KiB for the API); send less at once.", crate::BODY_LIMIT / 1024)]
+    TooLarge,
+    /// The e-mail address belongs to another member.
+    #[error("This e-mail address belongs to {0} already; use that member, or another address.")]
+    EmailTaken(MemberId),
+    /// The external id belongs to another member than the one asked for.
+    #[error("This external id belongs to {0} already; use that member, or another external id.")]
+    ExternalIdTaken(MemberId),
+    /// The member id belongs to another external id than the one asked for.
+    #[error("The member {0} is there already, for another external id; leave `id` out, or choose another.")]
+    IdTaken(MemberId),
+    /// The payer belongs to another member.
+    #[error("The customer {customer} cannot be linked: {why}.")]
+    LinkedElsewhere {
+        /// The payer.
+        customer: CustomerId,
+        /// Whose it is and what to do.
+        why: String,
+    },
+    /// Others keep changing the same thing.
+    #[error("{0} is being changed by others; ask again.")]
+    Contended(String),
+    /// The index has not read the log yet.
+    #[error(
+        "The service has just started and is still reading its log; ask again shortly. GET /readyz says how far it is."
+    )]
+    NotReady,
+    /// This node has not come to the position yet.
+    #[error("This node has not come to the asked position within 2 seconds; ask again shortly.")]
+    Behind,
+    /// Some checks of readiness fail; what they found goes into the answer.
+    #[error("Not ready: {failing}.")]
+    Unready {
+        /// Their names and reasons.
+        failing: String,
+        /// The whole report.
+        report: Map<String, Value>,
+    },
+    /// The store could not do it.
+    #[error("{}", in_store_words(.0))]
+    Store(#[from] StoreError),
+    /// A projection could not be read.
+    #[error(
+        "The service cannot read what it has stored; this has been logged. Give the request id to its operator."
+    )]
+    Unreadable(String),
+    /// A handler panicked.
+    #[error("The service made a mistake; this has been logged. Give the request id to its operator.")]
+    Panicked(String),
+    /// A refusal from below the handlers.
+    #[error("The request was refused.")]
+    Other(StatusCode),
+}
+
+impl ApiError {
+    /// The one place where an error gets its status, code and title.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
+            Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
+            Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {
+                (S::NOT_FOUND, "unknown_video", "Unknown video")
+            }
+            Self::UnknownDelivery(_) => (S::NOT_FOUND, "unknown_delivery", "Unknown delivery"),
+            Self::NoSuchPath(_) => (S::NOT_FOUND, "no_such_path", "No such path"),
+            Self::MethodNotAllowed { .. } => {
+                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+            }
+            Self::BadPosition => (S::BAD_REQUEST, "bad_position", "Bad position"),
+            Self::BadTime(_) => (S::BAD_REQUEST, "bad_time", "Bad moment"),
+            Self::BadQuery(_) => (S::BAD_REQUEST, "bad_query", "Bad query"),
+            Self::BadCursor => (S::BAD_REQUEST, "bad_cursor", "Bad cursor"),
+            Self::MalformedJson(_) => (S::BAD_REQUEST, "malformed_json", "Malformed JSON"),
+            Self::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not_json", "Not JSON"),
+            Self::WrongShape(_) => (S::UNPROCESSABLE_ENTITY, "wrong_shape", "Wrong shape"),
+            Self::Invalid { .. } => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+            Self::EmailTaken(_) => (S::CONFLICT, "email_taken", "E-mail address taken"),
+            Self::ExternalIdTaken(_) => (S::CONFLICT, "external_id_taken", "External id taken"),
+            Self::IdTaken(_) => (S::CONFLICT, "id_taken", "Member id taken"),
+            Self::LinkedElsewhere { .. } => (S::CONFLICT, "linked_elsewhere", "Customer linked elsewhere"),
+            Self::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
+            Self::NotReady | Self::Unready { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
+            Self::Behind => (S::SERVICE_UNAVAILABLE, "behind", "Behind"),
+            Self::Store(StoreError::Unavailable(_)) => {
+                (S::SERVICE_UNAVAILABLE, "store_unavailable", "Store unavailable")
+            }
+            Self::Store(StoreError::ReadOnly(_)) => {
+                (S::SERVICE_UNAVAILABLE, "read_only", "Store is read-only")
+            }
+            Self::Store(StoreError::Corrupt(_)) | Self::Unreadable(_) | Self::Panicked(_) => {
+                (S::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+            }
+            Self::Other(status) => (*status, "refused", status.canonical_reason().unwrap_or("Refused")),
+        }
+    }
+
+    /// Its stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind().1
+    }
+
+    /// What staff have to see in the log and nobody else.
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => Some(error.to_string()),
+            Self::Unreadable(cause) | Self::Panicked(cause) => Some(cause.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// A problem that has not been written yet: the shell, which knows the request's id, writes and logs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    title: &'static str,
+    detail: String,
+    report: Map<String, Value>,
+    pub(crate) cause: Option<String>,
+}
+
+/// An error as it is written (RFC 9457, `application/problem+json`).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem<'p> {
+    /// A URI that names the kind of problem: `urn:membership:problem:` and the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind of problem in a few words; the same for every problem with this code.
+    title: &'p str,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What is wrong, why, and what to do.
+    detail: &'p str,
+    /// A stable code to act on.
+    #[schema(example = "unknown_member")]
+    code: &'p str,
+    /// Names this request in the service's log.
+    request_id: &'p str,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    report: &'p Map<String, Value>,
+}
+
+impl Pending {
+    /// The problem as JSON.
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
+        let problem = Problem {
+            kind: format!("urn:membership:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+            report: &self.report,
+        };
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, title) = self.kind();
+        let (detail, cause) = (self.to_string(), self.cause());
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"membership\""));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        let report = if let Self::Unready { report, .. } = self { report } else { Map::new() };
+        response.extensions_mut().insert(Pending { status, code, title, detail, report, cause });
+        response
+    }
+}
+
+impl From<PastError> for ApiError {
+    fn from(error: PastError) -> Self {
+        match error {
+            PastError::UnknownMember(member) => Self::UnknownMember(member.to_string()),
+            PastError::UnknownVideo(video) => Self::UnknownVideoThen(video),
+            PastError::NotCaughtUp | PastError::Projection(ProjectionError::Moved) => Self::Behind,
+            PastError::Projection(ProjectionError::Store(error)) => Self::Store(error),
+            PastError::Projection(ProjectionError::Unreadable(error)) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// A command that was not carried out, where the rules' own refusal is told by `refused`.
+pub(crate) fn not_done<R: std::error::Error>(
+    error: CommandError<R>,
+    refused: impl FnOnce(R) -> ApiError,
+) -> ApiError {
+    match error {
+        CommandError::Refused(refusal) => refused(refusal),
+        CommandError::Contended(what) => ApiError::Contended(what),
+        CommandError::Store(error) => ApiError::Store(error),
+    }
+}
+
+fn in_store_words(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unavailable(_) => {
+            "The store cannot be reached; nothing was changed that was not confirmed. Ask again shortly."
+        }
+        StoreError::Corrupt(_) => {
+            "The service cannot read what it has stored; this has been logged. Give the request id to its operator."
+        }
+        StoreError::ReadOnly(_) => {
+            "Another process writes to the store, so this one only reads; ask that one, or ask again later."
+        }
+    }
+}
+
+fn offered(allow: &str) -> String {
+    if allow.is_empty() { "see /docs".to_owned() } else { format!("use {}", allow.replace(',', ", ")) }
+}

@@ -1,0 +1,150 @@
+//! Does the process serve, and is it ready to answer?
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use domain::ports::{Position, StoreError};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use crate::error::{ApiError, Problem};
+use crate::position;
+use crate::state::ApiState;
+
+/// How long a store may take to answer while it still counts as reachable.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The process serves.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `health`.
+    #[schema(example = "health")]
+    object: &'static str,
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// Does the process serve?
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "health", tag = "Operations",
+    responses((status = 200, description = "It does", body = Health)),
+)]
+pub async fn live() -> Json<Health> {
+    Json(Health { object: "health", status: "ok" })
+}
+
+/// Whether the service is ready, and how far it is. When it is not, the same fields stand in a problem, whose `status`
+/// is the HTTP status.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// Always `readiness`.
+    #[schema(example = "readiness")]
+    object: &'static str,
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// What the index has applied.
+    #[serde(serialize_with = "position::token")]
+    #[schema(value_type = String, example = "p-1f")]
+    position: Position,
+    /// The end of the log; null when it could not be asked.
+    #[schema(required = true)]
+    head: Option<String>,
+    /// How many positions the index is behind the end of the log; null when that could not be asked.
+    #[schema(required = true)]
+    lag: Option<u64>,
+    /// How many deliveries of the billing provider wait to be looked at; null when the store could not be asked.
+    #[schema(required = true)]
+    deliveries_waiting: Option<u64>,
+    /// What was looked at.
+    checks: Vec<Check>,
+}
+
+/// One thing that has to work.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadinessCheck)]
+pub struct Check {
+    /// Its name.
+    #[schema(example = "store")]
+    name: &'static str,
+    /// Whether it works.
+    ok: bool,
+    /// What is wrong.
+    #[schema(required = true)]
+    detail: Option<&'static str>,
+}
+
+impl Check {
+    fn of(name: &'static str, ok: bool, otherwise: &'static str) -> Self {
+        Self { name, ok, detail: (!ok).then_some(otherwise) }
+    }
+}
+
+/// Is the service ready?
+///
+/// It is once the index and the directory have caught up, while the store answers and deliveries are being looked at.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "readiness", tag = "Operations",
+    responses(
+        (status = 200, description = "Ready", body = Readiness),
+        (status = 503, description = "`not_ready`: `detail` names the checks that fail, and the fields of the report follow", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn ready(State(state): State<ApiState>) -> Result<Json<Readiness>, ApiError> {
+    let report = look(&state).await;
+    if report.checks.iter().all(|check| check.ok) {
+        return Ok(Json(report));
+    }
+    let failing = report.checks.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.detail?)));
+    let failing = failing.collect::<Vec<_>>().join("; ");
+    let Ok(Value::Object(mut report)) = serde_json::to_value(&report) else {
+        return Err(ApiError::NotReady);
+    };
+    // A problem's own status is the HTTP status.
+    report.remove("status");
+    Err(ApiError::Unready { failing, report })
+}
+
+async fn look(state: &ApiState) -> Readiness {
+    let (store, head, waiting) = tokio::join!(
+        answered(state.probe.store()),
+        answered(state.feed.head()),
+        answered(state.probe.deliveries_waiting()),
+    );
+    let applied = state.index_progress.applied();
+    let position = applied.unwrap_or(Position::START);
+    let reachable = store.is_some() && head.is_some() && waiting.is_some();
+    let checks = vec![
+        Check::of("store", reachable, "it does not answer"),
+        Check::of("access_index", applied.is_some(), "it is still reading the log"),
+        Check::of("directory", state.directory_progress.applied().is_some(), "it is still reading the log"),
+        Check::of("worker", state.probe.worker_alive(), "deliveries are not being looked at"),
+    ];
+    Readiness {
+        object: "readiness",
+        status: "ready",
+        position,
+        head: head.map(|head| head.to_string()),
+        lag: head.map(|head| head.get().saturating_sub(position.get())),
+        deliveries_waiting: waiting,
+        checks,
+    }
+}
+
+async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    match timeout(PATIENCE, answer).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "store does not answer a readiness check");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("store does not answer a readiness check in time");
+            None
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Reading one's own writes: a request that carries a position is answered from at least that position.
+
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::response::{IntoResponseParts, Response, ResponseParts};
+use domain::ports::Position;
+use projections::runner::Progress;
+use serde::Serializer;
+
+use crate::error::ApiError;
+use crate::state::ApiState;
+
+/// The header that carries a position, both ways.
+pub const HEADER: HeaderName = HeaderName::from_static("membership-position");
+
+/// How long a request waits for its position.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The position that an answer speaks of, where it is later than what the request found.
+pub(crate) struct AnsweredAt(pub(crate) Position);
+
+impl IntoResponseParts for AnsweredAt {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.headers_mut().insert(HEADER, value(self.0));
+        Ok(parts)
+    }
+}
+
+/// Waits for the position that a request carries, if it carries one.
+pub(crate) async fn wait(state: &ApiState, request: &Parts) -> Result<(), ApiError> {
+    let Some(header) = request.headers.get(HEADER) else { return Ok(()) };
+    if matches!(request.uri.path(), "/healthz" | "/readyz") {
+        return Ok(());
+    }
+    let wanted = header.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadPosition)?;
+    let reached = |progress: &Progress| {
+        let progress = progress.clone();
+        async move { progress.wait_for(wanted, PATIENCE).await }
+    };
+    let reached = if reads_the_directory(&request.uri) {
+        let (index, directory) =
+            tokio::join!(reached(&state.index_progress), reached(&state.directory_progress));
+        index && directory
+    } else {
+        reached(&state.index_progress).await
+    };
+    if reached { Ok(()) } else { Err(ApiError::Behind) }
+}
+
+/// Puts the position on an answer: what was applied before it was made, or what it says itself when that is later.
+pub(crate) fn stamp(response: &mut Response, applied: Position) {
+    let own = of(response.headers()).filter(|own| *own > applied);
+    if own.is_none() {
+        response.headers_mut().insert(HEADER, value(applied));
+    }
+}
+
+/// Writes a position as its token.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+pub(crate) fn token<S: Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(position)
+}
+
+fn of(headers: &HeaderMap) -> Option<Position> {
+    Position::parse(headers.get(HEADER)?.to_str().ok()?)
+}
+
+fn value(position: Position) -> HeaderValue {
+    HeaderValue::try_from(position.to_string()).unwrap_or_else(|_| HeaderValue::from_static("p-0"))
+}
+
+fn reads_the_directory(uri: &Uri) -> bool {
+    let asks_about_a_moment =
+        || uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("at=")));
+    uri.path().starts_with("/v1/support/") || asks_about_a_moment()
+}

@@ -1,0 +1,166 @@
+//! What the routes need, and the ports the server puts behind them.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, SubsecRound, Utc};
+use domain::clock::Clock;
+use domain::customer::Customer;
+use domain::ids::{CustomerId, MemberId};
+use domain::member::Member;
+use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use projections::access_index::AccessIndex;
+use projections::past::Past;
+use projections::runner::Progress;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::auth::ServiceTokens;
+use crate::error::ApiError;
+
+/// What all routes share; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<ApiParts>);
+
+/// The parts of an [`ApiState`].
+pub struct ApiParts {
+    /// Answers access checks.
+    pub index: Arc<AccessIndex>,
+    /// How far the index has come.
+    pub index_progress: Progress,
+    /// How far the member directory has come.
+    pub directory_progress: Progress,
+    /// Answers questions about any moment.
+    pub past: Past,
+    /// The log.
+    pub feed: Arc<dyn EventFeed>,
+    /// Carries out commands on members.
+    pub members: Arc<dyn CommandBus<Member>>,
+    /// Carries out commands on payers.
+    pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Names and addresses.
+    pub people: Arc<dyn People>,
+    /// What the billing provider delivered.
+    pub deliveries: Arc<dyn Deliveries>,
+    /// Tells whether the rest of the process works.
+    pub probe: Arc<dyn Probe>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Who may ask.
+    pub tokens: ServiceTokens,
+    /// Random bits for new ids.
+    pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
+}
+
+impl ApiState {
+    /// A state of these parts.
+    pub fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The present moment, with as many digits of a second as the stores keep, so that it can be asked about again.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now().trunc_subsecs(6)
+    }
+
+    /// Answers about any moment, once the directory that they go through has caught up.
+    pub(crate) fn history(&self) -> Result<&Past, ApiError> {
+        self.directory_progress.applied().map(|_| &self.past).ok_or(ApiError::NotReady)
+    }
+}
+
+impl Deref for ApiState {
+    type Target = ApiParts;
+
+    fn deref(&self) -> &ApiParts {
+        &self.0
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOutcome {
+    /// Not looked at yet, or to be looked at again.
+    Pending,
+    /// It changed something.
+    Applied,
+    /// It told what was known.
+    NoChange,
+    /// It told of something older than what is known; kept as history.
+    Stale,
+    /// It cannot be used yet; somebody has to see to its reason.
+    Parked,
+    /// It is not about memberships.
+    Ignored,
+    /// It could not be carried out after many attempts.
+    Failed,
+}
+
+/// A delivery of the billing provider, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// The provider's event id.
+    pub id: String,
+    /// The event type.
+    pub event_type: String,
+    /// The provider's time of the event.
+    pub created: Option<DateTime<Utc>>,
+    /// The payer it speaks of.
+    pub customer: Option<String>,
+    /// When it first arrived.
+    pub received_at: DateTime<Utc>,
+    /// How many times it arrived.
+    pub times_received: u32,
+    /// What became of it.
+    pub outcome: DeliveryOutcome,
+    /// Why: a stable code.
+    pub reason: Option<String>,
+    /// Why: a sentence for staff.
+    pub detail: Option<String>,
+    /// How many times carrying it out was begun.
+    pub attempts: u32,
+    /// When its outcome was set.
+    pub settled_at: Option<DateTime<Utc>>,
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Only those with this outcome.
+    pub outcome: Option<DeliveryOutcome>,
+    /// Only those that came before this one, by its id: the end of the page before.
+    pub before: Option<String>,
+    /// The most to list.
+    pub limit: usize,
+}
+
+/// What the billing provider delivered, as the API needs it.
+#[async_trait]
+pub trait Deliveries: Send + Sync {
+    /// Some deliveries, latest arrival first.
+    async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError>;
+
+    /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
+    async fn replay(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// A payer is known now: has the deliveries that waited for that looked at again, and says how many.
+    async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError>;
+
+    /// A member is known now: has the deliveries that waited for that looked at again, and says how many.
+    async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError>;
+}
+
+/// Whether the rest of the process works.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// Asks the store something small.
+    async fn store(&self) -> Result<(), StoreError>;
+
+    /// How many deliveries wait to be looked at.
+    async fn deliveries_waiting(&self) -> Result<u64, StoreError>;
+
+    /// Whether the task that looks at deliveries runs.
+    fn worker_alive(&self) -> bool;
+}

@@ -1,0 +1,70 @@
+//! Progress that a test turns by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::events::Event;
+use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
+use projections::runner::{Progress, Projection, ProjectionError, follow, progress};
+use tokio::sync::Notify;
+
+/// How far a projection is said to have come; it can be turned.
+#[derive(Default)]
+pub(super) struct Dial {
+    at: AtomicU64,
+    turned: Notify,
+}
+
+impl Dial {
+    pub(super) fn set(&self, position: u64) {
+        self.at.store(position, Ordering::SeqCst);
+        self.turned.notify_one();
+    }
+
+    pub(super) async fn progress(self: &Arc<Self>, running: bool) -> Progress {
+        let (report, progress) = progress();
+        if running {
+            tokio::spawn(follow(Arc::clone(self) as Arc<dyn EventFeed>, Nothing, report));
+            assert!(progress.wait_for(Position::START, Duration::from_secs(5)).await);
+        }
+        progress
+    }
+}
+
+#[async_trait]
+impl EventFeed for Dial {
+    async fn read(&self, _after: Position, _limit: usize) -> Result<Page, StoreError> {
+        Ok(Page { events: Vec::new(), next: Position::new(self.at.load(Ordering::SeqCst)) })
+    }
+
+    async fn read_stream(&self, _kind: &str, _id: &str) -> Result<Vec<Recorded>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        Ok(Position::new(self.at.load(Ordering::SeqCst)))
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        drop(tokio::time::timeout(at_most, self.turned.notified()).await);
+    }
+}
+
+struct Nothing;
+
+#[async_trait]
+impl Projection for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+
+    async fn checkpoint(&mut self) -> Result<Position, ProjectionError> {
+        Ok(Position::START)
+    }
+
+    async fn apply(&mut self, _: &[(Recorded, Event)], _: Position) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The routes over small stand-ins for their ports.
+
+mod access;
+mod dial;
+mod document;
+mod members;
+mod shell;
+mod stores;
+mod story;
+mod support;
+mod world;

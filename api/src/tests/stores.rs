@@ -1,0 +1,290 @@
+//! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use domain::customer::{self, Customer, CustomerCommand};
+use domain::events::Event;
+use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::member::{self, Member, MemberCommand};
+use domain::metadata::{Context, Metadata};
+use domain::ports::{
+    CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
+    Recorded, StoreError,
+};
+use projections::access_index::AccessIndex;
+use projections::directory;
+use projections::view_store::{DirectoryDump, DirectoryRow, SaveError, ViewStore};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::dial::Dial;
+use crate::state::{Deliveries, DeliveryFilter, DeliveryRecord, Probe};
+
+/// What a store says when it is told to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    Unavailable,
+    Corrupt,
+}
+
+/// Everything behind the ports.
+#[derive(Default)]
+pub(super) struct Stores {
+    log: Mutex<Vec<Recorded>>,
+    rows: Mutex<Vec<DirectoryRow>>,
+    people: Mutex<Vec<PersonRecord>>,
+    pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
+    pub(super) told: Mutex<Vec<String>>,
+    pub(super) failure: Mutex<Option<Failure>>,
+    pub(super) log_fails: AtomicBool,
+    pub(super) worker_gone: AtomicBool,
+    pub(super) panics: AtomicBool,
+    pub(super) index: Arc<AccessIndex>,
+    pub(super) dials: [Arc<Dial>; 2],
+}
+
+impl Stores {
+    fn works(&self) -> Result<(), StoreError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "a stand-in was told to panic");
+        match *self.failure.lock().unwrap() {
+            None => Ok(()),
+            Some(Failure::Unavailable) => Err(StoreError::Unavailable("secret-host refused".to_owned())),
+            Some(Failure::Corrupt) => Err(StoreError::Corrupt("secret row 7".to_owned())),
+        }
+    }
+
+    fn stream(&self, kind: &str, id: &str) -> Vec<Recorded> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|event| event.aggregate_type == kind && event.aggregate_id == id).cloned().collect()
+    }
+
+    pub(super) fn fold<A: Aggregate>(&self, id: &str) -> A
+    where
+        A::Event: DeserializeOwned,
+    {
+        let mut state = A::default();
+        for recorded in self.stream(A::TYPE, id) {
+            state.apply(serde_json::from_value(recorded.payload).unwrap());
+        }
+        state
+    }
+
+    pub(super) fn head(&self) -> Position {
+        Position::new(self.log.lock().unwrap().len() as u64)
+    }
+
+    pub(super) fn append<A: Aggregate>(&self, id: &str, events: &[A::Event], context: &Context) -> Position
+    where
+        A::Event: Serialize + cqrs_es::DomainEvent,
+    {
+        use cqrs_es::DomainEvent;
+        for event in events {
+            let sequence = self.stream(A::TYPE, id).len() as u64 + 1;
+            let recorded = Recorded {
+                position: Position::new(self.head().get() + 1),
+                aggregate_type: A::TYPE.to_owned(),
+                aggregate_id: id.to_owned(),
+                sequence,
+                event_type: event.event_type(),
+                event_version: event.event_version(),
+                payload: serde_json::to_value(event).unwrap(),
+                metadata: Metadata {
+                    occurred_at: context.occurred_at,
+                    recorded_at: context.occurred_at,
+                    actor: context.actor.clone(),
+                    cause: context.cause.clone(),
+                    correlation_id: context.correlation_id.clone(),
+                },
+            };
+            if let Some(row) = directory::row(&recorded, &Event::read(&recorded, &[]).unwrap()) {
+                self.index.put(&row);
+                self.rows.lock().unwrap().push(row);
+            }
+            self.log.lock().unwrap().push(recorded);
+        }
+        for dial in &self.dials {
+            dial.set(self.head().get());
+        }
+        self.head()
+    }
+}
+
+#[async_trait]
+impl EventFeed for Stores {
+    async fn read(&self, _after: Position, _limit: usize) -> Result<Page, StoreError> {
+        Ok(Page::default())
+    }
+
+    async fn read_stream(&self, kind: &str, id: &str) -> Result<Vec<Recorded>, StoreError> {
+        self.works()?;
+        Ok(self.stream(kind, id))
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        self.works()?;
+        Ok(Stores::head(self))
+    }
+
+    async fn changed(&self, _at_most: Duration) {}
+}
+
+#[async_trait]
+impl CommandBus<Member> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: MemberCommand,
+        context: Context,
+    ) -> Result<Executed<member::MemberEvent>, CommandError<std::convert::Infallible>> {
+        self.works()?;
+        if self.log_fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("down".to_owned()).into());
+        }
+        let events = member::decide(&self.fold(id), command);
+        let position = self.append::<Member>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl CommandBus<Customer> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: CustomerCommand,
+        context: Context,
+    ) -> Result<Executed<customer::CustomerEvent>, CommandError<customer::CustomerError>> {
+        self.works()?;
+        if self.log_fails.load(Ordering::SeqCst) {
+            return Err(CommandError::Contended(id.to_owned()));
+        }
+        let events = customer::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
+        let position = self.append::<Customer>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl People for Stores {
+    async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
+        self.works()?;
+        let mut people = self.people.lock().unwrap();
+        let same = |held: &&PersonRecord| {
+            held.member == record.member
+                || (held.external_id.is_some() && held.external_id == record.external_id)
+        };
+        if let Some(held) = people.iter().find(same) {
+            return Ok(PersonStored::Existing(held.clone()));
+        }
+        if let Some(held) = people.iter().find(|held| held.email.is_some() && held.email == record.email) {
+            return Ok(PersonStored::EmailTaken(held.member.clone()));
+        }
+        people.push(record);
+        people.sort_by(|a, b| a.member.cmp(&b.member));
+        Ok(PersonStored::Created)
+    }
+
+    async fn get(&self, member: &MemberId) -> Result<Option<PersonRecord>, StoreError> {
+        self.works()?;
+        Ok(self.people.lock().unwrap().iter().find(|held| held.member == *member).cloned())
+    }
+
+    async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError> {
+        let people = self.people.lock().unwrap();
+        let later = people.iter().filter(|held| after.is_none_or(|after| held.member > *after));
+        Ok(later.take(limit).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Deliveries for Stores {
+    async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let deliveries = self.deliveries.lock().unwrap();
+        let start =
+            filter.before.map_or(0, |id| deliveries.iter().position(|held| held.id == id).unwrap() + 1);
+        let wanted = |held: &&DeliveryRecord| filter.outcome.is_none_or(|outcome| held.outcome == outcome);
+        Ok(deliveries.iter().skip(start).filter(wanted).take(filter.limit).cloned().collect())
+    }
+
+    async fn replay(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.deliveries.lock().unwrap().iter().any(|held| held.id == id))
+    }
+
+    async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
+        self.told.lock().unwrap().push(format!("linked {customer}"));
+        Ok(1)
+    }
+
+    async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
+        self.told.lock().unwrap().push(format!("registered {member}"));
+        Ok(1)
+    }
+}
+
+#[async_trait]
+impl Probe for Stores {
+    async fn store(&self) -> Result<(), StoreError> {
+        self.works()
+    }
+
+    async fn deliveries_waiting(&self) -> Result<u64, StoreError> {
+        self.works().map(|()| 3)
+    }
+
+    fn worker_alive(&self) -> bool {
+        !self.worker_gone.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl ViewStore for Stores {
+    async fn checkpoint(&self, _projection: &str) -> Result<Position, StoreError> {
+        Ok(Stores::head(self))
+    }
+
+    async fn save(&self, _: &str, _: Position, _: Position, _: Vec<DirectoryRow>) -> Result<(), SaveError> {
+        Ok(())
+    }
+
+    async fn reset(&self, _projection: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn customers_of(&self, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        let hers = |row: &DirectoryRow| match row {
+            DirectoryRow::Customer { customer, member, .. } if member == wanted => Some(customer.clone()),
+            _ => None,
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn subscriptions_of(&self, customers: &[CustomerId]) -> Result<Vec<SubscriptionId>, StoreError> {
+        let theirs = |row: &DirectoryRow| match row {
+            DirectoryRow::Subscription { subscription, standing, .. } => {
+                customers.contains(&standing.terms.customer).then(|| subscription.clone())
+            }
+            _ => None,
+        };
+        let mut ids: Vec<_> = self.rows.lock().unwrap().iter().filter_map(theirs).collect();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    async fn registered_at(&self, wanted: &MemberId) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.works()?;
+        let hers = |row: &DirectoryRow| match row {
+            DirectoryRow::Member { member, registered_at, .. } if member == wanted => Some(*registered_at),
+            _ => None,
+        };
+        Ok(self.rows.lock().unwrap().iter().find_map(hers))
+    }
+
+    async fn dump(&self, _projection: &str) -> Result<DirectoryDump, StoreError> {
+        Ok(DirectoryDump::default())
+    }
+}

@@ -1,0 +1,111 @@
+//! Histories, explanations and deliveries.
+
+use axum::http::Method;
+use serde_json::json;
+
+use super::story::delivery;
+use super::world::World;
+use crate::state::DeliveryOutcome::{Applied, Parked};
+
+#[tokio::test]
+async fn a_timeline_tells_everything_oldest_first() {
+    let world = World::new().await;
+    let list = world.get("/v1/support/members/mem_ada/timeline").await.json();
+    assert_eq!((&list["object"], &list["has_more"]), (&json!("list"), &json!(false)));
+    let entries = list["data"].as_array().unwrap();
+    assert_eq!(entries[0]["event_type"], "MemberRegistered");
+    assert_eq!(entries[1]["stream"], "customer/cus_ada");
+    assert_eq!(entries[2]["cause"], "evt_ada");
+    for field in [
+        "object",
+        "position",
+        "stream",
+        "event_type",
+        "occurred_at",
+        "recorded_at",
+        "actor",
+        "cause",
+        "sentence",
+        "text",
+    ] {
+        assert!(entries.iter().all(|entry| entry[field].is_string()), "{field}");
+    }
+    world.get("/v1/support/members/mem_eve/timeline").await.problem(404, "unknown_member");
+}
+
+#[tokio::test]
+async fn a_timeline_can_be_read_page_by_page() {
+    let world = World::new().await;
+    let path = "/v1/support/members/mem_ada/timeline";
+    let whole = world.get(path).await.json();
+    let first = world.get(&format!("{path}?limit=1")).await.json();
+    assert_eq!(first["data"].as_array().unwrap().len(), 1);
+    assert_eq!(first["has_more"], true);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let rest = world.get(&format!("{path}?cursor={cursor}")).await.json();
+    assert_eq!(rest["data"].as_array().unwrap()[..], whole["data"].as_array().unwrap()[1..]);
+    world.get(&format!("{path}?cursor=00")).await.problem(400, "bad_cursor");
+}
+
+#[tokio::test]
+async fn an_explanation_says_what_was_tried_and_what_was_known() {
+    let world = World::new().await;
+    let path = "/v1/support/members/mem_ada/explain?video=projections";
+    let told = world.get(path).await.json();
+    assert_eq!(told["object"], "explanation");
+    assert_eq!(told["decision"]["reason"], "subscription");
+    assert_eq!(told["decision"]["deciding_events"][0]["cause"], "evt_ada");
+    assert_eq!(told["sources"][0]["subscription"], "sub_ada");
+    assert_eq!(told["sources"][0]["decides"], true);
+    assert!(told["known_at"].is_null());
+    assert!(told["text"].as_str().unwrap().starts_with("ALLOWED"));
+    let earlier =
+        world.get(&format!("{path}&at=2025-03-01T00:00:00Z&known_at=2025-01-15T00:00:00Z")).await.json();
+    assert_eq!(earlier["decision"]["reason"], "no_membership");
+    assert_eq!(earlier["known_at"], "2025-01-15T00:00:00Z");
+}
+
+#[tokio::test]
+async fn an_explanation_needs_a_video_and_readable_moments() {
+    let world = World::new().await;
+    let path = "/v1/support/members/mem_ada/explain";
+    assert!(world.get(path).await.problem(400, "bad_query").contains("video"));
+    let answer = world.get(&format!("{path}?video=projections&known_at=soon")).await;
+    assert!(answer.problem(400, "bad_time").starts_with("known_at"));
+    world.get(&format!("{path}?video=cooking")).await.problem(404, "unknown_video");
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_by_outcome_and_page() {
+    let world = World::new().await;
+    *world.stores.deliveries.lock().unwrap() =
+        vec![delivery(5, Applied), delivery(4, Parked), delivery(3, Applied), delivery(2, Applied)];
+    let page = world.get("/v1/support/deliveries?outcome=applied&limit=2").await.json();
+    let ids = |page: &serde_json::Value| -> Vec<String> {
+        page["data"].as_array().unwrap().iter().map(|held| held["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&page), ["evt_5", "evt_3"]);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let last =
+        world.get(&format!("/v1/support/deliveries?outcome=applied&limit=2&cursor={cursor}")).await.json();
+    assert_eq!(ids(&last), ["evt_2"]);
+    assert_eq!(last["has_more"], false);
+    let parked = world.get("/v1/support/deliveries?outcome=parked").await.json();
+    assert_eq!(parked["data"][0]["reason"], "unknown_customer");
+    assert_eq!(parked["data"][0]["type"], "customer.subscription.updated");
+    let detail = world.get("/v1/support/deliveries?outcome=lost").await.problem(400, "bad_query");
+    assert!(detail.contains("parked"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_known_delivery_is_looked_at_again() {
+    let world = World::new().await;
+    world.stores.deliveries.lock().unwrap().push(delivery(1, Parked));
+    let answer = world.tell(Method::POST, "/v1/support/deliveries/evt_1/replay", "").await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(
+        answer.json(),
+        json!({"object": "delivery_replay", "delivery": "evt_1", "outcome": "pending"})
+    );
+    world.post("/v1/support/deliveries/evt_2/replay", "").await.problem(404, "unknown_delivery");
+}
