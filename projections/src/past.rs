@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use cqrs_es::Aggregate;
 use domain::access::{Decision, Reason, Source, decide_access};
 use domain::catalog::{self, CATALOG_ID, Catalog};
@@ -343,5 +343,5 @@ impl Explanation {
 
 /// A moment as it is shown to staff.
 pub(crate) fn stamp(moment: DateTime<Utc>) -> String {
-    moment.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    moment.trunc_subsecs(3).to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }

@@ -60,14 +60,16 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Role> {
     role("mem_cleo", "cleo@example.com", "is in her Pro trial", cleo);
 
     let mut dora = Story::new("dora");
-    buys(&mut dora, "mem_dora", Price::ProMonth, ago(95));
-    renews(&mut dora, ago(95), 1, ago(40));
+    let start = ago(4) - Months::new(3);
+    buys(&mut dora, "mem_dora", Price::ProMonth, start);
+    renews(&mut dora, start, 1, ago(5));
     dora.renewal_fails(ago(4)).payment_fails(2, ago(1));
     role("mem_dora", "dora@example.com", "her card failed 4 days ago: past due, in grace", dora);
 
     let mut emil = Story::new("emil");
-    buys(&mut emil, "mem_emil", Price::ProMonth, ago(80));
-    renews(&mut emil, ago(80), 1, ago(45));
+    let start = ago(20) - Months::new(3);
+    buys(&mut emil, "mem_emil", Price::ProMonth, start);
+    renews(&mut emil, start, 1, ago(21));
     emil.renewal_fails(ago(20)).payment_fails(2, ago(17)).payment_fails(3, ago(12));
     role("mem_emil", "emil@example.com", "his card failed 20 days ago: grace ran out 6 days ago", emil);
 
@@ -83,9 +85,10 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Role> {
     role("mem_gus", "gus@example.com", "canceled in the portal; keeps access to the end of the period", gus);
 
     let mut hana = Story::new("hana");
-    buys(&mut hana, "mem_hana", Price::BasicMonth, ago(100));
-    renews(&mut hana, ago(100), 1, ago(45));
-    hana.cancel_at_period_end(ago(40)).end(ago(9));
+    let start = ago(9) - Months::new(3);
+    buys(&mut hana, "mem_hana", Price::BasicMonth, start);
+    renews(&mut hana, start, 1, ago(10));
+    hana.cancel_at_period_end(ago(20)).end(ago(9));
     role("mem_hana", "hana@example.com", "her Basic membership ended 9 days ago", hana);
 
     let mut ivo = Story::new("ivo");

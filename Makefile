@@ -1,0 +1,42 @@
+# The commands of this project. `make` alone lists them.
+
+CARGO ?= cargo
+TOOLS := target/tools
+DENY := $(TOOLS)/bin/cargo-deny
+DENY_VERSION := 0.20.2
+
+.PHONY: help run test check bench web tools
+
+help:
+	@echo "make run    build and start the demo on http://127.0.0.1:8080"
+	@echo "make test   run every test (installs PostgreSQL if it is missing)"
+	@echo "make check  format, lints, licences, documentation, generated files"
+	@echo "make bench  measure the access path and the fold of the log"
+	@echo "make web    build the web assets"
+
+run: web
+	$(CARGO) run --package server -- demo
+
+test: tools
+	$(CARGO) build --package server --bin membership
+	$(CARGO) nextest run --workspace --no-fail-fast
+
+check: $(DENY)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --quiet
+	$(DENY) --offline check bans licenses sources
+	$(CARGO) run --quiet --package server -- openapi | diff - docs/openapi.json
+
+bench:
+	$(CARGO) bench --package tests --bench access
+
+# There is no page in this version that needs a build: the API's documentation is inside the binary.
+web:
+	@true
+
+tools:
+	@scripts/install-tools
+
+$(DENY):
+	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)

@@ -1,0 +1,119 @@
+//! What an access check and the fold of an event cost, and what a membership weighs in memory.
+//! `make bench` runs this; nothing here decides whether tests pass.
+
+use std::fs;
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use divan::Bencher;
+use domain::catalog::{Catalog, CatalogCommand, decide, evolve};
+use domain::ids::MemberId;
+use domain::ports::Position;
+use domain::subscription::{Anchors, Item, Standing, Status, Terms};
+use projections::access_index::AccessIndex;
+use projections::view_store::DirectoryRow;
+use server::catalog_file;
+
+const MEMBERS: u32 = 1_000_000;
+const CATALOG: &str = include_str!("../../server/src/demo/catalog.toml");
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap_or_default()
+}
+
+fn member(number: u32) -> MemberId {
+    let [a, b, c, d] = number.to_be_bytes();
+    MemberId::generate(now(), [a, b, c, d, 0, 0, 0, 0, 0, 0])
+}
+
+fn standing(number: u32) -> Standing {
+    let plan = if number.is_multiple_of(3) { "pro" } else { "basic" };
+    Standing {
+        terms: Terms {
+            customer: format!("cus_{number:014}").into(),
+            status: Status::Active,
+            items: vec![Item {
+                price: Some(format!("price_demo_{plan}_month").into()),
+                product: None,
+                period_end: Some(now()),
+            }],
+            plans: vec![plan.into()],
+            started_at: Some(now()),
+            trial_end: None,
+            period_end: Some(now()),
+            cancels_at_period_end: false,
+            cancels_at: None,
+            ended_at: None,
+            end_reason: None,
+            collection_paused: None,
+        },
+        anchors: Anchors { plans: vec![plan.into()], ..Anchors::default() },
+    }
+}
+
+fn put(index: &AccessIndex, number: u32) {
+    let (member, position) = (member(number), Position::new(u64::from(number)));
+    let standing = Box::new(standing(number));
+    let customer = standing.terms.customer.clone();
+    index.put(&DirectoryRow::Member { member: member.clone(), registered_at: now(), position });
+    index.put(&DirectoryRow::Customer { customer, member, position });
+    let subscription = format!("sub_{number:024}").into();
+    index.put(&DirectoryRow::Subscription { subscription, standing, position });
+}
+
+fn catalog() -> Catalog {
+    let mut catalog = Catalog::default();
+    let content = catalog_file::parse(CATALOG).unwrap_or_default();
+    let command = CatalogCommand::Apply(Box::new(content));
+    for event in decide(&Catalog::default(), command).unwrap_or_default() {
+        evolve(&mut catalog, &event);
+    }
+    catalog
+}
+
+static INDEX: LazyLock<AccessIndex> = LazyLock::new(|| {
+    let index = AccessIndex::default();
+    index.set_catalog(catalog());
+    for number in 0..MEMBERS {
+        put(&index, number);
+    }
+    index
+});
+
+/// Resident memory of this process in bytes.
+fn resident() -> u64 {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    pages * 4_096
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+fn main() {
+    let before = resident();
+    LazyLock::force(&INDEX);
+    let weight = (resident() - before) / u64::from(MEMBERS);
+    println!("{MEMBERS} memberships in the index: {weight} bytes each (resident)");
+    divan::main();
+}
+
+#[divan::bench]
+fn check_one_of_a_million_members(bencher: Bencher) {
+    let members: Vec<MemberId> = (0..10_000).map(|number| member(number * 97)).collect();
+    let mut next = members.iter().cycle();
+    bencher.bench_local(move || next.next().map(|member| INDEX.check(member, "projections", now())));
+}
+
+#[divan::bench]
+fn take_in_a_changed_subscription(bencher: Bencher) {
+    let mut numbers = (0..MEMBERS).step_by(97).cycle();
+    bencher
+        .with_inputs(|| {
+            let number = numbers.next().unwrap_or_default();
+            DirectoryRow::Subscription {
+                subscription: format!("sub_{number:024}").into(),
+                standing: Box::new(standing(number)),
+                position: Position::START,
+            }
+        })
+        .bench_local_refs(|row| INDEX.put(row));
+}

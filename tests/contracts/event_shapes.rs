@@ -1,0 +1,243 @@
+//! Stored events are a contract: one golden file per shape in `docs/events/`, which must never change once shipped.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
+use domain::customer::{CustomerEvent, LinkedThrough};
+use domain::member::{Checkout, MemberEvent};
+use domain::subscription::{
+    Anchors, Attempt, CollectionPause, Item, Kind, Now, Observation, Standing, Status, SubscriptionEvent as S,
+    Terms,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+fn terms() -> Terms {
+    Terms {
+        customer: "cus_1".into(),
+        status: Status::PastDue,
+        items: vec![item()],
+        plans: vec!["basic".into()],
+        started_at: Some(at(0)),
+        trial_end: Some(at(1)),
+        period_end: Some(at(2)),
+        cancels_at_period_end: true,
+        cancels_at: Some(at(3)),
+        ended_at: Some(at(4)),
+        end_reason: Some("cancellation_requested".to_owned()),
+        collection_paused: Some(pause()),
+    }
+}
+
+fn item() -> Item {
+    Item { price: Some("price_1".into()), product: Some("prod_1".into()), period_end: Some(at(2)) }
+}
+
+fn pause() -> CollectionPause {
+    CollectionPause { behavior: "void".to_owned(), resumes_at: Some(at(5)) }
+}
+
+fn anchors() -> Anchors {
+    Anchors {
+        plans: vec!["basic".into()],
+        grace_from: Some(at(6)),
+        recovered_at: Some(at(7)),
+        paid_until: Some(at(8)),
+    }
+}
+
+fn seen() -> Observation {
+    Observation {
+        source: "evt_1".into(),
+        at: at(9),
+        kind: Kind::Changed,
+        terms: terms(),
+        replaced: Some(Box::new(terms())),
+    }
+}
+
+fn attempt() -> Attempt {
+    Attempt {
+        invoice: "in_1".into(),
+        source: "evt_1".into(),
+        at: at(10),
+        amount: 1_700,
+        currency: Some("usd".to_owned()),
+        count: Some(1),
+        next_attempt_at: Some(at(11)),
+    }
+}
+
+fn subscription_events() -> Vec<S> {
+    let now = || Box::new(Now { seen: seen(), anchors: anchors() });
+    let standing = || Box::new(Standing { terms: terms(), anchors: anchors() });
+    let plans = || vec!["basic".into()];
+    vec![
+        S::SubscriptionStarted { now: now() },
+        S::TrialStarted { until: Some(at(1)), now: now() },
+        S::TrialEndMoved { until: Some(at(1)), now: now() },
+        S::SubscriptionActivated { from: Some(Status::Trialing), now: now() },
+        S::FirstPaymentAwaited { now: now() },
+        S::PaymentFellDue { now: now() },
+        S::CollectionGivenUp { now: now() },
+        S::Paused { now: now() },
+        S::Resumed { to: Status::Active, now: now() },
+        S::StatusUnknown { status: Status::Unknown("hibernating".to_owned()), now: now() },
+        S::PlanChanged { from: plans(), to: plans(), now: now() },
+        S::PriceChanged { from: vec![item()], now: now() },
+        S::PriceUnmapped { items: vec![item()], now: now() },
+        S::PeriodRenewed { until: at(2), now: now() },
+        S::CancellationScheduled { ends_at: at(3), now: now() },
+        S::CancellationReverted { now: now() },
+        S::CollectionPaused { pause: pause(), now: now() },
+        S::CollectionResumed { now: now() },
+        S::SubscriptionEnded { ended_at: at(4), reason: Some("payment_failed".to_owned()), now: now() },
+        S::TermsConfirmed { seen: Box::new(seen()), standing: standing() },
+        S::EarlierTermsLearned { seen: Box::new(seen()), standing: standing() },
+        S::PaymentFailed { attempt: attempt(), late: false, standing: Some(standing()) },
+        S::PaymentRecovered { attempt: attempt(), standing: Some(standing()) },
+        S::PaymentReceived { attempt: attempt() },
+        S::OrderAmbiguous { sources: vec!["evt_1".into(), "evt_2".into()], at: at(9) },
+        S::TransitionRefused {
+            from: Status::Canceled,
+            to: Status::Active,
+            source: "evt_1".into(),
+            at: at(9),
+        },
+    ]
+}
+
+fn customer_events() -> Vec<CustomerEvent> {
+    let through = LinkedThrough::Checkout;
+    vec![
+        CustomerEvent::MemberLinked { member: "mem_1".into(), through },
+        CustomerEvent::CustomerDeleted { at: at(0) },
+    ]
+}
+
+fn member_events() -> Vec<MemberEvent> {
+    let checkout = Checkout {
+        session: "cs_1".to_owned(),
+        customer: "cus_1".into(),
+        subscription: Some("sub_1".into()),
+        payment_status: Some("paid".to_owned()),
+        at: at(0),
+    };
+    vec![MemberEvent::MemberRegistered, MemberEvent::CheckoutCompleted { checkout }]
+}
+
+fn catalog_events() -> Vec<CatalogEvent> {
+    let name = || "Name".to_owned();
+    vec![
+        CatalogEvent::PolicySet { policy: Policy::default() },
+        CatalogEvent::PlanDefined {
+            plan: Plan {
+                id: "basic".into(),
+                name: name(),
+                rank: 1,
+                prices: vec!["price_1".into()],
+                products: vec!["prod_1".into()],
+            },
+        },
+        CatalogEvent::PlanRemoved { id: "basic".into() },
+        CatalogEvent::RoadmapDefined {
+            roadmap: Roadmap { id: "start".into(), name: name(), plans: vec!["basic".into()], place: 0 },
+        },
+        CatalogEvent::RoadmapRemoved { id: "start".into() },
+        CatalogEvent::CourseDefined {
+            course: Course { id: "rust".into(), name: name(), free: false, roadmap: "start".into(), place: 0 },
+        },
+        CatalogEvent::CourseRemoved { id: "rust".into() },
+        CatalogEvent::VideoDefined {
+            video: Video {
+                id: "hello".into(),
+                name: name(),
+                free: false,
+                course: "rust".into(),
+                place: 0,
+                playback: Some(Playback::Vimeo { id: "76979871".to_owned() }),
+            },
+        },
+        CatalogEvent::VideoRemoved { id: "hello".into() },
+    ]
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events")
+}
+
+/// Compares each event with its file, or writes the files when asked to; returns the names of the files.
+fn compare<E>(aggregate: &str, events: Vec<E>) -> Vec<String>
+where
+    E: DomainEvent + Serialize + DeserializeOwned,
+{
+    let mut names = Vec::new();
+    for event in events {
+        let name = format!("{aggregate}.{}.v{}.json", event.event_type(), event.event_version());
+        let payload = serde_json::to_value(&event).unwrap();
+        assert_eq!(payload["type"], json!(event.event_type()), "the name in the payload is the stored name");
+        let path = folder().join(&name);
+        #[expect(clippy::disallowed_methods, reason = "tells this test to write instead of compare")]
+        if env::var("UPDATE_SNAPSHOTS").is_ok() && !path.exists() {
+            fs::create_dir_all(folder()).unwrap();
+            fs::write(&path, serde_json::to_string_pretty(&payload).unwrap() + "\n").unwrap();
+        }
+        let golden = fs::read_to_string(&path).unwrap_or_else(|_| {
+            panic!("{name} is missing: for a new event run `UPDATE_SNAPSHOTS=1 cargo nextest run -p tests event_shapes`")
+        });
+        let golden: Value = serde_json::from_str(&golden).unwrap();
+        assert_eq!(payload, golden, "{name}: a stored shape never changes; add a version and an upcaster");
+        let read: E = serde_json::from_value(golden).unwrap();
+        assert_eq!(read, event, "{name} reads back");
+        names.push(name);
+    }
+    names
+}
+
+#[test]
+fn every_stored_event_has_the_shape_of_its_golden_file() {
+    let mut names = compare("subscription", subscription_events());
+    names.extend(compare("customer", customer_events()));
+    names.extend(compare("member", member_events()));
+    names.extend(compare("catalog", catalog_events()));
+    let known: BTreeSet<String> = names.into_iter().collect();
+    let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let unknown: Vec<_> = files.filter(|name| name.ends_with(".json") && !known.contains(name)).collect();
+    assert!(unknown.is_empty(), "no event has the shape of {unknown:?}: old shapes need an upcaster and a test");
+}
+
+/// Every variant has a sample above: the names in the source and the names of the samples are the same set.
+#[test]
+fn no_event_is_without_a_golden_file() {
+    let source = |path: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+    };
+    let files = ["domain/src/subscription/event.rs", "domain/src/customer.rs", "domain/src/member.rs", "domain/src/catalog/mod.rs"];
+    let renamed = files.iter().flat_map(|path| {
+        let text = source(path);
+        let names: Vec<String> = text
+            .split("#[serde(rename = \"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next().map(str::to_owned))
+            .collect();
+        names
+    });
+    let renamed: BTreeSet<String> = renamed.collect();
+    let sampled: BTreeSet<String> = subscription_events()
+        .iter()
+        .map(DomainEvent::event_type)
+        .chain(customer_events().iter().map(DomainEvent::event_type))
+        .chain(member_events().iter().map(DomainEvent::event_type))
+        .chain(catalog_events().iter().map(DomainEvent::event_type))
+        .collect();
+    assert_eq!(renamed, sampled);
+}
