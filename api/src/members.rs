@@ -116,9 +116,14 @@ impl NewMember {
                 "it is not an address such as ada@example.com of at most 254 bytes",
             ));
         }
-        let fits = |id: &str| (1..=LONGEST_EXTERNAL_ID).contains(&id.chars().count());
+        let fits = |id: &str| {
+            (1..=LONGEST_EXTERNAL_ID).contains(&id.chars().count()) && !id.chars().any(char::is_control)
+        };
         if self.external_id.as_deref().is_some_and(|id| !fits(id)) {
-            return Err(invalid("external_id", "it has to have 1 to 200 characters"));
+            return Err(invalid(
+                "external_id",
+                "it has to have 1 to 200 characters, none of them a control character",
+            ));
         }
         let created_at = state.now();
         let member = match &self.id {

@@ -116,7 +116,8 @@ pub trait EventFeed: Send + Sync {
     /// All events of one aggregate, oldest first.
     async fn read_stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Recorded>, StoreError>;
 
-    /// The end of what can be read now.
+    /// The end of the log: every event whose append was acknowledged before this call is at or before it. Reading gets
+    /// there, though perhaps a little later.
     async fn head(&self) -> Result<Position, StoreError>;
 
     /// Returns when there may be something new, at the latest after `at_most`. A hint: reading is the truth.

@@ -21,7 +21,7 @@ use crate::view_store::DirectoryRow;
 /// Every member's sources of access, ready to be decided on.
 pub struct AccessIndex {
     /// What readers see of members.
-    members: papaya::HashMap<Key, Arc<[Indexed]>>,
+    members: papaya::HashMap<Key, Arc<[Held]>>,
     /// What readers see of the catalogue.
     view: ArcSwap<View>,
     /// What only the one follower of the log needs.
@@ -56,7 +56,8 @@ struct View {
 /// A subscription in the index. Its plans are looked up through its bundle, so that a change of the catalogue touches a
 /// few bundles and no subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Indexed {
+struct Held {
+    subscription: Key,
     bundle: u32,
     source: Source,
 }
@@ -70,17 +71,11 @@ struct Bundle {
 
 #[derive(Default)]
 struct Links {
-    payers: HashMap<Key, Payer>,
-    subscriptions: HashMap<Key, (Key, Indexed)>,
-    payers_of: HashMap<Key, Vec<Key>>,
+    member_of: HashMap<Key, Key>,
+    /// Subscriptions of payers that belong to no member yet.
+    waiting: HashMap<Key, Vec<Held>>,
     bundles: Vec<Bundle>,
     numbers: HashMap<Bundle, u32>,
-}
-
-#[derive(Default)]
-struct Payer {
-    member: Option<Key>,
-    subscriptions: Vec<Key>,
 }
 
 /// An id in 16 bytes: the UUID of a generated member id, else the start of a hash.
@@ -147,9 +142,9 @@ impl AccessIndex {
         let links = self.links();
         let members = self.members.pin();
         let Some(sources) = members.get(&Key::of_member(member)) else { return Vec::new() };
-        let resolve = |indexed: &Indexed| {
-            let bundle = &links.bundles[indexed.bundle as usize];
-            Source { plans: catalog.opened_by(&bundle.items, &bundle.recorded), ..indexed.source }
+        let resolve = |held: &Held| {
+            let bundle = &links.bundles[held.bundle as usize];
+            Source { plans: catalog.opened_by(&bundle.items, &bundle.recorded), ..held.source }
         };
         sources.iter().map(resolve).collect()
     }
@@ -159,29 +154,27 @@ impl AccessIndex {
         let mut links = self.links();
         match row {
             DirectoryRow::Member { member, .. } => {
-                self.members.pin().get_or_insert_with(Key::of_member(member), || Arc::new([]));
-                self.refresh(&links, Key::of_member(member));
+                let member = Key::of_member(member);
+                self.members.pin().get_or_insert_with(member, || Arc::new([]));
+                let of_hers = |payer: &&Key| links.member_of.get(*payer) == Some(&member);
+                let payers: Vec<Key> = links.waiting.keys().filter(of_hers).copied().collect();
+                for payer in payers {
+                    self.welcome(&mut links, payer, member);
+                }
             }
             DirectoryRow::Customer { customer, member, .. } => {
                 let (payer, member) = (Key::of(customer.as_str()), Key::of_member(member));
-                links.payers.entry(payer).or_default().member = Some(member);
-                let payers = links.payers_of.entry(member).or_default();
-                if !payers.contains(&payer) {
-                    payers.push(payer);
-                }
-                self.refresh(&links, member);
+                links.member_of.insert(payer, member);
+                self.welcome(&mut links, payer, member);
             }
             DirectoryRow::Subscription { subscription, standing, .. } => {
-                let key = Key::of(subscription.as_str());
                 let payer = Key::of(standing.terms.customer.as_str());
-                let indexed = self.indexed(&mut links, standing);
-                links.subscriptions.insert(key, (payer, indexed));
-                let entry = links.payers.entry(payer).or_default();
-                if !entry.subscriptions.contains(&key) {
-                    entry.subscriptions.push(key);
-                }
-                if let Some(member) = entry.member {
-                    self.refresh(&links, member);
+                let held = self.held(&mut links, Key::of(subscription.as_str()), standing);
+                let waiting = links.waiting.entry(payer).or_default();
+                waiting.retain(|other| other.subscription != held.subscription);
+                waiting.push(held);
+                if let Some(member) = links.member_of.get(&payer).copied() {
+                    self.welcome(&mut links, payer, member);
                 }
             }
         }
@@ -199,7 +192,7 @@ impl AccessIndex {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn indexed(&self, links: &mut Links, standing: &Standing) -> Indexed {
+    fn held(&self, links: &mut Links, subscription: Key, standing: &Standing) -> Held {
         let kind = |item: &Item| Item { period_end: None, ..item.clone() };
         let bundle = Bundle {
             items: standing.terms.items.iter().map(kind).collect(),
@@ -207,7 +200,7 @@ impl AccessIndex {
         };
         let source = Source::new(standing, PlanSet::default());
         if let Some(number) = links.numbers.get(&bundle) {
-            return Indexed { bundle: *number, source };
+            return Held { subscription, bundle: *number, source };
         }
         let number = u32::try_from(links.bundles.len()).unwrap_or(u32::MAX);
         let view = self.view.load();
@@ -217,31 +210,27 @@ impl AccessIndex {
         self.view.store(Arc::new(view));
         links.bundles.push(bundle.clone());
         links.numbers.insert(bundle, number);
-        Indexed { bundle: number, source }
+        Held { subscription, bundle: number, source }
     }
 
-    /// Shows readers what a member has now.
-    fn refresh(&self, links: &Links, member: Key) {
+    /// Shows readers what waited for a payer to belong to a member, once that member exists.
+    fn welcome(&self, links: &mut Links, payer: Key, member: Key) {
         let members = self.members.pin();
-        if members.get(&member).is_none() {
-            return;
-        }
-        let payers = links.payers_of.get(&member).into_iter().flatten();
-        let mut keys: Vec<Key> = payers
-            .filter_map(|payer| links.payers.get(payer))
-            .flat_map(|payer| payer.subscriptions.iter().copied())
-            .collect();
-        keys.sort_unstable();
-        let sources = keys.iter().filter_map(|key| links.subscriptions.get(key)).map(|(_, indexed)| *indexed);
-        members.insert(member, sources.collect());
+        let Some(known) = members.get(&member) else { return };
+        let Some(waiting) = links.waiting.remove(&payer) else { return };
+        let is_replaced = |held: &&Held| waiting.iter().any(|new| new.subscription == held.subscription);
+        let mut all: Vec<Held> = known.iter().filter(|held| !is_replaced(held)).copied().collect();
+        all.extend(waiting.iter().copied());
+        all.sort_unstable_by_key(|held| held.subscription);
+        members.insert(member, all.into());
     }
 }
 
 impl View {
-    fn decide(&self, sources: &[Indexed], video: &Video, at: DateTime<Utc>) -> Decision {
-        let opened = |indexed: &Indexed| Source {
-            plans: self.opens.get(indexed.bundle as usize).copied().unwrap_or_default(),
-            ..indexed.source
+    fn decide(&self, sources: &[Held], video: &Video, at: DateTime<Utc>) -> Decision {
+        let opened = |held: &Held| Source {
+            plans: self.opens.get(held.bundle as usize).copied().unwrap_or_default(),
+            ..held.source
         };
         decide_access(sources.iter().map(opened), &self.catalog, &self.policy, video, at)
     }

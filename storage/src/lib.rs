@@ -1,1 +1,158 @@
+//! The store: the event log, the inbox, personal data and views, on `SQLite` or `PostgreSQL`. Which one it is, is decided in
+//! [`open`] and seen nowhere else. One folder per database.
 
+mod command_bus;
+mod head;
+mod open_error;
+mod postgres;
+mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use cqrs_es::Aggregate;
+use cqrs_es::persist::EventUpcaster;
+use domain::catalog::Catalog;
+use domain::clock::Clock;
+use domain::customer::Customer;
+use domain::events::{Dated, upcasters};
+use domain::member::Member;
+use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use domain::subscription::Subscription;
+use projections::view_store::ViewStore;
+use webhook_ingest::inbox::Inbox;
+
+use crate::command_bus::Bus;
+pub use crate::open_error::OpenError;
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading and writing; brings the tables up to date first.
+    Write,
+    /// Reading only; changes nothing.
+    Read,
+    /// Writing, or only reading where another process writes to the same `SQLite` file.
+    WriteOrRead,
+}
+
+/// How stored events of older shapes are read.
+pub type Upcasters = Arc<[Box<dyn EventUpcaster>]>;
+
+/// An open store.
+pub struct Storage {
+    /// The log in order.
+    pub feed: Arc<dyn EventFeed>,
+    /// Commands on subscriptions.
+    pub subscriptions: Arc<dyn CommandBus<Subscription>>,
+    /// Commands on payers.
+    pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Commands on members.
+    pub members: Arc<dyn CommandBus<Member>>,
+    /// Commands on the catalogue.
+    pub catalog: Arc<dyn CommandBus<Catalog>>,
+    /// Webhook deliveries.
+    pub inbox: Arc<dyn Inbox>,
+    /// Views that outlive the process.
+    pub views: Arc<dyn ViewStore>,
+    /// Personal data.
+    pub people: Arc<dyn People>,
+    /// Whether it may be written to.
+    pub writable: bool,
+    backend: Backend,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
+}
+
+/// Opens the store at `url`: `sqlite://path`, `postgres://…` or `postgresql://…`.
+pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<Storage, OpenError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let sqlite = Arc::new(Sqlite::open(path.strip_prefix("//").unwrap_or(path), access).await?);
+        let writable = sqlite.is_writable();
+        Ok(Storage::over(&sqlite, Backend::Sqlite(Arc::clone(&sqlite)), writable, clock))
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let postgres = Arc::new(Postgres::open(url, access).await?);
+        let writable = postgres.is_writable();
+        Ok(Storage::over(&postgres, Backend::Postgres(Arc::clone(&postgres)), writable, clock))
+    } else {
+        Err(OpenError::Url("it begins with neither sqlite: nor postgres:".to_owned()))
+    }
+}
+
+impl Storage {
+    fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
+    where
+        B: EventFeed + Inbox + ViewStore + People + 'static,
+    {
+        let upcasters: Upcasters = upcasters().into();
+        Self {
+            feed: Arc::clone(ports) as Arc<dyn EventFeed>,
+            subscriptions: backend.bus(&clock, &upcasters),
+            customers: backend.bus(&clock, &upcasters),
+            members: backend.bus(&clock, &upcasters),
+            catalog: backend.bus(&clock, &upcasters),
+            inbox: Arc::clone(ports) as Arc<dyn Inbox>,
+            views: Arc::clone(ports) as Arc<dyn ViewStore>,
+            people: Arc::clone(ports) as Arc<dyn People>,
+            writable,
+            backend,
+            clock,
+        }
+    }
+
+    /// Another bus over the same log, which reads stored events through these upcasters.
+    pub fn bus<A>(&self, upcasters: &Upcasters) -> Arc<dyn CommandBus<A>>
+    where
+        A: Aggregate<Services = ()> + 'static,
+        A::Command: Clone + Send + Sync,
+        A::Event: Dated,
+        A::Error: Send + Sync,
+    {
+        self.backend.bus(&self.clock, upcasters)
+    }
+
+    /// Whether it can do its work now.
+    pub async fn healthy(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.healthy().await,
+            Backend::Postgres(postgres) => postgres.healthy().await,
+        }
+    }
+
+    /// Finishes what was begun, ends what runs in the background and releases the file. Whoever still uses the store
+    /// then is told that it is not available.
+    pub async fn shutdown(&self) {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.shutdown().await,
+            Backend::Postgres(postgres) => postgres.shutdown().await,
+        }
+    }
+}
+
+impl Backend {
+    fn bus<A>(&self, clock: &Arc<dyn Clock>, upcasters: &Upcasters) -> Arc<dyn CommandBus<A>>
+    where
+        A: Aggregate<Services = ()> + 'static,
+        A::Command: Clone + Send + Sync,
+        A::Event: Dated,
+        A::Error: Send + Sync,
+    {
+        match self {
+            Self::Sqlite(log) => Arc::new(Bus::new(log, clock, upcasters)),
+            Self::Postgres(log) => Arc::new(Bus::new(log, clock, upcasters)),
+        }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("writable", &self.writable).finish_non_exhaustive()
+    }
+}

@@ -12,10 +12,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("webhook-ingest", &["domain"]),
     ("api", &["domain", "projections"]),
     ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
-    (
-        "server",
-        &["domain", "projections", "webhook-ingest", "api", "storage", "migrations"],
-    ),
+    ("server", &["domain", "projections", "webhook-ingest", "api", "storage", "migrations"]),
     ("tests", &["domain", "projections", "webhook-ingest", "storage", "server"]),
 ];
 
@@ -31,7 +28,8 @@ fn ours(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
     let names: BTreeSet<String> =
         metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect();
     let uses = |package: &cargo_metadata::Package| {
-        let shipped = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+        let shipped =
+            package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
         shipped.map(|dependency| dependency.name.clone()).filter(|name| names.contains(name)).collect()
     };
     metadata.workspace_packages().iter().map(|package| (package.name.to_string(), uses(package))).collect()
@@ -41,7 +39,9 @@ fn ours(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
 fn forbidden(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
     uses.iter().find_map(|(from, to)| {
-        let Some(allowed) = allowed.get(from.as_str()) else { return Some(format!("{from} is not in the plan")) };
+        let Some(allowed) = allowed.get(from.as_str()) else {
+            return Some(format!("{from} is not in the plan"));
+        };
         let bad = to.iter().find(|to| !allowed.contains(&to.as_str()))?;
         Some(format!("{from} uses {bad}"))
     })

@@ -10,8 +10,8 @@ use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Vid
 use domain::customer::{CustomerEvent, LinkedThrough};
 use domain::member::{Checkout, MemberEvent};
 use domain::subscription::{
-    Anchors, Attempt, CollectionPause, Item, Kind, Now, Observation, Standing, Status, SubscriptionEvent as S,
-    Terms,
+    Anchors, Attempt, CollectionPause, Item, Kind, Now, Observation, Standing, Status,
+    SubscriptionEvent as S, Terms,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -154,7 +154,13 @@ fn catalog_events() -> Vec<CatalogEvent> {
         },
         CatalogEvent::RoadmapRemoved { id: "start".into() },
         CatalogEvent::CourseDefined {
-            course: Course { id: "rust".into(), name: name(), free: false, roadmap: "start".into(), place: 0 },
+            course: Course {
+                id: "rust".into(),
+                name: name(),
+                free: false,
+                roadmap: "start".into(),
+                place: 0,
+            },
         },
         CatalogEvent::CourseRemoved { id: "rust".into() },
         CatalogEvent::VideoDefined {
@@ -212,16 +218,23 @@ fn every_stored_event_has_the_shape_of_its_golden_file() {
     let known: BTreeSet<String> = names.into_iter().collect();
     let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let unknown: Vec<_> = files.filter(|name| name.ends_with(".json") && !known.contains(name)).collect();
-    assert!(unknown.is_empty(), "no event has the shape of {unknown:?}: old shapes need an upcaster and a test");
+    assert!(
+        unknown.is_empty(),
+        "no event has the shape of {unknown:?}: old shapes need an upcaster and a test"
+    );
 }
 
 /// Every variant has a sample above: the names in the source and the names of the samples are the same set.
 #[test]
 fn no_event_is_without_a_golden_file() {
-    let source = |path: &str| {
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
-    };
-    let files = ["domain/src/subscription/event.rs", "domain/src/customer.rs", "domain/src/member.rs", "domain/src/catalog/mod.rs"];
+    let source =
+        |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap();
+    let files = [
+        "domain/src/subscription/event.rs",
+        "domain/src/customer.rs",
+        "domain/src/member.rs",
+        "domain/src/catalog/mod.rs",
+    ];
     let renamed = files.iter().flat_map(|path| {
         let text = source(path);
         let names: Vec<String> = text

@@ -1,1 +1,6 @@
+//! What the tests share.
 
+pub mod app;
+pub mod corpus;
+pub mod postgres;
+pub mod stripe;

@@ -146,8 +146,8 @@ pub struct DeliveryFilter {
 pub enum Redrive {
     /// The one with this id, whatever became of it.
     Id(String),
-    /// Those parked for a reason with this code, of any payer or of one.
-    Parked {
+    /// Those parked or ignored for a reason with this code, of any payer or of one.
+    SetAside {
         /// The reason's code.
         code: String,
         /// Only those that speak of this payer.

@@ -145,7 +145,7 @@ impl Worker {
     /// Has another look at what was parked because a payer was unknown.
     pub async fn redrive_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
         let which =
-            Redrive::Parked { code: "unknown_customer".to_owned(), customer: Some(customer.to_string()) };
+            Redrive::SetAside { code: "unknown_customer".to_owned(), customer: Some(customer.to_string()) };
         let count = self.inbox.redrive(which).await?;
         self.wake.notify_one();
         Ok(count)
@@ -155,7 +155,7 @@ impl Worker {
     pub async fn redrive_parked(&self, codes: &[&str]) -> Result<u64, StoreError> {
         let mut count = 0;
         for code in codes {
-            let which = Redrive::Parked { code: (*code).to_owned(), customer: None };
+            let which = Redrive::SetAside { code: (*code).to_owned(), customer: None };
             count += self.inbox.redrive(which).await?;
         }
         self.wake.notify_one();

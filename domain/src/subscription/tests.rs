@@ -145,7 +145,7 @@ fn a_story_told_in_all_5040_orders_with_duplicates_ends_in_one_state() {
         let mut with_copies = Vec::new();
         for command in order {
             with_copies.push(command.clone());
-            if dice(&mut seed) % 3 == 0 {
+            if dice(&mut seed).is_multiple_of(3) {
                 let copy = usize::try_from(dice(&mut seed)).unwrap_or(0) % with_copies.len();
                 with_copies.push(with_copies[copy].clone());
             }

@@ -1,9 +1,9 @@
 //! `ingest`: files of events, through the same inbox and the same worker as webhooks.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use domain::clock::{Clock, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,8 +13,13 @@ use webhook_ingest::inbox::{NewDelivery, Outcome, Stored};
 use webhook_ingest::routes::delivery;
 
 use super::{Failure, open, print};
+use crate::app::App;
 use crate::cli::IngestArgs;
 use crate::config::Settings;
+
+/// How long another process may take to carry out what was stored here.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// `ingest`
 pub(crate) async fn run(settings: &Settings, args: &IngestArgs, json: bool) -> Result<ExitCode, Failure> {
@@ -32,39 +37,64 @@ pub(crate) async fn run(settings: &Settings, args: &IngestArgs, json: bool) -> R
     if let Ok(style) = ProgressStyle::with_template("{pos}/{len} files  {per_sec}  {eta} left") {
         bar.set_style(style);
     }
-    // Ids of this run, so that a line about a copy does not claim the outcome of the first for itself.
-    let mut seen = BTreeSet::new();
+    // Outcomes are told at the end: a later file may link the customer that an earlier one waited for.
+    let mut received = Vec::with_capacity(files.len());
     for file in files {
         let NewDelivery { id, event_type, .. } = file.clone();
         let stored = app.worker.inbox.store(file).await?;
         app.worker.drain().await?;
-        let kept = app.worker.inbox.get(&id).await?;
-        let outcome = kept.as_ref().map_or(Outcome::Pending, |kept| kept.outcome);
-        let why = kept.and_then(|kept| kept.why).map(|why| why.detail).unwrap_or_default();
-        let (outcome, reason) = match stored {
-            Stored::New => (outcome, why),
-            Stored::Duplicate { same_body } => {
-                let copy = if same_body { "a copy" } else { "the same id with another body" };
-                let when = if seen.contains(&id) { "in this run" } else { "before" };
-                (
-                    Outcome::NoChange,
-                    format!("{copy} of a delivery received {when}, which was {outcome}: {why}"),
-                )
-            }
-        };
-        let line = if json {
-            json!({ "id": id, "type": event_type, "outcome": outcome, "reason": reason }).to_string()
-        } else {
-            format!("{id}  {event_type}  {outcome}  {reason}")
-        };
-        bar.suspend(|| print(line))?;
+        received.push(Received { id, event_type, stored });
         bar.inc(1);
-        seen.insert(id);
     }
     bar.finish_and_clear();
+    for file in received {
+        print(file.line(&app, json).await?)?;
+    }
     app.caught_up().await?;
     app.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+struct Received {
+    id: String,
+    event_type: String,
+    stored: Stored,
+}
+
+impl Received {
+    async fn line(self, app: &App, json: bool) -> Result<String, Failure> {
+        let Self { id, mut event_type, stored } = self;
+        if event_type.is_empty() {
+            event_type.push('-');
+        }
+        let (outcome, why) = settled(app, &id).await?;
+        let (outcome, reason) = match stored {
+            Stored::New => (outcome, why),
+            Stored::Duplicate { same_body } => {
+                let copy =
+                    if same_body { "a copy" } else { "the same id with another body; the first was kept" };
+                (Outcome::NoChange, format!("{copy}, which was {outcome}: {why}"))
+            }
+        };
+        Ok(if json {
+            json!({ "id": id, "type": event_type, "outcome": outcome, "reason": reason }).to_string()
+        } else {
+            format!("{id}  {event_type}  {outcome}  {reason}")
+        })
+    }
+}
+
+/// What became of a delivery, once it is known: another process on the same database may be carrying it out.
+async fn settled(app: &App, id: &str) -> Result<(Outcome, String), Failure> {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let kept = app.worker.inbox.get(id).await?;
+        let outcome = kept.as_ref().map_or(Outcome::Pending, |kept| kept.outcome);
+        if outcome != Outcome::Pending || Instant::now() > patience {
+            return Ok((outcome, kept.and_then(|kept| kept.why).map(|why| why.detail).unwrap_or_default()));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The files that paths stand for: folders stand for the `.json` files in them, by name.

@@ -6,6 +6,9 @@ use domain::subscription::{CollectionPause, Item, Status, Terms};
 use serde_json::Value;
 use thiserror::Error;
 
+/// Ids, words and names of Stripe's are far shorter.
+const LONGEST_TEXT: usize = 500;
+
 /// Why a body is not an event.
 #[derive(Debug, Error)]
 pub enum Unreadable {
@@ -187,15 +190,22 @@ pub(super) fn invoice(object: &Value) -> Option<Invoice> {
     })
 }
 
-/// A text that is there and not empty.
+/// A text that can be one of Stripe's: not empty, not endless, and without control characters, which no database stores
+/// alike.
 pub(super) fn text(object: &Value, field: &str) -> Option<String> {
-    object.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    object.get(field).and_then(plain)
+}
+
+fn plain(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let fits = (1..=LONGEST_TEXT).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
 }
 
 /// The id of something that is written as an id or, expanded, as the object itself.
 pub(super) fn id_of(value: Option<&Value>) -> Option<String> {
     match value? {
-        Value::String(id) if !id.is_empty() => Some(id.clone()),
+        id @ Value::String(_) => plain(id),
         object @ Value::Object(_) => text(object, "id"),
         _ => None,
     }

@@ -1,0 +1,167 @@
+//! The log in `PostgreSQL`: postgres-es reads and appends streams, the ordered feed is ours.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cqrs_es::Aggregate;
+use cqrs_es::persist::{
+    PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
+};
+use domain::metadata::Metadata;
+use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use tokio::time::sleep;
+
+use super::error::store_error;
+use super::{Postgres, limit, number, position};
+use crate::command_bus::{EventLog, unsupported};
+
+/// One statement, so that the watermark and the events are of one snapshot.
+const PAGE: &str = "SELECT watermark.position AS watermark, page.* FROM watermark LEFT JOIN LATERAL (\
+                    SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata \
+                    FROM events WHERE position > $1 AND position <= watermark.position ORDER BY position LIMIT $2\
+                    ) AS page ON true WHERE watermark.id = 1 ORDER BY page.position";
+const STREAM: &str = "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata \
+                      FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence";
+/// `last_value` is 1 before the first number is drawn, which `is_called` tells.
+const HEAD: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_position_seq";
+const POSITION: &str =
+    "SELECT position FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = $3";
+
+/// How often a process that only reads looks.
+const POLL: Duration = Duration::from_millis(20);
+
+#[async_trait]
+impl EventFeed for Postgres {
+    async fn read(&self, after: Position, at_most: usize) -> Result<Page, StoreError> {
+        let page = sqlx::query(PAGE).bind(number(after)).bind(limit(at_most));
+        let rows = page.fetch_all(&self.pool).await.map_err(store_error)?;
+        let first = rows.first().ok_or_else(|| StoreError::Corrupt("the watermark is missing".to_owned()))?;
+        let watermark = position(first.try_get("watermark").map_err(store_error)?);
+        let empty = first.try_get::<Option<i64>, _>("position").map_err(store_error)?.is_none();
+        let events = if empty { Vec::new() } else { recorded(&rows)? };
+        let next = match events.last() {
+            Some(last) if events.len() == at_most => last.position,
+            None if at_most == 0 => after,
+            _ => watermark,
+        };
+        Ok(Page { events, next })
+    }
+
+    async fn read_stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Recorded>, StoreError> {
+        let stream = sqlx::query(STREAM).bind(aggregate_type).bind(id);
+        recorded(&stream.fetch_all(&self.pool).await.map_err(store_error)?)
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        let end = sqlx::query_scalar(HEAD).fetch_one(&self.pool).await;
+        end.map(position).map_err(store_error)
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        match &self.sequencer {
+            Some(sequencer) => sequencer.head().changed(at_most).await,
+            None => sleep(at_most.min(POLL)).await,
+        }
+    }
+}
+
+impl EventLog for Postgres {
+    async fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Position, PersistenceError> {
+        self.events.persist::<A>(events, None).await?;
+        if let Some(sequencer) = &self.sequencer {
+            sequencer.kick();
+        }
+        match events.last() {
+            Some(last) => {
+                let found = self.position_of(A::TYPE, &last.aggregate_id, last.sequence).await;
+                found.map_err(|error| PersistenceError::ConnectionError(Box::new(error)))
+            }
+            None => Ok(Position::START),
+        }
+    }
+
+    async fn position_of(
+        &self,
+        aggregate_type: &str,
+        id: &str,
+        sequence: usize,
+    ) -> Result<Position, StoreError> {
+        let place = sqlx::query_scalar(POSITION).bind(aggregate_type).bind(id).bind(limit(sequence));
+        place.fetch_one(&self.pool).await.map(position).map_err(store_error)
+    }
+
+    fn meaning(error: PersistenceError) -> StoreError {
+        match error {
+            PersistenceError::ConnectionError(cause) | PersistenceError::UnknownError(cause) => {
+                match cause.downcast::<sqlx::Error>() {
+                    Ok(error) => store_error(*error),
+                    Err(cause) => match cause.downcast::<StoreError>() {
+                        Ok(error) => *error,
+                        Err(cause) => StoreError::Unavailable(cause.to_string()),
+                    },
+                }
+            }
+            other => StoreError::Corrupt(other.to_string()),
+        }
+    }
+}
+
+impl PersistedEventRepository for Postgres {
+    async fn get_events<A: Aggregate>(&self, id: &str) -> Result<Vec<SerializedEvent>, PersistenceError> {
+        self.events.get_events::<A>(id).await
+    }
+
+    async fn persist<A: Aggregate>(
+        &self,
+        events: &[SerializedEvent],
+        snapshot: Option<(String, Value, usize)>,
+    ) -> Result<(), PersistenceError> {
+        if snapshot.is_some() {
+            return unsupported("snapshots");
+        }
+        self.append::<A>(events).await.map(|_| ())
+    }
+
+    async fn get_last_events<A: Aggregate>(
+        &self,
+        _id: &str,
+        _last_sequence: usize,
+    ) -> Result<Vec<SerializedEvent>, PersistenceError> {
+        unsupported("snapshots")
+    }
+
+    async fn get_snapshot<A: Aggregate>(
+        &self,
+        _id: &str,
+    ) -> Result<Option<SerializedSnapshot>, PersistenceError> {
+        unsupported("snapshots")
+    }
+
+    async fn stream_events<A: Aggregate>(&self, _id: &str) -> Result<ReplayStream, PersistenceError> {
+        unsupported("replay streams")
+    }
+
+    async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
+        unsupported("replay streams")
+    }
+}
+
+fn recorded(rows: &[PgRow]) -> Result<Vec<Recorded>, StoreError> {
+    let read = |row: &PgRow| -> sqlx::Result<Recorded> {
+        Ok(Recorded {
+            position: position(row.try_get("position")?),
+            aggregate_type: row.try_get("aggregate_type")?,
+            aggregate_id: row.try_get("aggregate_id")?,
+            sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
+            event_type: row.try_get("event_type")?,
+            event_version: row.try_get("event_version")?,
+            payload: row.try_get("payload")?,
+            metadata: row.try_get::<Json<Metadata>, _>("metadata")?.0,
+        })
+    };
+    rows.iter().map(|row| read(row).map_err(store_error)).collect()
+}

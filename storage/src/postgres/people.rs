@@ -1,0 +1,75 @@
+//! Personal data in `PostgreSQL`.
+
+use async_trait::async_trait;
+use domain::ids::MemberId;
+use domain::ports::{People, PersonRecord, PersonStored, StoreError};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::error::store_error;
+use super::{Postgres, limit};
+
+/// Waits for one who inserts the same at the same time, and then does nothing if she has.
+const INSERT: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) VALUES ($1, $2, $3, $4, $5) \
+                      ON CONFLICT DO NOTHING";
+/// The one with the external id first: it is what the caller asked by.
+const EXISTING: &str = "SELECT member, email, external_id, created_at FROM people WHERE external_id = $2 OR member = $1 \
+                        ORDER BY external_id IS DISTINCT FROM $2 LIMIT 1";
+const EMAIL_OWNER: &str = "SELECT member FROM people WHERE email_lower = $1";
+const GET: &str = "SELECT member, email, external_id, created_at FROM people WHERE member = $1";
+const LIST: &str =
+    "SELECT member, email, external_id, created_at FROM people WHERE member > $1 ORDER BY member LIMIT $2";
+
+/// What stood in the way of an insert may be deleted before it is looked at; then the insert is tried again.
+const ATTEMPTS: usize = 5;
+
+#[async_trait]
+impl People for Postgres {
+    async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
+        let member = record.member.as_str();
+        let email_lower = record.email.as_ref().map(|email| email.to_lowercase());
+        for _ in 0..ATTEMPTS {
+            let insert = sqlx::query(INSERT)
+                .bind(member)
+                .bind(&record.email)
+                .bind(&email_lower)
+                .bind(&record.external_id)
+                .bind(record.created_at);
+            let inserted = insert.execute(&self.pool).await.map_err(store_error)?;
+            if inserted.rows_affected() == 1 {
+                return Ok(PersonStored::Created);
+            }
+            let existing = sqlx::query(EXISTING).bind(member).bind(&record.external_id);
+            if let Some(row) = existing.fetch_optional(&self.pool).await.map_err(store_error)? {
+                return person(&row).map(PersonStored::Existing).map_err(store_error);
+            }
+            let owner = sqlx::query_scalar::<_, String>(EMAIL_OWNER).bind(&email_lower);
+            if let Some(owner) = owner.fetch_optional(&self.pool).await.map_err(store_error)? {
+                return Ok(PersonStored::EmailTaken(owner.into()));
+            }
+        }
+        Err(StoreError::Unavailable("the record of this person keeps changing".to_owned()))
+    }
+
+    async fn get(&self, member: &MemberId) -> Result<Option<PersonRecord>, StoreError> {
+        let get = sqlx::query(GET).bind(member.as_str());
+        let row = get.fetch_optional(&self.pool).await.map_err(store_error)?;
+        row.as_ref().map(person).transpose().map_err(store_error)
+    }
+
+    async fn list(&self, after: Option<&MemberId>, at_most: usize) -> Result<Vec<PersonRecord>, StoreError> {
+        let after = after.map(MemberId::as_str).unwrap_or_default();
+        let list = sqlx::query(LIST).bind(after).bind(limit(at_most));
+        let rows = list.fetch_all(&self.pool).await.map_err(store_error)?;
+        rows.iter().map(|row| person(row).map_err(store_error)).collect()
+    }
+}
+
+fn person(row: &PgRow) -> sqlx::Result<PersonRecord> {
+    Ok(PersonRecord {
+        member: row.try_get::<String, _>("member")?.into(),
+        email: row.try_get("email")?,
+        external_id: row.try_get("external_id")?,
+        created_at: row.try_get("created_at")?,
+    })
+}

@@ -1,0 +1,196 @@
+//! The store in one `SQLite` file. One thread with one connection makes every change ([`writer`]); all other connections
+//! only read ([`readers`]). So the order of positions is the order of commits, and two connections never write and
+//! checkpoint at once, which `SQLite` before 3.51.3 does not survive.
+
+mod error;
+mod events;
+mod inbox;
+mod lock;
+mod people;
+mod readers;
+mod views;
+mod writer;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use domain::ports::{Position, StoreError};
+use migrations::SQLITE_VERSION;
+use rusqlite::Connection;
+
+use self::error::store_error;
+use self::lock::{Lock, Locked};
+use self::readers::Readers;
+use self::writer::{Undone, Writer};
+use crate::{Access, OpenError};
+
+const JOURNAL: &str = "PRAGMA journal_mode = WAL";
+/// `FULL` makes a commit survive a power cut; `fullfsync` does on a Mac.
+const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
+                       PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384";
+const VERSION: &str = "PRAGMA user_version";
+/// Whoever held a lease was a process that wrote here, and there is no other than this.
+const RELEASE_LEASES: &str =
+    "UPDATE inbox SET claimed_until = NULL WHERE outcome = 'pending' AND claimed_until IS NOT NULL";
+const HEAD: &str = "SELECT coalesce(max(position), 0) FROM events";
+
+/// A store in one file.
+pub(crate) struct Sqlite {
+    writer: Result<Writer, String>,
+    readers: Readers,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(path: &str, access: Access) -> Result<Self, OpenError> {
+        if path.is_empty() || path.contains(['?', ':']) {
+            return Err(OpenError::Url(format!("{path:?} is not a plain file name")));
+        }
+        let path = PathBuf::from(path);
+        let store = path.display().to_string();
+        tokio::task::spawn_blocking(move || open(&path, access)).await.unwrap_or_else(|why| {
+            Err(OpenError::Unusable { store, why: why.to_string(), remedy: "try again" })
+        })
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writer.is_ok()
+    }
+
+    pub(crate) async fn healthy(&self) -> Result<(), StoreError> {
+        if let Ok(writer) = &self.writer {
+            writer.write(|_| Ok(())).await?;
+        }
+        self.readers.read(|connection| head(connection)).await.map(|_| ())
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        self.readers.close().await;
+        if let Ok(writer) = &self.writer {
+            writer.stop().await;
+        }
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.writer.as_ref().map_err(|why| StoreError::ReadOnly(why.clone()))
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let job =
+            |transaction: &writer::Transaction<'_>| change(transaction.connection).map_err(Undone::from);
+        self.writer()?.write(job).await.map_err(StoreError::from)
+    }
+}
+
+fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
+    let unusable =
+        |why: String, remedy| OpenError::Unusable { store: path.display().to_string(), why, remedy };
+    // A question never makes an empty store: it would answer that nobody is known.
+    if access == Access::Read || (access == Access::WriteOrRead && !path.exists()) {
+        let why = format!("{} was opened for reading; open it for writing to change it", path.display());
+        return open_for_reading(path, why);
+    }
+    create(path)
+        .map_err(|why| unusable(why.to_string(), "see that the folder exists and may be written to"))?;
+    let locked = Lock::take(path).map_err(|why| {
+        unusable(why.to_string(), "see that the folder may be written to and can lock files")
+    })?;
+    match locked {
+        Locked::Mine(lock) => open_for_writing(path, lock),
+        Locked::Taken { pid } => {
+            let refusal = OpenError::Locked { path: path.to_owned(), pid };
+            if access == Access::Write {
+                return Err(refusal);
+            }
+            open_for_reading(path, refusal.to_string())
+        }
+    }
+}
+
+fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
+    let store = || path.display().to_string();
+    let unusable = |why: rusqlite::Error| OpenError::Unusable {
+        store: store(),
+        why: why.to_string(),
+        remedy: "see that it is a database of this service and that its disk works",
+    };
+    let mut connection = Connection::open(path).map_err(unusable)?;
+    connection.busy_timeout(readers::BUSY_TIMEOUT).map_err(unusable)?;
+    connection.query_row(JOURNAL, [], |_| Ok(())).map_err(unusable)?;
+    connection.execute_batch(DURABLE).map_err(unusable)?;
+    if version(&connection).map_err(unusable)? > SQLITE_VERSION {
+        return Err(OpenError::Newer { store: store() });
+    }
+    migrations::sqlite()
+        .to_latest(&mut connection)
+        .map_err(|why| OpenError::Migration { store: store(), why: why.to_string() })?;
+    connection.execute(RELEASE_LEASES, []).map_err(unusable)?;
+    let end = connection.query_row(HEAD, [], |row| row.get(0)).map_err(unusable)?;
+    let writer = Writer::start(connection, lock, end).map_err(|why| OpenError::Unusable {
+        store: store(),
+        why: why.to_string(),
+        remedy: "see that the machine is not out of threads",
+    })?;
+    Ok(Sqlite { writer: Ok(writer), readers: Readers::new(path) })
+}
+
+fn open_for_reading(path: &Path, why_read_only: String) -> Result<Sqlite, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let store = || path.display().to_string();
+    let found = readers::connect(path).and_then(|connection| version(&connection));
+    let found = found.map_err(|why| OpenError::Unusable {
+        store: store(),
+        why: why.to_string(),
+        remedy: "see that it is a database of this service and that its folder may be written to",
+    })?;
+    match found.cmp(&SQLITE_VERSION) {
+        std::cmp::Ordering::Less => Err(OpenError::Older { store: store() }),
+        std::cmp::Ordering::Greater => Err(OpenError::Newer { store: store() }),
+        std::cmp::Ordering::Equal => Ok(Sqlite { writer: Err(why_read_only), readers: Readers::new(path) }),
+    }
+}
+
+/// Makes an empty file, readable by its owner only since it will hold e-mail addresses, unless there is one.
+fn create(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.query_row(VERSION, [], |row| row.get(0))
+}
+
+fn head(connection: &Connection) -> Result<Position, StoreError> {
+    let end: i64 = connection
+        .prepare_cached(HEAD)
+        .and_then(|mut head| head.query_row([], |row| row.get(0)))
+        .map_err(store_error)?;
+    Ok(position(end))
+}
+
+/// Positions come from a column that counts up from 1.
+fn position(number: i64) -> Position {
+    Position::new(number.unsigned_abs())
+}
+
+fn number(position: Position) -> i64 {
+    i64::try_from(position.get()).unwrap_or(i64::MAX)
+}
+
+fn micros(moment: DateTime<Utc>) -> i64 {
+    moment.timestamp_micros()
+}
+
+fn moment(micros: i64) -> Result<DateTime<Utc>, StoreError> {
+    DateTime::from_timestamp_micros(micros)
+        .ok_or_else(|| StoreError::Corrupt(format!("{micros} is not a moment")))
+}

@@ -1,0 +1,9 @@
+//! What every implementation of a port must do, in the same words for each.
+
+// Said once more, so that clippy takes the helpers for tests too.
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod event_shapes;
+#[cfg(test)]
+mod store;

@@ -1,0 +1,302 @@
+//! The inbox: nothing acknowledged is lost, nothing is worked on twice at once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::{Access, Storage};
+use webhook_ingest::inbox::{Delivery, DeliveryFilter, NewDelivery, Outcome, Redrive, Stored, Why};
+
+use super::{Place, clock, noon, on_both, seconds};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+on_both! {
+    a_delivery_is_kept_byte_for_byte,
+    a_delivery_that_comes_again_is_counted_and_compared,
+    deliveries_that_come_at_once_are_new_once,
+    a_delivery_is_durable_when_store_returns,
+    deliveries_are_claimed_in_the_order_of_their_arrival,
+    a_claimed_delivery_is_given_to_nobody_else_before_its_lease_is_over,
+    no_two_workers_get_the_same_delivery,
+    a_settled_delivery_is_not_claimed_again,
+    a_postponed_delivery_is_taken_again_when_it_is_due,
+    a_settled_delivery_is_not_postponed,
+    a_delivery_is_redriven_by_its_id_whatever_became_of_it,
+    parked_deliveries_are_redriven_by_code_and_payer,
+    deliveries_are_listed_latest_first_by_outcome_and_page,
+    pending_deliveries_are_counted,
+}
+
+fn delivery(id: &str) -> NewDelivery {
+    NewDelivery {
+        id: id.to_owned(),
+        event_type: "customer.subscription.updated".to_owned(),
+        created: Some(noon() - seconds(5)),
+        customer: Some("cus_1".to_owned()),
+        body: format!("{{\"id\":\"{id}\"}}").into_bytes(),
+        received_at: noon(),
+    }
+}
+
+fn why(code: &str) -> Why {
+    Why { code: code.to_owned(), detail: format!("It is {code}.") }
+}
+
+async fn store(storage: &Storage, ids: &[&str]) {
+    for id in ids {
+        assert_eq!(storage.inbox.store(delivery(id)).await.unwrap(), Stored::New);
+    }
+}
+
+async fn get(storage: &Storage, id: &str) -> Delivery {
+    storage.inbox.get(id).await.unwrap().unwrap()
+}
+
+fn ids(deliveries: &[Delivery]) -> Vec<&str> {
+    deliveries.iter().map(|delivery| delivery.id.as_str()).collect()
+}
+
+async fn a_delivery_is_kept_byte_for_byte(place: Place) {
+    let storage = place.open().await;
+    let body = vec![0, 159, 146, 150, b'\r', b'\n', 255];
+    let arrived = NewDelivery { body: body.clone(), created: None, customer: None, ..delivery("evt_1") };
+    assert_eq!(storage.inbox.store(arrived).await.unwrap(), Stored::New);
+    let kept = Delivery {
+        id: "evt_1".to_owned(),
+        event_type: "customer.subscription.updated".to_owned(),
+        created: None,
+        customer: None,
+        body,
+        received_at: noon(),
+        times_received: 1,
+        outcome: Outcome::Pending,
+        why: None,
+        attempts: 0,
+        settled_at: None,
+    };
+    assert_eq!(get(&storage, "evt_1").await, kept);
+    store(&storage, &["evt_2"]).await;
+    let second = get(&storage, "evt_2").await;
+    assert_eq!((second.created, second.customer), (Some(noon() - seconds(5)), Some("cus_1".to_owned())));
+    assert_eq!(storage.inbox.get("evt_3").await.unwrap(), None);
+}
+
+async fn a_delivery_that_comes_again_is_counted_and_compared(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    let again = storage.inbox.store(delivery("evt_1")).await.unwrap();
+    assert_eq!(again, Stored::Duplicate { same_body: true });
+    let other = NewDelivery { body: b"{}".to_vec(), received_at: noon() + seconds(9), ..delivery("evt_1") };
+    assert_eq!(storage.inbox.store(other).await.unwrap(), Stored::Duplicate { same_body: false });
+    let kept = get(&storage, "evt_1").await;
+    assert_eq!((kept.times_received, kept.body, kept.received_at), (3, delivery("evt_1").body, noon()));
+}
+
+async fn deliveries_that_come_at_once_are_new_once(place: Place) {
+    let storage = Arc::new(place.open().await);
+    let storing: Vec<_> = (0..20)
+        .map(|_| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { storage.inbox.store(delivery("evt_1")).await.unwrap() })
+        })
+        .collect();
+    let mut new = 0;
+    for one in storing {
+        new += usize::from(one.await.unwrap() == Stored::New);
+    }
+    assert_eq!(new, 1);
+    assert_eq!(get(&storage, "evt_1").await.times_received, 20);
+}
+
+/// What is in the files is what a power cut leaves; what another connection sees has been committed.
+async fn a_delivery_is_durable_when_store_returns(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    let after = match &place {
+        Place::Sqlite(_) => {
+            let copy = Place::sqlite();
+            fs::copy(place.file(), copy.file()).unwrap();
+            fs::copy(place.file().with_extension("db-wal"), copy.file().with_extension("db-wal")).unwrap();
+            get(&copy.open().await, "evt_1").await
+        }
+        Place::Postgres(_) => get(&place.open().await, "evt_1").await,
+    };
+    assert_eq!(after, get(&storage, "evt_1").await);
+}
+
+async fn deliveries_are_claimed_in_the_order_of_their_arrival(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_c", "evt_a", "evt_d", "evt_b"]).await;
+    storage.inbox.store(delivery("evt_c")).await.unwrap();
+    let first = storage.inbox.claim(noon(), LEASE, 3).await.unwrap();
+    assert_eq!(ids(&first), ["evt_c", "evt_a", "evt_d"]);
+    assert!(first.iter().all(|claimed| claimed.attempts == 1 && claimed.outcome == Outcome::Pending));
+    let rest = storage.inbox.claim(noon(), LEASE, 3).await.unwrap();
+    assert_eq!(ids(&rest), ["evt_b"]);
+    assert!(storage.inbox.claim(noon(), LEASE, 3).await.unwrap().is_empty());
+}
+
+async fn a_claimed_delivery_is_given_to_nobody_else_before_its_lease_is_over(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    assert_eq!(storage.inbox.claim(noon(), LEASE, 1).await.unwrap().len(), 1);
+    assert!(storage.inbox.claim(noon() + seconds(29), LEASE, 1).await.unwrap().is_empty());
+    let again = storage.inbox.claim(noon() + seconds(30), LEASE, 1).await.unwrap();
+    assert_eq!((ids(&again), again[0].attempts), (vec!["evt_1"], 2));
+}
+
+async fn no_two_workers_get_the_same_delivery(place: Place) {
+    let storage = Arc::new(place.open().await);
+    for number in 0..100 {
+        store(&storage, &[&format!("evt_{number}")]).await;
+    }
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move {
+                let mut claimed = Vec::new();
+                loop {
+                    let some = storage.inbox.claim(noon(), LEASE, 3).await.unwrap();
+                    if some.is_empty() {
+                        return claimed;
+                    }
+                    claimed.extend(some.into_iter().map(|delivery| delivery.id));
+                }
+            })
+        })
+        .collect();
+    let (mut distinct, mut all) = (BTreeSet::new(), 0);
+    for worker in workers {
+        let claimed = worker.await.unwrap();
+        all += claimed.len();
+        distinct.extend(claimed);
+    }
+    // One that finds all others locked may stop early; the rest is then taken by the others.
+    assert_eq!((all, distinct.len()), (100, 100));
+}
+
+async fn a_settled_delivery_is_not_claimed_again(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2"]).await;
+    storage.inbox.claim(noon(), LEASE, 2).await.unwrap();
+    storage.inbox.settle("evt_1", Outcome::Applied, None, noon() + seconds(1)).await.unwrap();
+    let parked = Some(why("unknown_customer"));
+    storage.inbox.settle("evt_2", Outcome::Parked, parked.clone(), noon() + seconds(2)).await.unwrap();
+    assert!(storage.inbox.claim(noon() + seconds(9_999), LEASE, 2).await.unwrap().is_empty());
+
+    let first = get(&storage, "evt_1").await;
+    assert_eq!(
+        (first.outcome, first.why, first.settled_at),
+        (Outcome::Applied, None, Some(noon() + seconds(1)))
+    );
+    let second = get(&storage, "evt_2").await;
+    assert_eq!((second.outcome, second.why, second.attempts), (Outcome::Parked, parked, 1));
+
+    storage.inbox.store(delivery("evt_1")).await.unwrap();
+    assert_eq!(get(&storage, "evt_1").await.outcome, Outcome::Applied, "a duplicate changes nothing");
+}
+
+async fn a_postponed_delivery_is_taken_again_when_it_is_due(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    storage.inbox.postpone("evt_1", why("store_unavailable"), noon() + seconds(5)).await.unwrap();
+    let waiting = get(&storage, "evt_1").await;
+    assert_eq!((waiting.outcome, waiting.why), (Outcome::Pending, Some(why("store_unavailable"))));
+    assert!(storage.inbox.claim(noon() + seconds(4), LEASE, 1).await.unwrap().is_empty());
+    let again = storage.inbox.claim(noon() + seconds(5), LEASE, 1).await.unwrap();
+    assert_eq!((ids(&again), again[0].attempts), (vec!["evt_1"], 2));
+}
+
+async fn a_settled_delivery_is_not_postponed(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    storage.inbox.settle("evt_1", Outcome::Applied, None, noon()).await.unwrap();
+    storage.inbox.postpone("evt_1", why("late"), noon()).await.unwrap();
+    let settled = get(&storage, "evt_1").await;
+    assert_eq!((settled.outcome, settled.why), (Outcome::Applied, None));
+}
+
+async fn a_delivery_is_redriven_by_its_id_whatever_became_of_it(place: Place) {
+    let storage = place.open().await;
+    for outcome in Outcome::ALL {
+        let id = format!("evt_{outcome}");
+        store(&storage, &[&id]).await;
+        storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+        storage.inbox.settle(&id, outcome, Some(why("code")), noon()).await.unwrap();
+        assert_eq!(storage.inbox.redrive(Redrive::Id(id.clone())).await.unwrap(), 1);
+        let redriven = get(&storage, &id).await;
+        assert_eq!((redriven.outcome, redriven.why, redriven.settled_at), (Outcome::Pending, None, None));
+        let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
+        assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id.as_str()], 1), "its attempts begin anew");
+    }
+    assert_eq!(storage.inbox.redrive(Redrive::Id("evt_none".to_owned())).await.unwrap(), 0);
+}
+
+async fn parked_deliveries_are_redriven_by_code_and_payer(place: Place) {
+    let storage = place.open().await;
+    for (id, customer, outcome, code) in [
+        ("evt_1", Some("cus_1"), Outcome::Parked, "unknown_customer"),
+        ("evt_2", Some("cus_2"), Outcome::Parked, "unknown_customer"),
+        ("evt_3", None, Outcome::Parked, "unknown_customer"),
+        ("evt_4", Some("cus_1"), Outcome::Parked, "unknown_price"),
+        ("evt_5", Some("cus_1"), Outcome::Failed, "unknown_customer"),
+    ] {
+        let arrived = NewDelivery { customer: customer.map(ToOwned::to_owned), ..delivery(id) };
+        storage.inbox.store(arrived).await.unwrap();
+        storage.inbox.settle(id, outcome, Some(why(code)), noon()).await.unwrap();
+    }
+    let parked = |customer: Option<&str>| Redrive::SetAside {
+        code: "unknown_customer".to_owned(),
+        customer: customer.map(ToOwned::to_owned),
+    };
+    assert_eq!(storage.inbox.redrive(parked(Some("cus_1"))).await.unwrap(), 1);
+    let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
+    assert_eq!(ids(&claimed), ["evt_1"]);
+    assert_eq!(storage.inbox.redrive(parked(None)).await.unwrap(), 2);
+    let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
+    assert_eq!(ids(&claimed), ["evt_2", "evt_3"]);
+}
+
+async fn deliveries_are_listed_latest_first_by_outcome_and_page(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]).await;
+    for id in ["evt_2", "evt_3", "evt_5"] {
+        storage.inbox.settle(id, Outcome::Applied, None, noon()).await.unwrap();
+    }
+    let list = async |outcome, before: Option<&str>, limit| {
+        let filter = DeliveryFilter { outcome, before: before.map(ToOwned::to_owned), limit };
+        let found = storage.inbox.list(filter).await.unwrap();
+        found.into_iter().map(|delivery| delivery.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None, 9).await, ["evt_5", "evt_4", "evt_3", "evt_2", "evt_1"]);
+    assert_eq!(list(None, None, 2).await, ["evt_5", "evt_4"]);
+    assert_eq!(list(None, Some("evt_4"), 2).await, ["evt_3", "evt_2"]);
+    assert_eq!(list(Some(Outcome::Applied), None, 2).await, ["evt_5", "evt_3"]);
+    assert_eq!(list(Some(Outcome::Applied), Some("evt_3"), 2).await, ["evt_2"]);
+    assert_eq!(list(Some(Outcome::Failed), None, 9).await, [""; 0]);
+    assert_eq!(list(None, Some("evt_none"), 9).await, [""; 0]);
+}
+
+async fn pending_deliveries_are_counted(place: Place) {
+    let storage = place.open().await;
+    assert_eq!(storage.inbox.pending().await.unwrap(), 0);
+    store(&storage, &["evt_1", "evt_2", "evt_3"]).await;
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    storage.inbox.settle("evt_2", Outcome::Ignored, None, noon()).await.unwrap();
+    assert_eq!(storage.inbox.pending().await.unwrap(), 2, "a claimed one is pending still");
+}
+
+/// The only process that writes to the file is the one that starts: whoever had a lease is dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_a_dead_process_are_released_when_sqlite_is_opened() {
+    let place = Place::sqlite();
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    drop(storage);
+    let again = storage::open(&place.url(), Access::Write, clock()).await.unwrap();
+    assert_eq!(again.inbox.claim(noon(), LEASE, 1).await.unwrap().len(), 1);
+}
