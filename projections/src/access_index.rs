@@ -277,3 +277,6 @@ impl Projection for IndexFollower {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

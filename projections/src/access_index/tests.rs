@@ -1,0 +1,148 @@
+use domain::access::Reason;
+use domain::catalog::{CatalogCommand, Content, Course, Plan, Roadmap, decide, evolve};
+use domain::subscription::{Anchors, Status, Terms};
+
+use super::*;
+
+fn catalog(basic_prices: &[&str]) -> Catalog {
+    let content = Content {
+        plans: vec![Plan {
+            id: "basic".into(),
+            name: "Basic".to_owned(),
+            rank: 1,
+            prices: basic_prices.iter().map(|id| (*id).into()).collect(),
+            products: vec![],
+        }],
+        roadmaps: vec![Roadmap {
+            id: "start".into(),
+            name: "Start".to_owned(),
+            plans: vec!["basic".into()],
+            place: 0,
+        }],
+        courses: vec![Course {
+            id: "rust".into(),
+            name: "Rust".to_owned(),
+            free: false,
+            roadmap: "start".into(),
+            place: 0,
+        }],
+        videos: vec![Video {
+            id: "loops".into(),
+            name: "Loops".to_owned(),
+            free: false,
+            course: "rust".into(),
+            place: 0,
+            playback: None,
+        }],
+        ..Content::default()
+    };
+    let mut catalog = Catalog::default();
+    for event in decide(&catalog.clone(), CatalogCommand::Apply(Box::new(content))).unwrap() {
+        evolve(&mut catalog, &event);
+    }
+    catalog
+}
+
+const AT: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+fn member() -> DirectoryRow {
+    DirectoryRow::Member { member: "mem_ada".into(), registered_at: AT, position: Position::START }
+}
+
+fn customer(id: &str) -> DirectoryRow {
+    DirectoryRow::Customer { customer: id.into(), member: "mem_ada".into(), position: Position::START }
+}
+
+fn subscription(id: &str, customer: &str, status: Status) -> DirectoryRow {
+    let terms = Terms {
+        customer: customer.into(),
+        status,
+        items: vec![Item { price: Some("price_b".into()), product: None, period_end: Some(AT) }],
+        plans: vec!["basic".into()],
+        started_at: None,
+        trial_end: None,
+        period_end: None,
+        cancels_at_period_end: false,
+        cancels_at: None,
+        ended_at: None,
+        end_reason: None,
+        collection_paused: None,
+    };
+    let anchors = Anchors { plans: vec!["basic".into()], ..Anchors::default() };
+    DirectoryRow::Subscription {
+        subscription: id.into(),
+        standing: Box::new(Standing { terms, anchors }),
+        position: Position::START,
+    }
+}
+
+fn index_of(rows: &[DirectoryRow]) -> AccessIndex {
+    let index = AccessIndex::default();
+    index.set_catalog(catalog(&["price_b"]));
+    for row in rows {
+        index.put(row);
+    }
+    index
+}
+
+fn reason(index: &AccessIndex) -> Result<Reason, NotThere> {
+    index.check(&"mem_ada".into(), "loops", AT).map(|checked| checked.decision.reason)
+}
+
+#[test]
+fn who_or_what_is_not_known_is_not_there() {
+    assert_eq!(reason(&index_of(&[])), Err(NotThere::Member));
+    assert_eq!(reason(&index_of(&[customer("cus_1")])), Err(NotThere::Member));
+    let nowhere = index_of(&[member()]).check(&"mem_ada".into(), "gone", AT);
+    assert_eq!(nowhere.map(|checked| checked.decision), Err(NotThere::Video));
+}
+
+#[test]
+fn rows_in_any_order_give_the_same_answer() {
+    let rows = [member(), customer("cus_1"), subscription("sub_1", "cus_1", Status::Active)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let index = index_of(&order.map(|place| rows[place].clone()));
+        assert_eq!(reason(&index), Ok(Reason::Subscription), "{order:?}");
+    }
+}
+
+#[test]
+fn a_subscription_is_replaced_and_not_added_again() {
+    let index = index_of(&[
+        member(),
+        customer("cus_1"),
+        subscription("sub_1", "cus_1", Status::Active),
+        subscription("sub_1", "cus_1", Status::Canceled),
+    ]);
+    assert_eq!(reason(&index), Ok(Reason::Ended));
+    assert_eq!(index.sources(&"mem_ada".into(), &index.catalog()).len(), 1);
+}
+
+#[test]
+fn subscriptions_of_all_her_customers_count() {
+    let index = index_of(&[
+        member(),
+        customer("cus_1"),
+        customer("cus_2"),
+        subscription("sub_1", "cus_1", Status::Canceled),
+        subscription("sub_2", "cus_2", Status::Active),
+    ]);
+    assert_eq!(reason(&index), Ok(Reason::Subscription));
+}
+
+#[test]
+fn another_catalogue_counts_at_once_and_a_price_that_left_it_takes_nothing() {
+    let index = index_of(&[member(), customer("cus_1"), subscription("sub_1", "cus_1", Status::Active)]);
+    index.set_catalog(catalog(&[]));
+    assert_eq!(reason(&index), Ok(Reason::Subscription));
+    index.set_catalog(Catalog::default());
+    assert_eq!(reason(&index), Err(NotThere::Video));
+}
+
+#[test]
+fn generated_and_chosen_ids_do_not_meet() {
+    let chosen: MemberId = "mem_ada".into();
+    let generated = MemberId::generate(AT, [1; 10]);
+    assert_ne!(Key::of_member(&chosen), Key::of_member(&generated));
+    assert_eq!(Key::of_member(&generated).0, generated.uuid().unwrap().as_u128());
+}
