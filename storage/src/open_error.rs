@@ -27,7 +27,7 @@ pub enum OpenError {
     },
     /// The tables are those of an older release.
     #[error(
-        "the tables of {store} are those of an older release; start the service for writing once to update them"
+        "the tables of {store} are those of an older release; run membership migrate, or start the service once"
     )]
     Older {
         /// The file or database.

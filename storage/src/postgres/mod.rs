@@ -57,14 +57,14 @@ impl Postgres {
         };
         let connect = timeout(CONNECT, PgConnection::connect_with(&options)).await;
         let mut connection = connect.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unusable)?;
-        let writable = access != Access::Read;
-        if writable {
+        if access == Access::Write {
             migrate(&mut connection, &store).await?;
         } else {
             check(&mut connection, &store).await?;
         }
         connection.close().await.map_err(unusable)?;
 
+        let writable = access != Access::Read;
         let options = options.options(LIMITS);
         let pool_options = if writable { options.clone() } else { options.clone().options(READ_ONLY) };
         let pool = PgPoolOptions::new()

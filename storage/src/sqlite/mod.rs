@@ -89,10 +89,13 @@ impl Sqlite {
 fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
     let unusable =
         |why: String, remedy| OpenError::Unusable { store: path.display().to_string(), why, remedy };
-    // A question never makes an empty store: it would answer that nobody is known.
-    if access == Access::Read || (access == Access::WriteOrRead && !path.exists()) {
+    // A question makes no store and changes no tables: an empty store would answer that nobody is known.
+    if access != Access::Write {
+        check(path)?;
+    }
+    if access == Access::Read {
         let why = format!("{} was opened for reading; open it for writing to change it", path.display());
-        return open_for_reading(path, why);
+        return Ok(open_for_reading(path, why));
     }
     create(path)
         .map_err(|why| unusable(why.to_string(), "see that the folder exists and may be written to"))?;
@@ -106,7 +109,7 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
             if access == Access::Write {
                 return Err(refusal);
             }
-            open_for_reading(path, refusal.to_string())
+            Ok(open_for_reading(path, refusal.to_string()))
         }
     }
 }
@@ -138,7 +141,12 @@ fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
     Ok(Sqlite { writer: Ok(writer), readers: Readers::new(path) })
 }
 
-fn open_for_reading(path: &Path, why_read_only: String) -> Result<Sqlite, OpenError> {
+fn open_for_reading(path: &Path, why_read_only: String) -> Sqlite {
+    Sqlite { writer: Err(why_read_only), readers: Readers::new(path) }
+}
+
+/// Whether the file is there and its tables are those of this release.
+fn check(path: &Path) -> Result<(), OpenError> {
     if !path.exists() {
         return Err(OpenError::Missing(path.to_owned()));
     }
@@ -152,7 +160,7 @@ fn open_for_reading(path: &Path, why_read_only: String) -> Result<Sqlite, OpenEr
     match found.cmp(&SQLITE_VERSION) {
         std::cmp::Ordering::Less => Err(OpenError::Older { store: store() }),
         std::cmp::Ordering::Greater => Err(OpenError::Newer { store: store() }),
-        std::cmp::Ordering::Equal => Ok(Sqlite { writer: Err(why_read_only), readers: Readers::new(path) }),
+        std::cmp::Ordering::Equal => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Place, context, follow, on_both, register};
 
 on_both! {
     a_store_opened_for_reading_reads_and_refuses_to_write,
-    an_empty_place_cannot_be_opened_for_reading,
+    a_question_makes_no_store_and_changes_no_tables,
     a_store_is_healthy_until_it_is_shut_down,
     a_store_dropped_without_a_word_can_be_opened_again,
 }
@@ -32,16 +32,19 @@ async fn a_store_opened_for_reading_reads_and_refuses_to_write(place: Place) {
     assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
 }
 
-async fn an_empty_place_cannot_be_opened_for_reading(place: Place) {
-    let refused = place.try_open(Access::Read).await.unwrap_err();
-    match place {
-        Place::Sqlite(_) => {
-            assert!(matches!(refused, OpenError::Missing(_)), "{refused}");
-            std::fs::write(place.file(), "").unwrap();
-            let refused = place.try_open(Access::Read).await.unwrap_err();
-            assert!(matches!(refused, OpenError::Older { .. }), "{refused}");
-        }
-        Place::Postgres(_) => assert!(matches!(refused, OpenError::Older { .. }), "{refused}"),
+async fn a_question_makes_no_store_and_changes_no_tables(place: Place) {
+    for access in [Access::Read, Access::WriteOrRead] {
+        let refused = place.try_open(access).await.unwrap_err();
+        let Place::Sqlite(_) = place else {
+            assert!(matches!(refused, OpenError::Older { .. }), "{access:?}: {refused}");
+            continue;
+        };
+        assert!(matches!(refused, OpenError::Missing(_)), "{access:?}: {refused}");
+        assert!(!place.file().exists(), "{access:?}");
+        std::fs::write(place.file(), "").unwrap();
+        let refused = place.try_open(access).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Older { .. }), "{access:?}: {refused}");
+        std::fs::remove_file(place.file()).unwrap();
     }
 }
 
