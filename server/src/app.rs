@@ -175,7 +175,7 @@ pub fn random() -> [u8; 10] {
     bits
 }
 
-/// The read models as the worker asks them: always as of the end of the log.
+/// The read models as the worker asks them.
 struct ReadModels {
     feed: Arc<dyn EventFeed>,
     views: Arc<dyn ViewStore>,
@@ -202,7 +202,11 @@ impl ReadModels {
 
 #[async_trait]
 impl Registry for ReadModels {
-    async fn catalog(&self) -> Result<Arc<Catalog>, StoreError> {
+    fn catalog(&self) -> Arc<Catalog> {
+        self.index.catalog()
+    }
+
+    async fn latest_catalog(&self) -> Result<Arc<Catalog>, StoreError> {
         self.reach_head(&[&self.index_progress]).await?;
         Ok(self.index.catalog())
     }

@@ -1,13 +1,16 @@
 //! The listener: accepts, answers, and stops without dropping what it has begun.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 use webhook_ingest::routes;
 
 use crate::app::App;
@@ -29,7 +32,10 @@ pub fn routes(app: &App, config: &Config, role: Role) -> Router {
     api::serve_shell(router, state)
 }
 
-/// Answers until told to stop, then finishes the requests that were begun.
+/// How long requests that were begun may take to finish once the process is asked to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Answers until told to stop, then finishes the requests that were begun, within [`DRAIN`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -40,7 +46,26 @@ pub async fn serve(
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
     });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let (stopping, stopped) = oneshot::channel();
+    let stop = async move {
+        stop.await;
+        // Whoever waited has gone only when the server has ended by itself.
+        stopping.send(()).ok();
+    };
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
+    let cut_off = async {
+        match stopped.await {
+            Ok(()) => sleep(DRAIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = served => served,
+        () = cut_off => {
+            tracing::warn!("requests were still running and have been cut off");
+            Ok(())
+        }
+    }
 }
 
 /// Returns when the process is asked to stop.

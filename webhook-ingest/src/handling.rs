@@ -1,5 +1,7 @@
 //! What one delivery does: whose it is, what it tells which aggregate, and what became of it.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::catalog::Catalog;
@@ -100,7 +102,7 @@ impl Worker {
         named_member: Option<String>,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        let catalog = self.registry.catalog().await?;
+        let catalog = self.catalog_for(&observation.terms.items).await?;
         catalog.fill_in(&mut observation.terms);
         if let Some(replaced) = &mut observation.replaced {
             catalog.fill_in(replaced);
@@ -127,11 +129,11 @@ impl Worker {
         context: Context,
     ) -> Result<Settled, Trouble> {
         let Payment { attempt, paid, items, named_member } = payment;
-        let catalog = self.registry.catalog().await?;
-        if !items.is_empty()
-            && let Some(foreign) = self.foreign(&catalog, &subscription, &items).await?
-        {
-            return Ok(foreign);
+        if !items.is_empty() {
+            let catalog = self.catalog_for(&items).await?;
+            if let Some(foreign) = self.foreign(&catalog, &subscription, &items).await? {
+                return Ok(foreign);
+            }
         }
         let customer = attempt.customer.clone();
         let through = LinkedThrough::SubscriptionMetadata;
@@ -199,6 +201,13 @@ impl Worker {
     ) -> Result<Settled, Trouble> {
         let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
         Ok(outcome_of(&done.events))
+    }
+
+    /// A catalogue that knows some items, or the latest if none does: waiting for the read models costs milliseconds, so
+    /// it is done only where the answer could differ.
+    async fn catalog_for(&self, items: &[Item]) -> Result<Arc<Catalog>, StoreError> {
+        let catalog = self.registry.catalog();
+        if catalog.plans_of(items).is_empty() { self.registry.latest_catalog().await } else { Ok(catalog) }
     }
 
     /// Whether a subscription is somebody else's business: nothing it sells is in the catalogue, and we never had it.

@@ -23,19 +23,22 @@ use crate::stripe::translate::why;
 /// How many deliveries are taken at once.
 const BATCH: usize = 64;
 /// How long a taken delivery is ours. Far longer than carrying out a batch takes.
-const LEASE: Duration = Duration::from_mins(2);
+const LEASE: Duration = Duration::from_secs(30);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
 /// After so many attempts a delivery is left for people.
 const MOST_ATTEMPTS: u32 = 20;
 
-/// What the worker needs to know from read models, always as of the end of the log.
+/// What the worker needs to know from read models.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// The catalogue in force.
-    async fn catalog(&self) -> Result<Arc<Catalog>, StoreError>;
+    /// The catalogue as this process knows it now, perhaps some milliseconds behind the log.
+    fn catalog(&self) -> Arc<Catalog>;
 
-    /// The subscriptions a payer has or had.
+    /// The catalogue as of the end of the log.
+    async fn latest_catalog(&self) -> Result<Arc<Catalog>, StoreError>;
+
+    /// The subscriptions a payer has or had, as of the end of the log.
     async fn subscriptions_of(&self, customer: &CustomerId) -> Result<Vec<SubscriptionId>, StoreError>;
 }
 
