@@ -12,9 +12,9 @@ use projections::past::AsOf;
 use projections::view_store::DirectoryRow;
 use serde::Serialize;
 use serde_json::json;
-use storage::Access;
+use storage::{Access, OpenError};
 
-use super::{Failure, command_id, open, operator, print, print_json};
+use super::{Failure, command_id, open, open_if_there, operator, print, print_json};
 use crate::app::App;
 use crate::catalog_file;
 use crate::config::Settings;
@@ -56,18 +56,30 @@ struct Effect {
 }
 
 async fn preview(settings: &Settings, content: Content, json: bool) -> Result<ExitCode, Failure> {
-    let app = open(settings, Access::WriteOrRead).await?;
-    app.caught_up().await?;
-    let now = AsOf { at: SystemClock.now(), known_at: None };
-    let held = app.past.catalog(now).await?;
+    // Where there is no store yet, everything would be new and nobody would notice.
+    let app = match open_if_there(settings, Access::WriteOrRead).await? {
+        Ok(app) => Some(app),
+        Err(OpenError::Missing(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let held = match &app {
+        Some(app) => {
+            app.caught_up().await?;
+            app.past.catalog(AsOf { at: SystemClock.now(), known_at: None }).await?
+        }
+        None => Catalog::default(),
+    };
     let command = CatalogCommand::Apply(Box::new(content));
     let events = catalog::decide(&held, command).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut wanted = held.clone();
     for event in &events {
         catalog::evolve(&mut wanted, event);
     }
-    let effects = effects(&app, &held, &wanted).await?;
-    app.shutdown().await;
+    let mut effects = Vec::new();
+    if let Some(app) = app {
+        effects = effects_on_members(&app, &held, &wanted).await?;
+        app.shutdown().await;
+    }
     if json {
         let events: Vec<_> = events.iter().map(describe).collect();
         return print_json(&json!({ "object": "catalog_preview", "events": events, "effects": effects }));
@@ -87,7 +99,7 @@ async fn preview(settings: &Settings, content: Content, json: bool) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-async fn effects(app: &App, held: &Catalog, wanted: &Catalog) -> Result<Vec<Effect>, Failure> {
+async fn effects_on_members(app: &App, held: &Catalog, wanted: &Catalog) -> Result<Vec<Effect>, Failure> {
     let now = SystemClock.now();
     let mut effects = Vec::new();
     for row in app.storage.views.dump(directory::NAME).await?.rows {

@@ -91,9 +91,18 @@ impl From<io::Error> for Failure {
 
 /// Opens the store and starts the read models over it.
 pub(crate) async fn open(settings: &Settings, access: Access) -> Result<App, Failure> {
+    open_if_there(settings, access).await?.map_err(Failure::from)
+}
+
+/// The same, for a command that can do without a store: the inner error says why there is none.
+pub(crate) async fn open_if_there(
+    settings: &Settings,
+    access: Access,
+) -> Result<Result<App, OpenError>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let storage = storage::open(&settings.database_url()?, access, clock.clone()).await?;
-    Ok(App::start(storage, clock, settings.livemode()?))
+    let (url, livemode) = (settings.database_url()?, settings.livemode()?);
+    let opened = storage::open(&url, access, clock.clone()).await;
+    Ok(opened.map(|storage| App::start(storage, clock, livemode)))
 }
 
 /// Who gives commands on this machine.
