@@ -63,7 +63,9 @@ impl Subscription {
         let current = &observations[index];
         let first = run_start(&observations[..=index], |held| held.terms == current.terms);
         let mut deciding = vec![observations[first].source.clone()];
-        let mut confirmed_by = (first < index).then(|| current.source.clone());
+        let says_so_again =
+            |held: &&Observation| held.terms == current.terms && at.is_none_or(|at| held.at <= at);
+        let again = observations[first + 1..].iter().rfind(says_so_again);
         if current.terms.status == Status::PastDue {
             let due = self.dunning(index, at);
             deciding.extend(due.failed.map(|(_, source)| source.clone()));
@@ -74,8 +76,7 @@ impl Subscription {
         {
             deciding.insert(0, known.source.clone());
         }
-        confirmed_by = confirmed_by.filter(|source| !deciding.contains(source));
-        Evidence { deciding, confirmed_by }
+        Evidence { deciding, confirmed_by: again.map(|held| held.source.clone()) }
     }
 
     fn anchors(&self, index: usize, terms: &Terms, at: Option<DateTime<Utc>>) -> Anchors {

@@ -434,6 +434,14 @@ fn the_evidence_names_what_decided_and_what_only_confirmed() {
     assert_eq!(evidence.deciding, ["evt_1".into()]);
     assert_eq!(evidence.confirmed_by, Some("evt_2".into()));
     assert_eq!(after(owing()).evidence(None).deciding, ["evt_3".into(), "evt_2".into()]);
+
+    let ended = Terms { ended_at: Some(at(50)), ..terms("canceled", "basic") };
+    let subscription = after([
+        observe(seen("evt_1", 50, Kind::Changed, ended.clone())),
+        observe(seen("evt_2", 51, Kind::Ended, ended)),
+    ]);
+    assert_eq!(subscription.evidence(None).confirmed_by, Some("evt_2".into()));
+    assert_eq!(subscription.evidence(Some(at(50))).confirmed_by, None);
 }
 
 fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
