@@ -110,11 +110,9 @@ pub async fn ready(State(state): State<ApiState>) -> Result<Json<Readiness>, Api
 }
 
 async fn look(state: &ApiState) -> Readiness {
-    let (store, head, waiting) = tokio::join!(
-        answered(state.probe.store()),
-        answered(state.feed.head()),
-        answered(state.probe.deliveries_waiting()),
-    );
+    // First what waits, then the head: nothing waiting then means that the head is past all that had come.
+    let waiting = answered(state.probe.deliveries_waiting()).await;
+    let (store, head) = tokio::join!(answered(state.probe.store()), answered(state.feed.head()));
     let applied = state.index_progress.applied();
     let position = applied.unwrap_or(Position::START);
     let reachable = store.is_some() && head.is_some() && waiting.is_some();

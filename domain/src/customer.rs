@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::events::Dated;
-use crate::ids::MemberId;
+use crate::ids::{MemberId, SourceEventId};
 
 /// How a payer was found to be a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +37,16 @@ pub enum CustomerCommand {
         through: LinkedThrough,
     },
     /// The provider deleted her.
-    Delete {
-        /// When.
-        at: DateTime<Utc>,
-    },
+    Delete(Deletion),
+}
+
+/// The end of a payer at the provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// The provider event that told it.
+    pub source: SourceEventId,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// What happened to a payer.
@@ -55,11 +61,11 @@ pub enum CustomerEvent {
         /// How we know.
         through: LinkedThrough,
     },
-    /// The provider deleted her. The link stays, for the history.
+    /// The provider deleted her, which ends her subscriptions. The link stays, for the history.
     #[serde(rename = "CustomerDeleted")]
     CustomerDeleted {
-        /// When.
-        at: DateTime<Utc>,
+        /// When, and how we know.
+        deletion: Deletion,
     },
 }
 
@@ -75,13 +81,18 @@ pub enum CustomerError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     member: Option<MemberId>,
-    deleted_at: Option<DateTime<Utc>>,
+    deletion: Option<Deletion>,
 }
 
 impl Customer {
     /// Whose payer this is.
     pub fn member(&self) -> Option<&MemberId> {
         self.member.as_ref()
+    }
+
+    /// Whether and when the provider deleted her.
+    pub fn deletion(&self) -> Option<&Deletion> {
+        self.deletion.as_ref()
     }
 }
 
@@ -93,8 +104,8 @@ pub fn decide(customer: &Customer, command: CustomerCommand) -> Result<Vec<Custo
         (CustomerCommand::Link { member, through }, None) => {
             Ok(vec![CustomerEvent::MemberLinked { member, through }])
         }
-        (CustomerCommand::Delete { .. }, _) if customer.deleted_at.is_some() => Ok(Vec::new()),
-        (CustomerCommand::Delete { at }, _) => Ok(vec![CustomerEvent::CustomerDeleted { at }]),
+        (CustomerCommand::Delete(_), _) if customer.deletion.is_some() => Ok(Vec::new()),
+        (CustomerCommand::Delete(deletion), _) => Ok(vec![CustomerEvent::CustomerDeleted { deletion }]),
     }
 }
 
@@ -102,7 +113,7 @@ pub fn decide(customer: &Customer, command: CustomerCommand) -> Result<Vec<Custo
 pub fn evolve(customer: &mut Customer, event: &CustomerEvent) {
     match event {
         CustomerEvent::MemberLinked { member, .. } => customer.member = Some(member.clone()),
-        CustomerEvent::CustomerDeleted { at } => customer.deleted_at = Some(*at),
+        CustomerEvent::CustomerDeleted { deletion } => customer.deletion = Some(deletion.clone()),
     }
 }
 
@@ -130,7 +141,7 @@ impl Dated for CustomerEvent {
     fn occurred_at(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::MemberLinked { .. } => None,
-            Self::CustomerDeleted { at } => Some(*at),
+            Self::CustomerDeleted { deletion } => Some(deletion.at),
         }
     }
 }
@@ -190,12 +201,12 @@ mod tests {
 
     #[test]
     fn a_deleted_payer_stays_linked() {
-        let at = DateTime::UNIX_EPOCH;
+        let deletion = Deletion { source: "evt_1".into(), at: DateTime::UNIX_EPOCH };
         let mut customer = Customer::default();
-        for event in [linked("mem_a"), CustomerEvent::CustomerDeleted { at }] {
+        for event in [linked("mem_a"), CustomerEvent::CustomerDeleted { deletion: deletion.clone() }] {
             evolve(&mut customer, &event);
         }
         assert_eq!(customer.member(), Some(&"mem_a".into()));
-        assert_eq!(decide(&customer, CustomerCommand::Delete { at }), Ok(vec![]));
+        assert_eq!(decide(&customer, CustomerCommand::Delete(deletion)), Ok(vec![]));
     }
 }

@@ -185,11 +185,10 @@ impl Past {
         let first = stream.events.first().map(|(recorded, _)| recorded.metadata.correlation_id.clone());
         let mut catalog = Catalog::default();
         for (recorded, event) in &stream.events {
-            let in_force = recorded.metadata.occurred_at <= as_of.at
-                || Some(&recorded.metadata.correlation_id) == first.as_ref();
+            let is_first = Some(&recorded.metadata.correlation_id) == first.as_ref();
+            let in_force = recorded.metadata.occurred_at <= as_of.at && as_of.knows(recorded);
             if let Event::Catalog(event) = event
-                && in_force
-                && as_of.knows(recorded)
+                && (is_first || in_force)
             {
                 catalog::evolve(&mut catalog, event);
             }

@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Writes logs at `level` and above to stderr; `RUST_LOG` overrides it. Lines are JSON when nobody is watching.
 pub(crate) fn start(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},rusqlite_migration=warn")));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     let started = if stderr().is_terminal() {
         lines.compact().try_init()

@@ -7,7 +7,7 @@ use std::{env, fs};
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
-use domain::customer::{CustomerEvent, LinkedThrough};
+use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
 use domain::member::{Checkout, MemberEvent};
 use domain::subscription::{
     Anchors, Attempt, CollectionPause, Item, Kind, Now, Observation, Standing, Status,
@@ -120,7 +120,7 @@ fn customer_events() -> Vec<CustomerEvent> {
     let through = LinkedThrough::Checkout;
     vec![
         CustomerEvent::MemberLinked { member: "mem_1".into(), through },
-        CustomerEvent::CustomerDeleted { at: at(0) },
+        CustomerEvent::CustomerDeleted { deletion: Deletion { source: "evt_1".into(), at: at(0) } },
     ]
 }
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::catalog::Catalog;
-use domain::customer::{self, Customer, CustomerCommand, CustomerError, LinkedThrough};
+use domain::customer::{self, Customer, CustomerCommand, CustomerError, Deletion, LinkedThrough};
 use domain::events::{Event, upcasters};
 use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
 use domain::member::{self, Checkout, Member, MemberCommand};
@@ -87,8 +86,8 @@ impl Worker {
             Translation::Customer { customer, named_member: None } => {
                 Ok(ignored("no_member_named", format!("{customer} names no member in its metadata")))
             }
-            Translation::CustomerDeleted { customer, at } => {
-                self.delete_customer(customer, at, source, context).await
+            Translation::CustomerDeleted { customer, deletion } => {
+                self.delete_customer(customer, deletion, context).await
             }
             Translation::Park(why) => Ok((Outcome::Parked, why)),
             Translation::Ignore(why) => Ok((Outcome::Ignored, why)),
@@ -117,7 +116,13 @@ impl Worker {
             Owner::Nobody(settled) => Ok(settled),
             Owner::Member(_) => {
                 let command = SubscriptionCommand::Observe(Box::new(observation));
-                self.tell(&subscription, command, context).await
+                let settled = self.tell(&subscription, command, context.clone()).await?;
+                // Whatever was heard of first: a deleted payer has no subscription that goes on.
+                if let Some(deletion) = self.customer(&customer).await?.deletion() {
+                    let command = SubscriptionCommand::EndWithCustomer(deletion.clone());
+                    self.subscriptions.execute(subscription.as_str(), command, context).await?;
+                }
+                Ok(settled)
             }
         }
     }
@@ -175,21 +180,21 @@ impl Worker {
     async fn delete_customer(
         &self,
         customer: CustomerId,
-        at: DateTime<Utc>,
-        source: SourceEventId,
+        deletion: Deletion,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        if self.member_of(&customer).await?.is_none() {
+        if self.customer(&customer).await?.member().is_none() {
             return Ok(ignored("unknown_customer", format!("{customer} belongs to no member")));
         }
-        let mut names = Vec::new();
+        // First the payer, so that a subscription heard of meanwhile finds her deleted.
+        let command = CustomerCommand::Delete(deletion.clone());
+        let done = self.customers.execute(customer.as_str(), command, context.clone()).await?;
+        let mut names: Vec<_> = done.events.iter().map(customer::CustomerEvent::name).collect();
         for subscription in self.registry.subscriptions_of(&customer).await? {
-            let command = SubscriptionCommand::EndWithCustomer { source: source.clone(), at };
+            let command = SubscriptionCommand::EndWithCustomer(deletion.clone());
             let done = self.subscriptions.execute(subscription.as_str(), command, context.clone()).await?;
             names.extend(done.events.iter().map(SubscriptionEvent::name));
         }
-        let done = self.customers.execute(customer.as_str(), CustomerCommand::Delete { at }, context).await?;
-        names.extend(done.events.iter().map(customer::CustomerEvent::name));
         Ok(if names.is_empty() { no_change("the customer was deleted before") } else { applied(&names) })
     }
 
@@ -245,7 +250,7 @@ impl Worker {
         through: LinkedThrough,
         context: &Context,
     ) -> Result<Owner, Trouble> {
-        let held = self.member_of(customer).await?;
+        let held = self.customer(customer).await?.member().cloned();
         let Some(named) = named else {
             return Ok(held.map_or_else(
                 || {
@@ -296,14 +301,14 @@ impl Worker {
         }
     }
 
-    async fn member_of(&self, customer: &CustomerId) -> Result<Option<MemberId>, StoreError> {
+    async fn customer(&self, id: &CustomerId) -> Result<Customer, StoreError> {
         let mut state = Customer::default();
-        for event in self.stream(Customer::TYPE, customer.as_str()).await? {
+        for event in self.stream(Customer::TYPE, id.as_str()).await? {
             if let Event::Customer(_, event) = event {
                 customer::evolve(&mut state, &event);
             }
         }
-        Ok(state.member().cloned())
+        Ok(state)
     }
 
     async fn is_registered(&self, member: &MemberId) -> Result<bool, StoreError> {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chrono::{DateTime, Utc};
 use domain::clock::Clock;
+use futures_util::StreamExt;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -20,6 +21,9 @@ use crate::stripe::signature::{BadSignature, Secrets, verify};
 
 /// The largest body that is taken, in bytes. Stripe's are a few kilobytes, large invoices some hundred.
 pub const MOST_BYTES: usize = 1024 * 1024;
+
+/// How much of a body that is too large is read for politeness, in bytes.
+const MOST_DROPPED: usize = 8 * MOST_BYTES;
 
 /// What the route works with.
 #[derive(Clone)]
@@ -66,13 +70,26 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
     }
 }
 
-/// Reads the body up to the limit, without taking in what is announced to be too large.
+/// Reads the body up to the limit. What is beyond it is read and dropped, up to [`MOST_DROPPED`]: a client that is still
+/// writing when the connection is closed does not see the answer.
 async fn read(headers: &HeaderMap, body: Body) -> Option<Vec<u8>> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > MOST_BYTES) {
+    if announced.is_some_and(|length: usize| length > MOST_DROPPED) {
         return None;
     }
-    to_bytes(body, MOST_BYTES).await.ok().map(Into::into)
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        seen += chunk.len();
+        if seen > MOST_DROPPED {
+            return None;
+        }
+        if seen <= MOST_BYTES {
+            kept.extend_from_slice(&chunk);
+        }
+    }
+    (seen <= MOST_BYTES).then_some(kept)
 }
 
 /// A body as it is kept. One that is not an event is kept too: whoever signed it meant to tell us something.

@@ -21,9 +21,10 @@ use crate::inbox::{Delivery, Inbox, Outcome, Redrive};
 use crate::stripe::translate::why;
 
 /// How many deliveries are taken at once.
-const BATCH: usize = 64;
-/// How long a taken delivery is ours. Far longer than carrying out a batch takes.
-const LEASE: Duration = Duration::from_secs(30);
+const BATCH: usize = 16;
+/// How long a taken delivery is ours: far longer than carrying out a batch takes, and as long as a buyer may wait when
+/// the process that took it dies. Carrying one out twice is harmless.
+const LEASE: Duration = Duration::from_secs(10);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
 /// After so many attempts a delivery is left for people.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::history::Observation;
+use crate::customer::Deletion;
 use crate::ids::{CustomerId, InvoiceId, SourceEventId};
 
 /// Everything the outside may tell a subscription. All of it is news, so none of it can be refused.
@@ -15,12 +16,7 @@ pub enum SubscriptionCommand {
     /// An invoice was paid.
     RecordPayment(PaymentAttempt),
     /// The payer was deleted at the provider, which ends her subscriptions.
-    EndWithCustomer {
-        /// The provider event that told it.
-        source: SourceEventId,
-        /// When the payer was deleted.
-        at: DateTime<Utc>,
-    },
+    EndWithCustomer(Deletion),
 }
 
 /// One attempt to pay an invoice, failed or not.

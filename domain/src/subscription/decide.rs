@@ -1,14 +1,12 @@
 //! What follows from what is told: pure, and never a refusal, since news cannot be wrong to arrive.
 
-use chrono::{DateTime, Utc};
-
 use super::command::{PaymentAttempt, SubscriptionCommand};
 use super::event::{Attempt, Now, SubscriptionEvent};
 use super::history::{Kind, Observation};
 use super::standing::Standing;
 use super::terms::Status;
 use super::{Invoice, Subscription};
-use crate::ids::SourceEventId;
+use crate::customer::Deletion;
 
 /// The events that follow from `command`. None means that it was known already.
 pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<SubscriptionEvent> {
@@ -16,7 +14,7 @@ pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<
         SubscriptionCommand::Observe(observation) => observe(subscription, *observation),
         SubscriptionCommand::RecordPaymentFailure(attempt) => payment_failed(subscription, attempt),
         SubscriptionCommand::RecordPayment(attempt) => paid(subscription, attempt),
-        SubscriptionCommand::EndWithCustomer { source, at } => end_with_customer(subscription, source, at),
+        SubscriptionCommand::EndWithCustomer(deletion) => end_with_customer(subscription, deletion),
     }
 }
 
@@ -175,11 +173,8 @@ fn set_standing(subscription: &Subscription, event: &mut SubscriptionEvent) {
     }
 }
 
-fn end_with_customer(
-    subscription: &Subscription,
-    source: SourceEventId,
-    at: DateTime<Utc>,
-) -> Vec<SubscriptionEvent> {
+fn end_with_customer(subscription: &Subscription, deletion: Deletion) -> Vec<SubscriptionEvent> {
+    let Deletion { source, at } = deletion;
     let Some(Standing { mut terms, .. }) = subscription.standing(None) else {
         return Vec::new();
     };

@@ -3,6 +3,7 @@ use cqrs_es::test::TestFramework;
 use proptest::prelude::*;
 
 use super::*;
+use crate::customer::Deletion;
 use crate::ids::PlanId;
 
 /// The provider's clock, in seconds from the start of a story.
@@ -322,7 +323,7 @@ fn ending_now_beats_an_end_that_was_scheduled_for_later() {
 fn a_deleted_payer_ends_the_subscription_once_whatever_comes_first() {
     // pay-rails/pay#1201
     let active = observe(seen("evt_1", 0, Kind::Created, terms("active", "basic")));
-    let deleted = SubscriptionCommand::EndWithCustomer { source: "evt_2".into(), at: at(100) };
+    let deleted = SubscriptionCommand::EndWithCustomer(Deletion { source: "evt_2".into(), at: at(100) });
     let ended = Terms { ended_at: Some(at(100)), ..terms("canceled", "basic") };
     let own = observe(seen("evt_3", 100, Kind::Ended, ended));
     for order in [[deleted.clone(), own.clone()], [own, deleted]] {
@@ -479,7 +480,7 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::RecordPaymentFailure(attempt) | SubscriptionCommand::RecordPayment(attempt) => {
             attempt.source.clone()
         }
-        SubscriptionCommand::EndWithCustomer { source, .. } => source.clone(),
+        SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
     }
 }
 

@@ -136,12 +136,12 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let listener = serve::listen(config.listen)
         .await
         .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?;
+    let content = config.catalog.as_deref().map(catalog_file::read).transpose();
+    let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
     let mut app = App::start(storage, clock, config.livemode);
-    if let Some(path) = &config.catalog {
-        let content =
-            catalog_file::read(path).map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
+    if let Some(content) = content {
         app.apply_catalog(content, Actor::system(), &command_id()).await?;
     }
     if role.ingests() {

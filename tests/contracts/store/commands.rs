@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
-use domain::customer::{Customer, CustomerCommand, CustomerError, LinkedThrough};
+use domain::customer::{Customer, CustomerCommand, CustomerError, Deletion, LinkedThrough};
 use domain::events::Event;
 use domain::member::{Member, MemberCommand, MemberEvent};
 use domain::metadata::{Actor, Context, Metadata};
@@ -63,7 +63,11 @@ async fn an_event_is_read_back_as_it_was_written(place: Place) {
 async fn an_event_that_knows_when_it_was_true_says_so_and_others_follow_their_command(place: Place) {
     let storage = place.open().await;
     let at = noon() - seconds(3_600);
-    storage.customers.execute("cus_1", CustomerCommand::Delete { at }, context()).await.unwrap();
+    storage
+        .customers
+        .execute("cus_1", CustomerCommand::Delete(Deletion { source: "evt_1".into(), at }), context())
+        .await
+        .unwrap();
     let stream = storage.feed.read_stream("customer", "cus_1").await.unwrap();
     assert_eq!(stream[0].metadata.occurred_at, at);
     assert_eq!(stream[0].metadata.recorded_at, noon());

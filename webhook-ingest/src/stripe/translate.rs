@@ -2,6 +2,7 @@
 //! or ignored with a reason.
 
 use chrono::{DateTime, Utc};
+use domain::customer::Deletion;
 use domain::ids::{CustomerId, SubscriptionId};
 use domain::member::Checkout;
 use domain::subscription::{Item, Kind, Observation, PaymentAttempt, Status, Terms};
@@ -53,8 +54,8 @@ pub enum Translation {
     CustomerDeleted {
         /// The payer.
         customer: CustomerId,
-        /// When.
-        at: DateTime<Utc>,
+        /// When, and how we know.
+        deletion: Deletion,
     },
     /// It cannot be used yet.
     Park(Why),
@@ -99,7 +100,10 @@ pub fn translate(event: &Envelope) -> Translation {
         "customer.created" | "customer.updated" => event
             .customer()
             .map(|customer| Translation::Customer { customer, named_member: wire::named_member(object) }),
-        "customer.deleted" => event.customer().map(|customer| Translation::CustomerDeleted { customer, at }),
+        "customer.deleted" => event.customer().map(|customer| {
+            let deletion = Deletion { source: event.id.as_str().into(), at };
+            Translation::CustomerDeleted { customer, deletion }
+        }),
         change => observation(event, object, at, change),
     };
     translated.unwrap_or_else(|| {

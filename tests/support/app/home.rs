@@ -1,0 +1,216 @@
+//! Where the program runs: its folder, its store and its settings, and its command line.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use reqwest::Client;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{HANG, POLL, TOKEN, TestApp};
+use crate::postgres;
+use crate::stripe::{CATALOG, SECRETS, rfc3339};
+
+const SCOPES: &str = "access.read+support.read+support.write+members.write";
+
+/// Where the service keeps its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file.
+    Sqlite,
+    /// A database of its own in the run's cluster.
+    Postgres,
+}
+
+/// A place to run the program in: a folder, a store and settings. Nothing of the machine's own settings gets in.
+#[derive(Debug, Clone)]
+pub struct Home {
+    settings: BTreeMap<String, String>,
+    folder: Arc<TempDir>,
+    _database: Option<Arc<postgres::Database>>,
+}
+
+/// What a command said.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Its exit code; -1 when it was killed.
+    pub code: i32,
+    /// Its data.
+    pub out: String,
+    /// Its log and its complaints.
+    pub err: String,
+}
+
+impl Told {
+    /// Its data as JSON.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+impl Home {
+    /// A new place with the usual settings and [`CATALOG`].
+    pub async fn new(store: Store) -> Self {
+        let folder = TempDir::with_prefix("membership-scenario-").expect("there is a temporary folder");
+        let database = match store {
+            Store::Sqlite => None,
+            Store::Postgres => Some(Arc::new(postgres::database().await)),
+        };
+        let url = database.as_ref().map_or_else(
+            || format!("sqlite://{}", folder.path().join("membership.db").display()),
+            |database| database.url.clone(),
+        );
+        let home = Self { settings: BTreeMap::new(), folder: Arc::new(folder), _database: database };
+        home.with("DATABASE_URL", &url)
+            .with("STRIPE_WEBHOOK_SECRETS", &SECRETS.join(","))
+            .with("STRIPE_LIVEMODE", "false")
+            .with("SERVICE_TOKENS", &format!("scenarios:{SCOPES}:{TOKEN}"))
+            .with_catalog(CATALOG)
+    }
+
+    /// The same place with another setting; an empty one is not set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same place with another catalogue.
+    #[must_use]
+    pub fn with_catalog(self, text: &str) -> Self {
+        let file = self.write("catalog.toml", text);
+        self.with("CATALOG", &file.display().to_string())
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the folder can be made");
+        fs::write(&path, text).expect("the file can be written");
+        path
+    }
+
+    /// The program with these settings, in this folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).env_clear().current_dir(self.folder.path()).stdin(Stdio::null());
+        command.envs(self.settings.iter().filter(|(_, value)| !value.is_empty()));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn cli(&self, arguments: &[&str]) -> Told {
+        let output = self.command(arguments).output().expect("the program can be run");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Told { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Runs a command to its end, which has to be a good one.
+    pub fn done(&self, arguments: &[&str]) -> Told {
+        let told = self.cli(arguments);
+        assert_eq!(told.code, 0, "{arguments:?}: {told:?}");
+        told
+    }
+
+    /// What `explain --json` says.
+    pub fn explain_at(&self, member: &str, video: &str, at: DateTime<Utc>) -> Value {
+        self.cli(&["explain", member, "--video", video, "--at", &rfc3339(at), "--json"]).json()
+    }
+
+    /// Starts the service.
+    pub async fn serve(&self) -> TestApp {
+        self.serve_as("all").await
+    }
+
+    /// Starts the service in a role and waits until it is ready.
+    pub async fn serve_as(&self, role: &str) -> TestApp {
+        for _ in 0..20 {
+            if let Some(app) = self.try_to_serve(role).await {
+                return app;
+            }
+        }
+        panic!("no free port in 20 attempts");
+    }
+
+    /// Nothing when the port that was free was taken meanwhile.
+    async fn try_to_serve(&self, role: &str) -> Option<TestApp> {
+        let address =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let log = self.path(&format!("{role}-{}.log", address.port()));
+        let mut command = self.command(&["serve", "--role", role]);
+        command.env("LISTEN", address.to_string()).stdout(Stdio::null());
+        command.stderr(File::create(&log).expect("the log can be written"));
+        let child = command.spawn().expect("the program can be started");
+        let client = Client::builder().no_proxy().timeout(HANG).build().expect("a client can be made");
+        let mut app = TestApp {
+            child,
+            log,
+            home: self.clone(),
+            url: format!("http://{address}"),
+            client,
+            quiet: false,
+        };
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = app.child.try_wait().expect("the child can be asked") {
+                let log = app.log();
+                if log.contains("cannot be used") && log.contains("LISTEN") {
+                    app.quiet = true;
+                    return None;
+                }
+                panic!("the service did not start: {status}");
+            }
+            let ready = app.client.get(format!("{}/readyz", app.url)).send().await;
+            if ready.is_ok_and(|answer| answer.status().is_success()) {
+                return Some(app);
+            }
+            assert!(begun.elapsed() < HANG, "the service does not get ready");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// The program, built from the same sources as the test that runs it.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its own file");
+        let profile = test.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
+        let program = profile.join("membership");
+        // The server is a library of this test, so that one is never older than the other's sources. One build for each
+        // build of the test; nextest runs every test in a process of its own.
+        let stamp = File::create(test.with_extension("lock")).expect("the target folder can be written");
+        stamp.lock().expect("a lock can be had");
+        let built = test.with_extension("program-built");
+        let is_newer = |a: &Path, b: &Path| {
+            let time = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+            time(a) > time(b)
+        };
+        if !program.exists() || !is_newer(&built, &test) {
+            let mut build = Command::new("cargo");
+            build.args(["build", "--quiet", "--workspace", "--bin", "membership"]);
+            if profile.ends_with("release") {
+                build.arg("--release");
+            }
+            let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+            assert!(status.is_ok_and(|status| status.success()), "the program could not be built");
+            fs::write(&built, "").expect("the target folder can be written");
+        }
+        program
+    })
+}
