@@ -1,6 +1,7 @@
 //! `POST /webhooks/stripe`: verify, store, acknowledge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,9 +12,11 @@ use axum::routing::post;
 use chrono::{DateTime, Utc};
 use domain::clock::Clock;
 use futures_util::StreamExt;
+use futures_util::future::ready;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::inbox::{Inbox, NewDelivery, Stored};
 use crate::stripe::Envelope;
@@ -22,8 +25,8 @@ use crate::stripe::signature::{BadSignature, Secrets, verify};
 /// The largest body that is taken, in bytes. Stripe's are a few kilobytes, large invoices some hundred.
 pub const MOST_BYTES: usize = 1024 * 1024;
 
-/// How much of a body that is too large is read for politeness, in bytes.
-const MOST_DROPPED: usize = 8 * MOST_BYTES;
+/// How long the rest of a body that is too large is read and dropped.
+const POLITENESS: Duration = Duration::from_secs(1);
 
 /// What the route works with.
 #[derive(Clone)]
@@ -70,26 +73,19 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
     }
 }
 
-/// Reads the body up to the limit. What is beyond it is read and dropped, up to [`MOST_DROPPED`]: a client that is still
-/// writing when the connection is closed does not see the answer.
+/// Reads the body, unless it is larger than the limit.
 async fn read(headers: &HeaderMap, body: Body) -> Option<Vec<u8>> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > MOST_DROPPED) {
-        return None;
+    let mut fits = announced.is_none_or(|length: usize| length <= MOST_BYTES);
+    let (mut kept, mut chunks) = (Vec::new(), body.into_data_stream());
+    while fits {
+        let Some(chunk) = chunks.next().await else { return Some(kept) };
+        kept.extend_from_slice(&chunk.ok()?);
+        fits = kept.len() <= MOST_BYTES;
     }
-    let (mut kept, mut seen) = (Vec::new(), 0);
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
-        seen += chunk.len();
-        if seen > MOST_DROPPED {
-            return None;
-        }
-        if seen <= MOST_BYTES {
-            kept.extend_from_slice(&chunk);
-        }
-    }
-    (seen <= MOST_BYTES).then_some(kept)
+    // A client that is still writing when the connection is closed does not see the answer, so the rest is let in.
+    drop(timeout(POLITENESS, chunks.take_while(|chunk| ready(chunk.is_ok())).for_each(|_| ready(()))).await);
+    None
 }
 
 /// A body as it is kept. One that is not an event is kept too: whoever signed it meant to tell us something.
