@@ -231,7 +231,8 @@ impl Shown<'_> {
             let at = at.map(|day| format!(" --at {day}")).unwrap_or_default();
             examples.push(Example {
                 command: format!("{with_data} explain {member} --video {video}{at}"),
-                answer: explanation.text().lines().next().unwrap_or_default().to_owned(),
+                // The first line up to the question, which holds a moment that will have passed.
+                answer: explanation.text().split("  ").next().unwrap_or_default().to_owned(),
             });
         }
         let timeline = self.app.past.timeline(&"mem_june".into()).await?;
