@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use domain::ports::{Position, StoreError};
+use projections::runner::Progress;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -82,11 +83,19 @@ impl Check {
     fn of(name: &'static str, ok: bool, otherwise: &'static str) -> Self {
         Self { name, ok, detail: (!ok).then_some(otherwise) }
     }
+
+    fn follows(name: &'static str, progress: &Progress) -> Self {
+        if progress.is_standing_still() {
+            return Self::of(name, false, "it cannot go on reading the log, and what it knows grows old");
+        }
+        Self::of(name, progress.applied().is_some(), "it is still reading the log")
+    }
 }
 
 /// Is the service ready?
 ///
-/// It is once the index and the directory have caught up, while the store answers and deliveries are being looked at.
+/// It is once the index and the directory have caught up, while they can go on, the store answers and deliveries are
+/// being looked at.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readiness", tag = "Operations",
     responses(
@@ -118,8 +127,8 @@ async fn look(state: &ApiState) -> Readiness {
     let reachable = store.is_some() && head.is_some() && waiting.is_some();
     let checks = vec![
         Check::of("store", reachable, "it does not answer"),
-        Check::of("access_index", applied.is_some(), "it is still reading the log"),
-        Check::of("directory", state.directory_progress.applied().is_some(), "it is still reading the log"),
+        Check::follows("access_index", &state.index_progress),
+        Check::follows("directory", &state.directory_progress),
         Check::of("worker", state.probe.worker_alive(), "deliveries are not being looked at"),
     ];
     Readiness {

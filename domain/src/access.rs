@@ -3,6 +3,8 @@
 //! The live API, a question about the past, the command line and the words a learner reads all come from
 //! [`decide_access`], so they cannot disagree.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ use crate::catalog::{Catalog, PlanSet, Policy, Video, WhileCollectionPaused};
 use crate::ids::PlanId;
 use crate::subscription::{Standing, Status};
 
-/// Why an answer is what it is.
+/// Why an answer is what it is. Among the yeses and among the noes, the better comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -32,10 +34,10 @@ pub enum Reason {
     NoMembership,
     /// No: has a membership, but not one that includes this.
     PlanTooLow,
-    /// No: the first payment has not been made.
-    PaymentPending,
     /// No: a renewal is owed and grace is over.
     PastDue,
+    /// No: the first payment has not been made.
+    PaymentPending,
     /// No: the provider has given up collecting.
     Unpaid,
     /// No: suspended.
@@ -188,11 +190,11 @@ impl Source {
     pub fn new(standing: &Standing, plans: PlanSet) -> Self {
         let Standing { terms, anchors } = standing;
         let state = match &terms.status {
+            // Paid, and the provider's status lags behind: a buyer never sees a stale no.
+            Status::Incomplete | Status::PastDue if anchors.recovered_at.is_some() => State::Active,
             Status::Incomplete => State::Incomplete,
             Status::Trialing => State::Trialing { until: terms.trial_end },
             Status::Active => State::Active,
-            // Paid, and the provider's status lags behind: a buyer never sees a stale no.
-            Status::PastDue if anchors.recovered_at.is_some() => State::Active,
             Status::PastDue => anchors.grace_from.map_or(State::Unknown, |since| State::PastDue { since }),
             Status::Unpaid => State::Unpaid,
             Status::Paused => State::Paused,
@@ -210,7 +212,8 @@ impl Source {
             State::Active => (Reason::Subscription, None),
             State::Trialing { until } => (Reason::Trial, until),
             State::PastDue { since } => {
-                let until = since + policy.past_due_grace();
+                let until =
+                    since.checked_add_signed(policy.past_due_grace()).unwrap_or(DateTime::<Utc>::MAX_UTC);
                 if at >= until {
                     return (Err(Reason::PastDue), None);
                 }
@@ -261,7 +264,7 @@ pub fn decide_access(
         .map(|(index, source)| {
             let (verdict, until) = source.verdict(policy, at);
             Candidate {
-                weight: Weight::of(verdict, until, source.plans.meets(gate)),
+                weight: Weight::of(verdict, until, source.plans, gate, catalog),
                 index,
                 source,
                 verdict,
@@ -303,16 +306,26 @@ struct Candidate {
     until: Option<DateTime<Utc>>,
 }
 
-/// Which of several sources answers: a yes before a no, the longest yes, the no that is closest to a yes.
+/// Which of several sources answers: a yes before a no, the longest yes, the no that is closest to a yes. Total in
+/// everything that an answer shows, so that the order of the sources never matters.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Weight {
     rank: u8,
     until: DateTime<Utc>,
+    reason: Reverse<u8>,
+    plan: Option<i32>,
+    plans: PlanSet,
 }
 
 impl Weight {
-    fn of(verdict: Result<Reason, Reason>, until: Option<DateTime<Utc>>, includes: bool) -> Self {
-        let rank = match (verdict, includes) {
+    fn of(
+        verdict: Result<Reason, Reason>,
+        until: Option<DateTime<Utc>>,
+        plans: PlanSet,
+        gate: PlanSet,
+        catalog: &Catalog,
+    ) -> Self {
+        let rank = match (verdict, plans.meets(gate)) {
             (Ok(_), true) => 5,
             (Err(Reason::Ended), true) => 2,
             (Err(_), true) => 4,
@@ -320,7 +333,14 @@ impl Weight {
             (Err(Reason::Ended), false) => 0,
             (Err(_), false) => 1,
         };
-        Self { rank, until: until.unwrap_or(DateTime::<Utc>::MAX_UTC) }
+        let (Ok(reason) | Err(reason)) = verdict;
+        Self {
+            rank,
+            until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            reason: Reverse(reason as u8),
+            plan: catalog.highest_rank(plans),
+            plans,
+        }
     }
 }
 

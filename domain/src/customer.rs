@@ -40,13 +40,13 @@ pub enum CustomerCommand {
     Delete(Deletion),
 }
 
-/// The end of a payer at the provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The end of a payer at the provider. Ordered by when it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Deletion {
-    /// The provider event that told it.
-    pub source: SourceEventId,
     /// When.
     pub at: DateTime<Utc>,
+    /// The provider event that told it.
+    pub source: SourceEventId,
 }
 
 /// What happened to a payer.

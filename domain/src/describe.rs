@@ -24,13 +24,17 @@ impl Event {
 fn subscription(event: &SubscriptionEvent) -> String {
     match event {
         SubscriptionEvent::SubscriptionStarted { now } => {
-            format!("Subscription first seen: {}, {}", now.seen.terms.status, plans(&now.anchors.plans))
+            format!(
+                "Subscription first seen: {}, {}",
+                now.standing.terms.status,
+                plans(&now.standing.anchors.plans)
+            )
         }
         SubscriptionEvent::TrialStarted { until, .. } => format!("Trial started, until {}", day(*until)),
         SubscriptionEvent::TrialEndMoved { until, .. } => format!("Trial end moved to {}", day(*until)),
         SubscriptionEvent::SubscriptionActivated { from, now } => match from {
-            Some(from) => format!("Active with {} (was {from})", plans(&now.anchors.plans)),
-            None => format!("Active with {}", plans(&now.anchors.plans)),
+            Some(from) => format!("Active with {} (was {from})", plans(&now.standing.anchors.plans)),
+            None => format!("Active with {}", plans(&now.standing.anchors.plans)),
         },
         SubscriptionEvent::FirstPaymentAwaited { .. } => "Waiting for the first payment".to_owned(),
         SubscriptionEvent::PaymentFellDue { .. } => "A renewal is owed: past due".to_owned(),
@@ -44,12 +48,16 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("Plan changed from {} to {}", plans(from), plans(to))
         }
         SubscriptionEvent::PriceChanged { now, .. } => {
-            format!("Another price of {}", plans(&now.anchors.plans))
+            format!("Another price of {}", plans(&now.standing.anchors.plans))
         }
         SubscriptionEvent::PriceUnmapped { items, now } => {
             let prices: Vec<_> =
                 items.iter().filter_map(|item| item.price.as_ref().map(ToString::to_string)).collect();
-            format!("Price {} is not in the catalogue; kept {}", prices.join(", "), plans(&now.anchors.plans))
+            format!(
+                "Price {} is not in the catalogue; kept {}",
+                prices.join(", "),
+                plans(&now.standing.anchors.plans)
+            )
         }
         SubscriptionEvent::PeriodRenewed { until, .. } => format!("New period, until {}", day(Some(*until))),
         SubscriptionEvent::CancellationScheduled { ends_at, .. } => {
@@ -77,7 +85,10 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::PaymentRecovered { attempt, .. } => {
             format!("The failed payment was made{}", money(attempt))
         }
-        SubscriptionEvent::PaymentReceived { attempt } => format!("Payment received{}", money(attempt)),
+        SubscriptionEvent::PaymentReceived { attempt, .. } => format!("Payment received{}", money(attempt)),
+        SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
+            format!("Ended on {}, since the customer was deleted", day(Some(deletion.at)))
+        }
         SubscriptionEvent::OrderAmbiguous { sources, .. } => {
             let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
             format!("The order of {} within one second cannot be told", sources.join(", "))

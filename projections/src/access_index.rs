@@ -104,9 +104,10 @@ impl Default for AccessIndex {
 impl AccessIndex {
     /// May this member watch this video at `at`, as things stand?
     pub fn check(&self, member: &MemberId, video: &str, at: DateTime<Utc>) -> Result<Checked, NotThere> {
-        let view = self.view.load();
+        // First the member, then the view: a bundle that she has is in every later view.
         let members = self.members.pin();
         let sources = members.get(&Key::of_member(member)).ok_or(NotThere::Member)?;
+        let view = self.view.load();
         let video = view.catalog.video(video).ok_or(NotThere::Video)?;
         let decision = view.decide(sources, video, at);
         let message = decision.message(&view.catalog);

@@ -291,14 +291,7 @@ impl Stream {
 
 /// The provider event that an event of a subscription tells of.
 fn tells(event: &Event) -> Option<&SourceEventId> {
-    use subscription::SubscriptionEvent as E;
-    let Event::Subscription(_, event) = event else { return None };
-    match event {
-        E::PaymentFailed { attempt, .. }
-        | E::PaymentRecovered { attempt, .. }
-        | E::PaymentReceived { attempt } => Some(&attempt.source),
-        _ => event.seen().map(|seen| &seen.source),
-    }
+    if let Event::Subscription(_, event) = event { event.source() } else { None }
 }
 
 impl Explanation {

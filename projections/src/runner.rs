@@ -1,7 +1,7 @@
 //! Follows the log and hands it to a projection, page by page.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,6 +50,7 @@ pub trait Projection: Send {
 pub struct Progress {
     /// The same as in `changes`, for readers that must not take its lock.
     applied: Arc<AtomicU64>,
+    standing_still: Arc<AtomicBool>,
     changes: watch::Receiver<Option<Position>>,
 }
 
@@ -57,6 +58,7 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Report {
     applied: Arc<AtomicU64>,
+    standing_still: Arc<AtomicBool>,
     changes: watch::Sender<Option<Position>>,
 }
 
@@ -67,18 +69,33 @@ const NOTHING: u64 = u64::MAX;
 pub fn progress() -> (Report, Progress) {
     let (sender, changes) = watch::channel(None);
     let applied = Arc::new(AtomicU64::new(NOTHING));
-    (Report { applied: applied.clone(), changes: sender }, Progress { applied, changes })
+    let standing_still = Arc::new(AtomicBool::new(false));
+    (
+        Report { applied: applied.clone(), standing_still: standing_still.clone(), changes: sender },
+        Progress { applied, standing_still, changes },
+    )
 }
 
 impl Report {
     /// Everything up to `at` can be seen from now on.
     pub fn reached(&self, at: Position) {
+        self.standing_still.store(false, Ordering::Release);
         self.applied.store(at.get(), Ordering::Release);
         self.changes.send_replace(Some(at));
+    }
+
+    /// The log or the view cannot be read or written now.
+    pub fn stands_still(&self) {
+        self.standing_still.store(true, Ordering::Release);
     }
 }
 
 impl Progress {
+    /// Whether it cannot go on at present: what it has applied grows old.
+    pub fn is_standing_still(&self) -> bool {
+        self.standing_still.load(Ordering::Acquire)
+    }
+
     /// What has been applied; nothing before the first catching up.
     pub fn applied(&self) -> Option<Position> {
         let applied = self.applied.load(Ordering::Acquire);
@@ -101,7 +118,10 @@ pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, rep
     loop {
         match views.checkpoint(name).await {
             Ok(at) => report.reached(at),
-            Err(error) => tracing::warn!(projection = name, %error, "checkpoint not read"),
+            Err(error) => {
+                report.stands_still();
+                tracing::warn!(projection = name, %error, "checkpoint not read");
+            }
         }
         tokio::time::sleep(WATCH).await;
     }
@@ -141,6 +161,7 @@ pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, r
                     tracing::error!(projection = projection.name(), %error, "projection stands still");
                 }
                 failing = true;
+                report.stands_still();
                 tokio::time::sleep(PAUSE_AFTER_AN_ERROR).await;
             }
         }

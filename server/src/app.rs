@@ -26,9 +26,6 @@ use webhook_ingest::worker::{Registry, Worker};
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reasons for parking that end when a catalogue, a member or a link comes.
-const CURABLE: [&str; 4] = ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer"];
-
 /// A running service, without its listener.
 pub struct App {
     /// The store.
@@ -103,7 +100,7 @@ impl App {
 
     /// Lets the worker carry deliveries out as they come, beginning with what may have been waiting for this start.
     pub async fn start_worker(&mut self) -> Result<(), StoreError> {
-        self.worker.redrive_parked(&CURABLE).await?;
+        self.worker.redrive_curable().await?;
         self.running_worker = Some(self.tasks.spawn(self.worker.clone().run()));
         Ok(())
     }
@@ -148,7 +145,7 @@ impl App {
         let command = CatalogCommand::Apply(Box::new(content));
         let done = self.storage.catalog.execute(CATALOG_ID, command, context).await?;
         if !done.events.is_empty() {
-            self.worker.redrive_parked(&["no_catalog", "unmapped_product"]).await?;
+            self.worker.redrive_set_aside(&["no_catalog", "unmapped_product"]).await?;
         }
         Ok(done)
     }
@@ -244,7 +241,7 @@ impl api::Deliveries for Deliveries {
     }
 
     async fn member_registered(&self, _member: &MemberId) -> Result<u64, StoreError> {
-        self.worker.redrive_parked(&["unknown_member"]).await
+        self.worker.redrive_set_aside(&["unknown_member"]).await
     }
 }
 

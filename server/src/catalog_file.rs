@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fmt, fs, io};
 
 use domain::catalog::{
@@ -11,6 +12,9 @@ use domain::catalog::{
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
+
+/// Longer than any provider tries to collect.
+const LONGEST_GRACE: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// What is wrong with a catalogue file.
 #[derive(Debug, Error)]
@@ -274,6 +278,11 @@ fn policy(table: PolicyTable) -> Result<Policy, Mistake> {
                 );
                 mistake(text.span(), what)
             })?;
+            if duration.subsec_nanos() != 0 || duration > LONGEST_GRACE {
+                let what =
+                    format!("past_due_grace {:?} is not whole seconds up to ten years", text.get_ref());
+                return Err(mistake(text.span(), what));
+            }
             duration.as_secs()
         }
     };
@@ -334,6 +343,8 @@ plans = ["basic"]
             (GOOD.replace("plans = [\"basic\"]", "plans = [\"pro\"]"), 14, "pro"),
             (GOOD.replace("id = \"hello\"", "id = \"Hello World\""), 21, "not a slug"),
             (GOOD.replace("\"7d\"", "\"a week\""), 3, "not a duration"),
+            (GOOD.replace("\"7d\"", "\"300000y\""), 3, "up to ten years"),
+            (GOOD.replace("\"7d\"", "\"500ms\""), 3, "whole seconds"),
             (GOOD.replace("vimeo_id = \"76979871\"", "vimeo_id = \"1\"\n    file = \"a.mp4\""), 23, "either"),
             (GOOD.replace("name = \"Hello\"", "nam = \"Hello\""), 22, "nam"),
             (GOOD.replace("rank = 1", "rank = \"one\""), 8, "invalid type"),

@@ -145,8 +145,8 @@ pub(crate) struct DemoArgs {
     /// Keep the data in this folder; without it, it is gone when the demo stops
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Begin again in a folder that holds an earlier demo
-    #[arg(long, requires = "data")]
+    /// Begin again in a folder that holds an earlier demo; without a folder it always does
+    #[arg(long)]
     pub(crate) fresh: bool,
 }
 
@@ -254,11 +254,15 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Member(MemberCommand::List) => commands::member::list(&settings()?, json).await,
         Command::Explain { member, video, at, known_at } => {
-            commands::answers::explain(&settings()?, &member, &video, at, known_at, json).await
+            commands::answers::explain(&settings()?, &member, &video, at, known_at, json)
+                .await
+                .map_err(Failure::not_an_answer)
         }
         Command::Timeline { member } => commands::answers::timeline(&settings()?, &member, json).await,
         Command::Ingest(args) => commands::ingest::run(&settings()?, &args, json).await,
-        Command::Replay { verify: _ } => commands::replay::verify(&settings()?, json).await,
+        Command::Replay { verify: _ } => {
+            commands::replay::verify(&settings()?, json).await.map_err(Failure::not_an_answer)
+        }
         Command::Openapi => commands::print_json(&api::openapi()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "membership", &mut std::io::stdout());

@@ -35,7 +35,7 @@ pub fn routes(app: &App, config: &Config, role: Role) -> Router {
 /// How long requests that were begun may take to finish once the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Answers until told to stop, then finishes the requests that were begun, within [`DRAIN`].
+/// Answers until told to stop, then finishes the requests that were begun, within ten seconds.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -78,8 +78,8 @@ fn attempt() -> Attempt {
 }
 
 fn subscription_events() -> Vec<S> {
-    let now = || Box::new(Now { seen: seen(), anchors: anchors() });
     let standing = || Box::new(Standing { terms: terms(), anchors: anchors() });
+    let now = || Box::new(Now { seen: seen(), standing: *standing() });
     let plans = || vec!["basic".into()];
     vec![
         S::SubscriptionStarted { now: now() },
@@ -105,7 +105,11 @@ fn subscription_events() -> Vec<S> {
         S::EarlierTermsLearned { seen: Box::new(seen()), standing: standing() },
         S::PaymentFailed { attempt: attempt(), late: false, standing: Some(standing()) },
         S::PaymentRecovered { attempt: attempt(), standing: Some(standing()) },
-        S::PaymentReceived { attempt: attempt() },
+        S::PaymentReceived { attempt: attempt(), standing: Some(standing()) },
+        S::EndedWithCustomer {
+            deletion: Deletion { source: "evt_1".into(), at: at(0) },
+            standing: Some(standing()),
+        },
         S::OrderAmbiguous { sources: vec!["evt_1".into(), "evt_2".into()], at: at(9) },
         S::TransitionRefused {
             from: Status::Canceled,

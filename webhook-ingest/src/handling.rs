@@ -22,7 +22,8 @@ use crate::worker::{Trouble, Worker};
 /// Who tells us these things.
 const PROVIDER: &str = "stripe";
 
-type Settled = (Outcome, Why);
+/// What became of a delivery, and why.
+pub(crate) type Settled = (Outcome, Why);
 
 fn applied(names: &[&str]) -> Settled {
     (Outcome::Applied, why("applied", names.join(", ")))
@@ -116,7 +117,7 @@ impl Worker {
             Owner::Nobody(settled) => Ok(settled),
             Owner::Member(_) => {
                 let command = SubscriptionCommand::Observe(Box::new(observation));
-                let settled = self.tell(&subscription, command, context.clone()).await?;
+                let settled = self.tell(&subscription, &customer, command, context.clone()).await?;
                 // Whatever was heard of first: a deleted payer has no subscription that goes on.
                 if let Some(deletion) = self.customer(&customer).await?.deletion() {
                     let command = SubscriptionCommand::EndWithCustomer(deletion.clone());
@@ -150,7 +151,7 @@ impl Worker {
                 } else {
                     SubscriptionCommand::RecordPaymentFailure(attempt)
                 };
-                self.tell(&subscription, command, context).await
+                self.tell(&subscription, &customer, command, context).await
             }
         }
     }
@@ -201,10 +202,14 @@ impl Worker {
     async fn tell(
         &self,
         subscription: &SubscriptionId,
+        customer: &CustomerId,
         command: SubscriptionCommand,
         context: Context,
     ) -> Result<Settled, Trouble> {
         let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        if done.events.iter().any(|event| matches!(event, SubscriptionEvent::SubscriptionStarted { .. })) {
+            self.redrive_unmapped_of(customer).await?;
+        }
         Ok(outcome_of(&done.events))
     }
 

@@ -146,6 +146,8 @@ pub struct DeliveryFilter {
 pub enum Redrive {
     /// The one with this id, whatever became of it.
     Id(String),
+    /// Those that could not be carried out.
+    Failed,
     /// Those parked or ignored for a reason with this code, of any payer or of one.
     SetAside {
         /// The reason's code.

@@ -17,6 +17,7 @@ use domain::subscription::Subscription;
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use crate::handling::Settled;
 use crate::inbox::{Delivery, Inbox, Outcome, Redrive};
 use crate::stripe::translate::why;
 
@@ -27,6 +28,9 @@ const BATCH: usize = 16;
 const LEASE: Duration = Duration::from_secs(10);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
+/// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription or a setting comes.
+const CURABLE: [&str; 5] =
+    ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer", "other_mode"];
 /// After so many attempts a delivery is left for people.
 const MOST_ATTEMPTS: u32 = 20;
 
@@ -122,49 +126,84 @@ impl Worker {
     }
 
     async fn carry_out(self: &Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {
-        let (id, attempts) = (delivery.id.clone(), delivery.attempts);
-        let worker = self.clone();
-        // In a task of its own, so that a body nobody foresaw cannot take the worker with it.
-        let done = tokio::spawn(async move { worker.understand(&delivery).await }).await;
-        let result = done.unwrap_or_else(|panic| Err(Trouble::Panicked(panic.to_string())));
-        let now = self.clock.now();
-        match result {
+        let delivery = Arc::new(delivery);
+        let (id, attempts) = (delivery.id.as_str(), delivery.attempts);
+        let trouble = match self.try_once(&delivery).await {
             Ok((outcome, why)) => {
                 tracing::info!(delivery = id, %outcome, reason = why.code, "delivery carried out");
-                self.inbox.settle(&id, outcome, Some(why), now).await
+                let waits = is_curable(&why.code).then(|| why.code.clone());
+                self.inbox.settle(id, outcome, Some(why), self.clock.now()).await?;
+                return match waits {
+                    Some(code) => self.look_again(&delivery, &code).await,
+                    None => Ok(()),
+                };
             }
-            Err(trouble) => {
-                let final_ = matches!(trouble, Trouble::Store(StoreError::Corrupt(_)) | Trouble::Panicked(_));
-                let why = why("error", trouble.to_string());
-                if final_ || attempts >= MOST_ATTEMPTS {
-                    tracing::error!(delivery = id, error = why.detail, attempts, "delivery failed");
-                    return self.inbox.settle(&id, Outcome::Failed, Some(why), now).await;
-                }
-                tracing::warn!(delivery = id, error = why.detail, attempts, "delivery postponed");
-                self.inbox.postpone(&id, why, now + backoff(attempts)).await
-            }
+            Err(trouble) => trouble,
+        };
+        let (now, why) = (self.clock.now(), why("error", trouble.to_string()));
+        let hopeless = matches!(trouble, Trouble::Store(StoreError::Corrupt(_)) | Trouble::Panicked(_));
+        if hopeless || attempts >= MOST_ATTEMPTS {
+            tracing::error!(delivery = id, error = why.detail, attempts, "delivery failed");
+            return self.inbox.settle(id, Outcome::Failed, Some(why), now).await;
+        }
+        tracing::warn!(delivery = id, error = why.detail, attempts, "delivery postponed");
+        self.inbox.postpone(id, why, now + backoff(attempts)).await
+    }
+
+    async fn try_once(self: &Arc<Self>, delivery: &Arc<Delivery>) -> Result<Settled, Trouble> {
+        let (worker, delivery) = (self.clone(), delivery.clone());
+        // In a task of its own, so that a body nobody foresaw cannot take the worker with it.
+        let done = tokio::spawn(async move { worker.understand(&delivery).await }).await;
+        done.unwrap_or_else(|panic| Err(Trouble::Panicked(panic.to_string())))
+    }
+
+    /// What a delivery waits for may have come after it was looked for and before the delivery was set aside, when it was
+    /// not yet among those to be looked at again. So it is looked for once more, now that it is.
+    async fn look_again(self: &Arc<Self>, delivery: &Arc<Delivery>, code: &str) -> Result<(), StoreError> {
+        match self.try_once(delivery).await {
+            Ok((_, why)) if why.code == code => Ok(()),
+            Ok((outcome, why)) => self.inbox.settle(&delivery.id, outcome, Some(why), self.clock.now()).await,
+            Err(_) => self.inbox.redrive(Redrive::Id(delivery.id.clone())).await.map(|_| ()),
         }
     }
 
     /// Has another look at what was parked because a payer was unknown.
     pub async fn redrive_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
-        let which =
-            Redrive::SetAside { code: "unknown_customer".to_owned(), customer: Some(customer.to_string()) };
+        let code = "unknown_customer".to_owned();
+        self.redrive(Redrive::SetAside { code, customer: Some(customer.to_string()) }).await
+    }
+
+    /// Has another look at what was passed over because nothing a subscription sells was known, now that the subscription
+    /// is.
+    pub(crate) async fn redrive_unmapped_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
+        let code = "unmapped_product".to_owned();
+        let which = Redrive::SetAside { code, customer: Some(customer.to_string()) };
+        self.redrive(which).await
+    }
+
+    /// Has another look at everything that was set aside for these reasons.
+    pub async fn redrive_set_aside(&self, codes: &[&str]) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for code in codes {
+            count += self.redrive(Redrive::SetAside { code: (*code).to_owned(), customer: None }).await?;
+        }
+        Ok(count)
+    }
+
+    /// Has another look at everything that a new start, perhaps of a newer version or with other settings, may cure.
+    pub async fn redrive_curable(&self) -> Result<u64, StoreError> {
+        Ok(self.redrive_set_aside(&CURABLE).await? + self.redrive(Redrive::Failed).await?)
+    }
+
+    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
         let count = self.inbox.redrive(which).await?;
         self.wake.notify_one();
         Ok(count)
     }
+}
 
-    /// Has another look at everything that was parked or passed over for want of something that may have come since.
-    pub async fn redrive_parked(&self, codes: &[&str]) -> Result<u64, StoreError> {
-        let mut count = 0;
-        for code in codes {
-            let which = Redrive::SetAside { code: (*code).to_owned(), customer: None };
-            count += self.inbox.redrive(which).await?;
-        }
-        self.wake.notify_one();
-        Ok(count)
-    }
+fn is_curable(code: &str) -> bool {
+    CURABLE.contains(&code)
 }
 
 /// Doubling from half a second to ten minutes.

@@ -234,3 +234,39 @@ fn every_answer_has_its_sentence() {
     );
     assert_eq!(sentence(&[], "loops"), "This video needs a membership.");
 }
+
+#[test]
+fn what_is_shown_never_depends_on_the_order_of_the_subscriptions() {
+    let all: Vec<Standing> = ["unpaid", "paused", "incomplete", "canceled", "active"]
+        .into_iter()
+        .flat_map(|status| [standing(status, "basic"), standing(status, "pro")])
+        .chain([past_due_since(days(2)), past_due_since(days(20))])
+        .collect();
+    for first in &all {
+        for second in &all {
+            for video in ["loops", "replays"] {
+                let shown = |standings: &[Standing]| {
+                    let decision = ask_under(Policy::default(), standings, video);
+                    Decision { source: None, ..decision }
+                };
+                let pair = [first.clone(), second.clone()];
+                let turned = [second.clone(), first.clone()];
+                assert_eq!(shown(&pair), shown(&turned), "{} {}", first.terms.status, second.terms.status);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_payment_opens_at_once() {
+    let mut paid = standing("incomplete", "basic");
+    paid.anchors.recovered_at = Some(now());
+    assert_eq!(ask(&[paid], "loops"), (true, Reason::Subscription));
+}
+
+#[test]
+fn a_grace_for_ever_is_no_trouble() {
+    let policy = Policy { past_due_grace_seconds: u64::MAX, ..Policy::default() };
+    let decision = ask_under(policy, &[past_due_since(days(4000))], "loops");
+    assert_eq!((decision.allowed, decision.reason), (true, Reason::Grace));
+}

@@ -1,7 +1,6 @@
 //! What is taught and sold: plans, roadmaps, courses, videos, and the rules of access.
 
-use std::time::Duration;
-
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CourseId, PlanId, PriceId, ProductId, RoadmapId, VideoId};
@@ -58,8 +57,9 @@ impl Default for Policy {
 
 impl Policy {
     /// How long grace lasts.
-    pub fn past_due_grace(&self) -> Duration {
-        Duration::from_secs(self.past_due_grace_seconds)
+    pub fn past_due_grace(&self) -> TimeDelta {
+        let seconds = i64::try_from(self.past_due_grace_seconds).ok();
+        seconds.and_then(TimeDelta::try_seconds).unwrap_or(TimeDelta::MAX)
     }
 }
 

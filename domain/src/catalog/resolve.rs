@@ -7,7 +7,7 @@ use crate::ids::PlanId;
 use crate::subscription::{Item, Terms};
 
 /// A set of plans of one catalogue, one bit each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlanSet(u64);
 
 impl PlanSet {
@@ -76,6 +76,11 @@ impl Catalog {
         self.members_of(set)
             .max_by_key(|plan| (plan.rank, Reverse(plan.id.clone())))
             .map(|plan| plan.id.clone())
+    }
+
+    /// The rank of the best plan of a set.
+    pub fn highest_rank(&self, set: PlanSet) -> Option<i32> {
+        self.members_of(set).map(|plan| plan.rank).max()
     }
 
     /// The lowest plan of a set: what somebody without any of them is asked to buy.

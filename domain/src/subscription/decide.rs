@@ -2,10 +2,10 @@
 
 use super::command::{PaymentAttempt, SubscriptionCommand};
 use super::event::{Attempt, Now, SubscriptionEvent};
-use super::history::{Kind, Observation};
+use super::history::Observation;
 use super::standing::Standing;
 use super::terms::Status;
-use super::{Invoice, Subscription};
+use super::{Invoice, Settled, Subscription};
 use crate::customer::Deletion;
 
 /// The events that follow from `command`. None means that it was known already.
@@ -32,7 +32,7 @@ fn observe(subscription: &Subscription, seen: Observation) -> Vec<SubscriptionEv
         return Vec::new();
     };
 
-    let now = Now { seen: current.clone(), anchors: after.anchors.clone() };
+    let now = Now { seen: current.clone(), standing: after.clone() };
     let mut events = changes(before.as_ref(), &after, &now);
     if events.is_empty() || current.source != seen.source {
         let (seen, standing) = (Box::new(seen.clone()), Box::new(after.clone()));
@@ -149,15 +149,19 @@ fn payment_failed(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<S
 
 fn paid(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<SubscriptionEvent> {
     let invoice = subscription.invoice(&attempt.invoice);
+    let settled = Settled { at: attempt.at, source: attempt.source.clone() };
+    let known = invoice.and_then(|invoice| invoice.settled.as_ref()).is_some_and(|held| *held <= settled);
     let owed = invoice.is_some_and(Invoice::has_failed);
-    if invoice.is_some_and(|invoice| invoice.settled.is_some()) || (attempt.amount == 0 && !owed) {
+    // An invoice over nothing, as at the start of a trial, is no payment; it cannot have failed either.
+    if known || (attempt.amount == 0 && !owed) {
         return Vec::new();
     }
     let attempt = attempt.into();
-    if !owed {
-        return vec![SubscriptionEvent::PaymentReceived { attempt }];
-    }
-    let mut event = SubscriptionEvent::PaymentRecovered { attempt, standing: None };
+    let mut event = if owed {
+        SubscriptionEvent::PaymentRecovered { attempt, standing: None }
+    } else {
+        SubscriptionEvent::PaymentReceived { attempt, standing: None }
+    };
     set_standing(subscription, &mut event);
     vec![event]
 }
@@ -167,24 +171,21 @@ fn set_standing(subscription: &Subscription, event: &mut SubscriptionEvent) {
     let mut told = subscription.clone();
     super::evolve(&mut told, event);
     if let SubscriptionEvent::PaymentFailed { standing, .. }
-    | SubscriptionEvent::PaymentRecovered { standing, .. } = event
+    | SubscriptionEvent::PaymentRecovered { standing, .. }
+    | SubscriptionEvent::PaymentReceived { standing, .. }
+    | SubscriptionEvent::EndedWithCustomer { standing, .. } = event
     {
         *standing = told.standing(None).map(Box::new);
     }
 }
 
 fn end_with_customer(subscription: &Subscription, deletion: Deletion) -> Vec<SubscriptionEvent> {
-    let Deletion { source, at } = deletion;
-    let Some(Standing { mut terms, .. }) = subscription.standing(None) else {
-        return Vec::new();
-    };
-    if terms.status.is_final() {
+    if subscription.deletion.as_ref().is_some_and(|held| *held <= deletion) {
         return Vec::new();
     }
-    terms.status = Status::Canceled;
-    terms.ended_at = Some(at);
-    terms.end_reason = Some("customer_deleted".to_owned());
-    observe(subscription, Observation { source, at, kind: Kind::Ended, terms, replaced: None })
+    let mut event = SubscriptionEvent::EndedWithCustomer { deletion, standing: None };
+    set_standing(subscription, &mut event);
+    vec![event]
 }
 
 impl From<PaymentAttempt> for Attempt {

@@ -5,8 +5,9 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use super::history::Observation;
-use super::standing::{Anchors, Standing};
+use super::standing::Standing;
 use super::terms::{CollectionPause, Item, Status};
+use crate::customer::Deletion;
 use crate::events::Dated;
 use crate::ids::{InvoiceId, PlanId, SourceEventId};
 
@@ -15,8 +16,8 @@ use crate::ids::{InvoiceId, PlanId, SourceEventId};
 pub struct Now {
     /// The observation that now holds.
     pub seen: Observation,
-    /// What earlier observations fix for it.
-    pub anchors: Anchors,
+    /// Where the subscription stands with it.
+    pub standing: Standing,
 }
 
 /// What happened to a subscription.
@@ -206,6 +207,16 @@ pub enum SubscriptionEvent {
     PaymentReceived {
         /// The attempt.
         attempt: Attempt,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// It is over, since the payer was deleted at the provider.
+    #[serde(rename = "EndedWithCustomer")]
+    EndedWithCustomer {
+        /// The end of the payer.
+        deletion: Deletion,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
     },
 
     /// Changes of one second whose order nobody can tell; the order kept is arbitrary and a look at the provider due.
@@ -277,6 +288,7 @@ impl SubscriptionEvent {
             Self::PaymentFailed { .. } => "PaymentFailed",
             Self::PaymentRecovered { .. } => "PaymentRecovered",
             Self::PaymentReceived { .. } => "PaymentReceived",
+            Self::EndedWithCustomer { .. } => "EndedWithCustomer",
             Self::OrderAmbiguous { .. } => "OrderAmbiguous",
             Self::TransitionRefused { .. } => "TransitionRefused",
         }
@@ -309,8 +321,20 @@ impl SubscriptionEvent {
             | Self::PaymentFailed { .. }
             | Self::PaymentRecovered { .. }
             | Self::PaymentReceived { .. }
+            | Self::EndedWithCustomer { .. }
             | Self::OrderAmbiguous { .. }
             | Self::TransitionRefused { .. } => None,
+        }
+    }
+
+    /// The provider event this one tells of, if it tells of one.
+    pub fn source(&self) -> Option<&SourceEventId> {
+        match self {
+            Self::PaymentFailed { attempt, .. }
+            | Self::PaymentRecovered { attempt, .. }
+            | Self::PaymentReceived { attempt, .. } => Some(&attempt.source),
+            Self::EndedWithCustomer { deletion, .. } => Some(&deletion.source),
+            _ => self.seen().map(|seen| &seen.source),
         }
     }
 
@@ -328,12 +352,11 @@ impl SubscriptionEvent {
             Self::TermsConfirmed { standing, .. } | Self::EarlierTermsLearned { standing, .. } => {
                 Some(standing.as_ref().clone())
             }
-            Self::PaymentFailed { standing, .. } | Self::PaymentRecovered { standing, .. } => {
-                standing.as_deref().cloned()
-            }
-            _ => {
-                self.now().map(|now| Standing { terms: now.seen.terms.clone(), anchors: now.anchors.clone() })
-            }
+            Self::PaymentFailed { standing, .. }
+            | Self::PaymentRecovered { standing, .. }
+            | Self::PaymentReceived { standing, .. }
+            | Self::EndedWithCustomer { standing, .. } => standing.as_deref().cloned(),
+            _ => self.now().map(|now| now.standing.clone()),
         }
     }
 }
@@ -353,7 +376,8 @@ impl Dated for SubscriptionEvent {
         match self {
             Self::PaymentFailed { attempt, .. }
             | Self::PaymentRecovered { attempt, .. }
-            | Self::PaymentReceived { attempt } => Some(attempt.at),
+            | Self::PaymentReceived { attempt, .. } => Some(attempt.at),
+            Self::EndedWithCustomer { deletion, .. } => Some(deletion.at),
             Self::OrderAmbiguous { at, .. } | Self::TransitionRefused { at, .. } => Some(*at),
             _ => self.seen().map(Observation::effective_at),
         }

@@ -32,6 +32,7 @@ pub use history::{History, Kind, Observation};
 pub use standing::{Anchors, Evidence, Standing};
 pub use terms::{CollectionPause, Item, Status, Terms};
 
+use crate::customer::Deletion;
 use crate::ids::{InvoiceId, SourceEventId};
 
 /// One subscription: everything observed of it and of its invoices.
@@ -39,6 +40,8 @@ use crate::ids::{InvoiceId, SourceEventId};
 pub struct Subscription {
     history: History,
     invoices: BTreeMap<InvoiceId, Invoice>,
+    /// The end of its payer at the provider.
+    deletion: Option<Deletion>,
 }
 
 /// What is known of one invoice's payment.
@@ -48,10 +51,11 @@ pub struct Invoice {
     settled: Option<Settled>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Ordered by when it was: of two tellings the earlier one holds, whichever arrives first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Settled {
-    source: SourceEventId,
     at: DateTime<Utc>,
+    source: SourceEventId,
 }
 
 impl Invoice {
@@ -78,9 +82,14 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
             invoice.attempts.insert(attempt.source.clone(), attempt.at);
         }
         SubscriptionEvent::PaymentRecovered { attempt, .. }
-        | SubscriptionEvent::PaymentReceived { attempt } => {
+        | SubscriptionEvent::PaymentReceived { attempt, .. } => {
             let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
-            invoice.settled.get_or_insert(Settled { source: attempt.source.clone(), at: attempt.at });
+            let settled = Settled { at: attempt.at, source: attempt.source.clone() };
+            invoice.settled = Some(invoice.settled.take().map_or(settled.clone(), |held| held.min(settled)));
+        }
+        SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
+            let held = subscription.deletion.take();
+            subscription.deletion = Some(held.map_or(deletion.clone(), |held| held.min(deletion.clone())));
         }
         _ => {}
     }

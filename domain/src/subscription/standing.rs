@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::history::Observation;
 use super::terms::{Status, Terms};
 use super::{Invoice, Subscription};
+use crate::customer::Deletion;
 use crate::ids::{PlanId, SourceEventId};
 
 /// What the current terms alone do not tell, because it was fixed by something earlier.
@@ -15,7 +16,7 @@ pub struct Anchors {
     pub plans: Vec<PlanId>,
     /// Past due only: the first failed attempt of the invoice that is owed, from which grace counts.
     pub grace_from: Option<DateTime<Utc>>,
-    /// Past due only: the owed invoice has been paid, the provider's status has not caught up yet.
+    /// Past due or incomplete only: what was owed has been paid, the provider's status has not caught up yet.
     pub recovered_at: Option<DateTime<Utc>>,
     /// Collection paused only: the end of the paid period that ran when it was paused.
     pub paid_until: Option<DateTime<Utc>>,
@@ -50,27 +51,30 @@ impl Subscription {
             terms.ended_at = terms.ended_at.or_else(|| later.iter().find_map(|held| held.terms.ended_at));
             terms.end_reason =
                 terms.end_reason.or_else(|| later.iter().find_map(|held| held.terms.end_reason.clone()));
+        } else if let Some(deletion) = self.deletion_by(at) {
+            terms.status = Status::Canceled;
+            terms.ended_at = Some(deletion.at);
+            terms.end_reason = Some("customer_deleted".to_owned());
         }
         Some(Standing { anchors: self.anchors(index, &terms, at), terms })
     }
 
     /// What made [`Subscription::standing`] at the same moment what it is.
     pub fn evidence(&self, at: Option<DateTime<Utc>>) -> Evidence {
-        let Some(index) = self.history.index_at(at) else {
-            return Evidence::default();
-        };
+        let Some(index) = self.history.index_at(at) else { return Evidence::default() };
         let observations = self.history.observations();
         let current = &observations[index];
+        if let Some(deletion) = self.deletion_by(at).filter(|_| !current.is_final()) {
+            return Evidence { deciding: vec![deletion.source.clone()], confirmed_by: None };
+        }
         let first = run_start(&observations[..=index], |held| held.terms == current.terms);
         let mut deciding = vec![observations[first].source.clone()];
         let says_so_again =
             |held: &&Observation| held.terms == current.terms && at.is_none_or(|at| held.at <= at);
         let again = observations[first + 1..].iter().rfind(says_so_again);
-        if current.terms.status == Status::PastDue {
-            let due = self.dunning(index, at);
-            deciding.extend(due.failed.map(|(_, source)| source.clone()));
-            deciding.extend(due.settled.map(|(_, source)| source.clone()));
-        }
+        let owed = self.owed(index, at);
+        deciding.extend(owed.failed.map(|(_, source)| source.clone()));
+        deciding.extend(owed.settled.map(|(_, source)| source.clone()));
         if current.terms.plans.is_empty()
             && let Some(known) = last_mapped(&observations[..=index])
         {
@@ -79,14 +83,20 @@ impl Subscription {
         Evidence { deciding, confirmed_by: again.map(|held| held.source.clone()) }
     }
 
+    fn deletion_by(&self, at: Option<DateTime<Utc>>) -> Option<&Deletion> {
+        self.deletion.as_ref().filter(|deletion| at.is_none_or(|at| deletion.at <= at))
+    }
+
     fn anchors(&self, index: usize, terms: &Terms, at: Option<DateTime<Utc>>) -> Anchors {
         let known = &self.history.observations()[..=index];
         let plans = last_mapped(known).map(|held| held.terms.plans.clone()).unwrap_or_default();
         let mut anchors = Anchors { plans, ..Anchors::default() };
-        if terms.status == Status::PastDue {
-            let due = self.dunning(index, at);
-            anchors.grace_from = Some(due.failed.map_or(due.since, |(failed_at, _)| failed_at));
-            anchors.recovered_at = due.settled.map(|(settled_at, _)| settled_at);
+        if !terms.status.is_final() {
+            let owed = self.owed(index, at);
+            anchors.recovered_at = owed.settled.map(|(settled_at, _)| settled_at);
+            if terms.status == Status::PastDue {
+                anchors.grace_from = Some(owed.failed.map_or(owed.since, |(failed_at, _)| failed_at));
+            }
         }
         if terms.collection_paused.is_some() {
             let start = run_start(known, |held| held.terms.collection_paused.is_some());
@@ -95,36 +105,47 @@ impl Subscription {
         anchors
     }
 
-    fn dunning(&self, index: usize, at: Option<DateTime<Utc>>) -> Dunning<'_> {
+    /// What is owed under the observation at `index`: a first payment, or a renewal that is past due.
+    fn owed(&self, index: usize, at: Option<DateTime<Utc>>) -> Owed<'_> {
         let known = &self.history.observations()[..=index];
-        let start = run_start(known, |held| held.terms.status == Status::PastDue);
-        let since = known[start].at;
+        let look = &known[index];
+        let mut owed = Owed { since: look.at, failed: None, settled: None };
+        if !matches!(look.terms.status, Status::PastDue | Status::Incomplete) {
+            return owed;
+        }
+        let start = run_start(known, |held| held.terms.status == look.terms.status);
+        owed.since = known[start].at;
         let paid_up = start.checked_sub(1).map(|before| known[before].at);
         let by_then = |moment: DateTime<Utc>| at.is_none_or(|at| moment <= at);
-        let mut dunning = Dunning { since, failed: None, settled: None };
         for invoice in self.invoices.values() {
+            let settled = invoice.settled.as_ref().filter(|settled| by_then(settled.at));
             let attempts = || invoice.attempts.iter().filter(|(_, made_at)| by_then(**made_at));
-            if !attempts().any(|(_, made_at)| paid_up.is_none_or(|paid_up| *made_at >= paid_up)) {
+            let in_this_run = |moment: DateTime<Utc>| paid_up.is_none_or(|paid_up| moment >= paid_up);
+            let first_payment = look.terms.status == Status::Incomplete && settled.is_some();
+            if !first_payment && !attempts().any(|(_, made_at)| in_this_run(*made_at)) {
                 continue;
             }
-            let Some((source, made_at)) = attempts().min_by_key(|(source, made_at)| (**made_at, *source))
-            else {
-                continue;
-            };
-            match invoice.settled.as_ref().filter(|settled| by_then(settled.at)) {
-                Some(settled) if dunning.settled.is_none_or(|(latest, _)| latest < settled.at) => {
-                    dunning.settled = Some((settled.at, &settled.source));
+            let first = attempts().min_by_key(|(source, made_at)| (**made_at, *source));
+            match (settled, first) {
+                (Some(settled), _) if owed.settled.is_none_or(|(latest, _)| latest < settled.at) => {
+                    owed.settled = Some((settled.at, &settled.source));
                 }
-                None if dunning.failed.is_none_or(|(first, _)| *made_at < first) => {
-                    dunning.failed = Some((*made_at, source));
+                (None, Some((source, made_at))) if owed.failed.is_none_or(|(held, _)| *made_at < held) => {
+                    owed.failed = Some((*made_at, source));
                 }
                 _ => {}
             }
         }
-        if dunning.failed.is_some() {
-            dunning.settled = None;
+        // A look that is newer than the payment tells of another debt: it counts from the first such look.
+        if let Some((settled_at, _)) = owed.settled.filter(|(settled_at, _)| *settled_at < look.at) {
+            let newer = known[start..].iter().find(|held| held.at > settled_at);
+            owed.since = newer.map_or(look.at, |held| held.at);
+            owed.settled = None;
         }
-        dunning
+        if owed.failed.is_some() {
+            owed.settled = None;
+        }
+        owed
     }
 
     pub(super) fn invoice(&self, id: &crate::ids::InvoiceId) -> Option<&Invoice> {
@@ -132,8 +153,8 @@ impl Subscription {
     }
 }
 
-/// What is known of the payment that is owed. At most one of `failed` and `settled` is set.
-struct Dunning<'a> {
+/// What is known of a payment that is owed. At most one of `failed` and `settled` is set.
+struct Owed<'a> {
     since: DateTime<Utc>,
     failed: Option<(DateTime<Utc>, &'a SourceEventId)>,
     settled: Option<(DateTime<Utc>, &'a SourceEventId)>,

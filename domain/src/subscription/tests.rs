@@ -326,12 +326,53 @@ fn a_deleted_payer_ends_the_subscription_once_whatever_comes_first() {
     let deleted = SubscriptionCommand::EndWithCustomer(Deletion { source: "evt_2".into(), at: at(100) });
     let ended = Terms { ended_at: Some(at(100)), ..terms("canceled", "basic") };
     let own = observe(seen("evt_3", 100, Kind::Ended, ended));
-    for order in [[deleted.clone(), own.clone()], [own, deleted]] {
-        let mut subscription = after([active.clone()]);
-        let events: Vec<_> =
-            order.into_iter().flat_map(|command| names(&told(&mut subscription, command))).collect();
-        assert_eq!(events.iter().filter(|name| **name == "SubscriptionEnded").count(), 1, "{events:?}");
-    }
+    every_order(&[active, deleted, own], |order| {
+        let subscription = after(order.to_vec());
+        assert_eq!(status(&subscription, Some(at(99))), Some(Status::Active));
+        assert_eq!(status(&subscription, Some(at(100))), Some(Status::Canceled));
+    });
+}
+
+#[test]
+fn a_deleted_payer_ends_the_subscription_without_its_own_end() {
+    let active = observe(seen("evt_1", 0, Kind::Created, terms("active", "basic")));
+    let changed = observe(seen("evt_3", 50, Kind::Changed, terms("active", "pro")));
+    let deleted = SubscriptionCommand::EndWithCustomer(Deletion { source: "evt_2".into(), at: at(100) });
+    every_order(&[active, changed, deleted], |order| {
+        let subscription = after(order.to_vec());
+        let standing = subscription.standing(None).unwrap();
+        assert_eq!(standing.terms.status, Status::Canceled);
+        assert_eq!(standing.anchors.plans, ["pro".into()]);
+        assert_eq!(subscription.evidence(None).deciding, ["evt_2".into()]);
+    });
+}
+
+#[test]
+fn a_payment_settles_no_debt_that_is_seen_after_it() {
+    let [active, failed, past_due, _] = owing();
+    let paid = SubscriptionCommand::RecordPayment(attempt("evt_5", 200));
+    let still = observe(seen("evt_6", 300, Kind::Changed, terms("past_due", "pro")));
+    every_order(&[active, failed, past_due, paid, still], |order| {
+        let anchors = after(order.to_vec()).standing(None).unwrap().anchors;
+        assert_eq!((anchors.recovered_at, anchors.grace_from), (None, Some(at(300))));
+    });
+}
+
+#[test]
+fn a_first_payment_counts_before_the_status_says_so() {
+    let waiting = observe(seen("evt_1", 0, Kind::Created, terms("incomplete", "basic")));
+    let paid = SubscriptionCommand::RecordPayment(attempt("evt_2", 5));
+    every_order(&[waiting, paid], |order| {
+        let mut subscription = Subscription::default();
+        let mut last = None;
+        for command in order {
+            last = told(&mut subscription, command.clone())
+                .iter()
+                .find_map(SubscriptionEvent::standing)
+                .or(last);
+        }
+        assert_eq!(last.unwrap().anchors.recovered_at, Some(at(5)));
+    });
 }
 
 fn owing() -> [SubscriptionCommand; 4] {
@@ -468,9 +509,17 @@ fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
         invoice: format!("in_{invoice}").into(),
         ..attempt(&format!("evt_{id}"), second)
     });
+    let paid = (40_u32..50, 0_i64..8, 0_u32..3).prop_map(|(id, second, invoice)| PaymentAttempt {
+        invoice: format!("in_{invoice}").into(),
+        ..attempt(&format!("evt_{id}"), second)
+    });
+    let deletion = (50_u32..52, 0_i64..8)
+        .prop_map(|(id, second)| Deletion { source: format!("evt_{id}").into(), at: at(second) });
     prop_oneof![
-        4 => observation,
-        1 => payment.prop_map(SubscriptionCommand::RecordPaymentFailure),
+        8 => observation,
+        2 => payment.prop_map(SubscriptionCommand::RecordPaymentFailure),
+        2 => paid.prop_map(SubscriptionCommand::RecordPayment),
+        1 => deletion.prop_map(SubscriptionCommand::EndWithCustomer),
     ]
 }
 

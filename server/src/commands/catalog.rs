@@ -13,11 +13,14 @@ use projections::view_store::DirectoryRow;
 use serde::Serialize;
 use serde_json::json;
 use storage::{Access, OpenError};
+use webhook_ingest::inbox::{Delivery, DeliveryFilter, Outcome, Why};
 
 use super::{Failure, command_id, open, open_if_there, operator, print, print_json};
 use crate::app::App;
 use crate::catalog_file;
 use crate::config::Settings;
+
+const PAGE: usize = 500;
 
 /// `catalog apply`
 pub(crate) async fn apply(
@@ -75,14 +78,17 @@ async fn preview(settings: &Settings, content: Content, json: bool) -> Result<Ex
     for event in &events {
         catalog::evolve(&mut wanted, event);
     }
-    let mut effects = Vec::new();
+    let (mut effects, mut waiting) = (Vec::new(), 0);
     if let Some(app) = app {
         effects = effects_on_members(&app, &held, &wanted).await?;
+        waiting = waiting_for_a_catalogue(&app).await?;
         app.shutdown().await;
     }
     if json {
         let events: Vec<_> = events.iter().map(describe).collect();
-        return print_json(&json!({ "object": "catalog_preview", "events": events, "effects": effects }));
+        return print_json(&json!({
+            "object": "catalog_preview", "events": events, "effects": effects, "deliveries_looked_at_again": waiting,
+        }));
     }
     for event in &events {
         print(format_args!("would: {}", describe(event)))?;
@@ -95,8 +101,34 @@ async fn preview(settings: &Settings, content: Content, json: bool) -> Result<Ex
             print(format_args!("{member} loses {}", names(loses)))?;
         }
     }
+    if waiting > 0 && !events.is_empty() {
+        print(format_args!(
+            "{waiting} deliveries that were set aside for want of a plan would be looked at again"
+        ))?;
+    }
     print(format_args!("{} events, {} members affected; nothing was changed", events.len(), effects.len()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many deliveries were set aside because nothing they sell was in the catalogue.
+async fn waiting_for_a_catalogue(app: &App) -> Result<usize, Failure> {
+    let mut waiting = 0;
+    for outcome in [Outcome::Ignored, Outcome::Parked] {
+        let mut before = None;
+        loop {
+            let filter = DeliveryFilter { outcome: Some(outcome), before, limit: PAGE };
+            let page = app.storage.inbox.list(filter).await?;
+            let for_want_of_a_plan =
+                |why: &Why| ["no_catalog", "unmapped_product"].contains(&why.code.as_str());
+            let waits = |delivery: &&Delivery| delivery.why.as_ref().is_some_and(for_want_of_a_plan);
+            waiting += page.iter().filter(waits).count();
+            match page.last() {
+                Some(last) if page.len() == PAGE => before = Some(last.id.clone()),
+                _ => break,
+            }
+        }
+    }
+    Ok(waiting)
 }
 
 async fn effects_on_members(app: &App, held: &Catalog, wanted: &Catalog) -> Result<Vec<Effect>, Failure> {

@@ -30,13 +30,21 @@ pub(crate) async fn create(
     let now = SystemClock.now();
     let member = id.unwrap_or_else(|| MemberId::generate(now, random()));
     let app = open(settings, Access::Write).await?;
-    let record = PersonRecord { member: member.clone(), email, external_id: None, created_at: now };
-    if let PersonStored::EmailTaken(other) = app.storage.people.create(record).await? {
-        return Err(Failure::Usage(format!("--email: {other} has this address already")));
+    let record =
+        PersonRecord { member: member.clone(), email: email.clone(), external_id: None, created_at: now };
+    match app.storage.people.create(record).await? {
+        PersonStored::EmailTaken(other) => {
+            return Err(Failure::Usage(format!("--email: {other} has this address already")));
+        }
+        PersonStored::Existing(held) if held.email != email => {
+            let what = format!("--id: {member} is there already, with another e-mail address");
+            return Err(Failure::Usage(what));
+        }
+        PersonStored::Created | PersonStored::Existing(_) => {}
     }
     let context = Context::asked_by(operator(), &command_id(), now);
     app.storage.members.execute(member.as_str(), MemberCommand::Register, context).await?;
-    app.worker.redrive_parked(&["unknown_member"]).await?;
+    app.worker.redrive_set_aside(&["unknown_member"]).await?;
     app.worker.drain().await?;
     app.caught_up().await?;
     app.shutdown().await;

@@ -34,6 +34,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// For commands whose exit code 1 is an answer: no failure may be taken for one.
+    pub(crate) fn not_an_answer(self) -> Self {
+        if let Self::Failed(what) = self { Self::Unavailable(what) } else { self }
+    }
+
     /// Tells it, and gives the exit code.
     #[expect(clippy::print_stderr, reason = "this is where a command says why it failed")]
     pub(crate) fn report(self) -> ExitCode {

@@ -43,6 +43,7 @@ macro_rules! redrive {
     };
 }
 const REDRIVE_ONE: &str = redrive!("id = $1");
+const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
 const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = $1");
 const REDRIVE_SET_ASIDE_OF: &str =
     redrive!("outcome IN ('parked', 'ignored') AND why_code = $1 AND customer = $2");
@@ -107,6 +108,7 @@ impl Inbox for Postgres {
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
         let redrive = match which {
             Redrive::Id(id) => sqlx::query(REDRIVE_ONE).bind(id),
+            Redrive::Failed => sqlx::query(REDRIVE_FAILED),
             Redrive::SetAside { code, customer: None } => sqlx::query(REDRIVE_SET_ASIDE).bind(code),
             Redrive::SetAside { code, customer: Some(customer) } => {
                 sqlx::query(REDRIVE_SET_ASIDE_OF).bind(code).bind(customer)

@@ -41,6 +41,7 @@ macro_rules! redrive {
     };
 }
 const REDRIVE_ONE: &str = redrive!("id = ?1");
+const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
 const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1");
 const REDRIVE_SET_ASIDE_OF: &str =
     redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1 AND customer = ?2");
@@ -99,6 +100,7 @@ impl Inbox for Sqlite {
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
         let change = move |connection: &Connection| match which {
             Redrive::Id(id) => execute(connection, REDRIVE_ONE, [id]),
+            Redrive::Failed => execute(connection, REDRIVE_FAILED, []),
             Redrive::SetAside { code, customer: None } => execute(connection, REDRIVE_SET_ASIDE, [code]),
             Redrive::SetAside { code, customer: Some(customer) } => {
                 execute(connection, REDRIVE_SET_ASIDE_OF, [code, customer])

@@ -172,7 +172,7 @@ fn checkout(object: &Value, at: DateTime<Utc>) -> Option<Translation> {
     if mode.as_deref().map_or(subscription.is_none(), |mode| mode != "subscription") {
         return Some(Translation::Ignore(why("no_subscription", "the checkout was not for a subscription")));
     }
-    let reference = wire::text(object, "client_reference_id").filter(|text| text.starts_with("mem_"));
+    let reference = wire::member_in(object, "client_reference_id");
     let mut named_members: Vec<String> =
         [reference, wire::named_member(object)].into_iter().flatten().collect();
     named_members.dedup();

@@ -81,7 +81,12 @@ pub(super) fn subscription_id(object: &Value) -> Option<SubscriptionId> {
 
 /// The member a Stripe object names in its metadata.
 pub(super) fn named_member(object: &Value) -> Option<String> {
-    object.get("metadata").and_then(|metadata| text(metadata, "member_id"))
+    object.get("metadata").and_then(|metadata| member_in(metadata, "member_id"))
+}
+
+/// A member's id. What does not look like one belongs to another system that uses the same field.
+pub(super) fn member_in(object: &Value, field: &str) -> Option<String> {
+    text(object, field).filter(|text| text.starts_with("mem_"))
 }
 
 /// What a subscription object says, except for its plans, which only the catalogue knows.
