@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::{Allowed, SupportRead, SupportWrite};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Ids, List, Params, cursor, limit};
+use crate::position::AnsweredAt;
 use crate::state::{ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord};
 
 /// Which deliveries.
@@ -97,12 +98,15 @@ pub async fn list(
     State(state): State<ApiState>,
     _: Allowed<SupportRead>,
     Params(query): Params<DeliveriesQuery>,
-) -> Result<Json<List<DeliveryBody>>, ApiError> {
+) -> Result<Response, ApiError> {
     let limit = limit(query.limit.as_deref())?;
     let before = cursor(query.cursor.as_deref())?;
     let filter = DeliveryFilter { outcome: query.outcome, before, limit: limit + 1 };
     let records = state.deliveries.list(filter).await?;
-    Ok(Json(List::page(records, limit, |record| record.id.clone(), DeliveryBody::from)))
+    let page = List::page(records, limit, |record| record.id.clone(), DeliveryBody::from);
+    // Asked after the list was read, so that it is not before what the listed deliveries did.
+    let answered_at = AnsweredAt(state.feed.head().await?);
+    Ok((answered_at, Json(page)).into_response())
 }
 
 /// A delivery that is looked at again.

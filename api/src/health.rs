@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use domain::ports::{Position, StoreError};
 use projections::runner::Progress;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, Problem};
-use crate::position;
+use crate::position::{self, AnsweredAt};
 use crate::state::ApiState;
 
 /// How long a store may take to answer while it still counts as reachable.
@@ -103,10 +104,10 @@ impl Check {
         (status = 503, description = "`not_ready`: `detail` names the checks that fail, and the fields of the report follow", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn ready(State(state): State<ApiState>) -> Result<Json<Readiness>, ApiError> {
-    let report = look(&state).await;
+pub async fn ready(State(state): State<ApiState>) -> Result<Response, ApiError> {
+    let (report, head) = look(&state).await;
     if report.checks.iter().all(|check| check.ok) {
-        return Ok(Json(report));
+        return Ok((AnsweredAt(head), Json(report)).into_response());
     }
     let failing = report.checks.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.detail?)));
     let failing = failing.collect::<Vec<_>>().join("; ");
@@ -118,7 +119,7 @@ pub async fn ready(State(state): State<ApiState>) -> Result<Json<Readiness>, Api
     Err(ApiError::Unready { failing, report })
 }
 
-async fn look(state: &ApiState) -> Readiness {
+async fn look(state: &ApiState) -> (Readiness, Position) {
     // First what waits, then the head: nothing waiting then means that the head is past all that had come.
     let waiting = answered(state.probe.deliveries_waiting()).await;
     let (store, head) = tokio::join!(answered(state.probe.store()), answered(state.feed.head()));
@@ -131,7 +132,7 @@ async fn look(state: &ApiState) -> Readiness {
         Check::follows("directory", &state.directory_progress),
         Check::of("worker", state.probe.worker_alive(), "deliveries are not being looked at"),
     ];
-    Readiness {
+    let report = Readiness {
         object: "readiness",
         status: "ready",
         position,
@@ -139,7 +140,8 @@ async fn look(state: &ApiState) -> Readiness {
         lag: head.map(|head| head.get().saturating_sub(position.get())),
         deliveries_waiting: waiting,
         checks,
-    }
+    };
+    (report, head.unwrap_or(position))
 }
 
 async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {

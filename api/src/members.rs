@@ -139,11 +139,14 @@ impl NewMember {
     fn agrees_with(&self, held: &PersonRecord) -> Result<(), ApiError> {
         let same_id = self.id.as_deref().is_none_or(|id| id == held.member.as_str());
         let same_external = self.external_id.is_none() || self.external_id == held.external_id;
-        match (same_id, same_external) {
-            (true, true) => Ok(()),
-            (false, _) => Err(ApiError::ExternalIdTaken(held.member.clone())),
-            (true, false) => Err(ApiError::IdTaken(held.member.clone())),
+        let address = |email: &Option<String>| email.as_deref().map(str::to_lowercase);
+        let same_email = self.email.is_none() || address(&self.email) == address(&held.email);
+        if same_id && same_external && same_email {
+            return Ok(());
         }
+        let found_by_external_id = self.external_id.is_some() && same_external;
+        let taken = if found_by_external_id { ApiError::ExternalIdTaken } else { ApiError::IdTaken };
+        Err(taken(held.member.clone()))
     }
 }
 

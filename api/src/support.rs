@@ -95,7 +95,7 @@ pub async fn timeline(
     _: Allowed<SupportRead>,
     Ids(id): Ids<String>,
     Params(page): Params<TimelineQuery>,
-) -> Result<Json<List<TimelineEntryBody>>, ApiError> {
+) -> Result<Response, ApiError> {
     let most = page.limit.as_deref().map(|asked| limit(Some(asked))).transpose()?;
     let after = cursor(page.cursor.as_deref())?;
     let mut entries = state.history()?.timeline(&member(&id)?).await?;
@@ -104,7 +104,10 @@ pub async fn timeline(
         entries.drain(..=seen.ok_or(ApiError::BadCursor)?);
     }
     let most = most.unwrap_or(entries.len());
-    Ok(Json(List::page(entries, most, |entry| entry.position.to_string(), |entry| (&entry).into())))
+    let entry = |entry: TimelineEntry| TimelineEntryBody::from(&entry);
+    let page = List::page(entries, most, |entry| entry.position.to_string(), entry);
+    let answered_at = AnsweredAt(state.feed.head().await?);
+    Ok((answered_at, Json(page)).into_response())
 }
 
 /// What to explain.

@@ -136,7 +136,7 @@ impl Past {
         video: &str,
         as_of: AsOf,
     ) -> Result<Explanation, PastError> {
-        let position = self.caught_up().await?;
+        self.caught_up().await?;
         let catalog = self.catalog(as_of).await?;
         let streams = self.subscriptions(member, as_of).await?;
         let Some(wanted) = catalog.video(video) else {
@@ -175,7 +175,8 @@ impl Past {
             sources: known.into_iter().map(explained).collect(),
             deciding,
             confirmed_by,
-            position,
+            // Asked last, so that it is not before anything that was read.
+            position: self.feed.head().await?,
         })
     }
 

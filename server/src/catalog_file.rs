@@ -1,7 +1,7 @@
 //! The catalogue file: TOML, checked as a whole, with the line of every mistake.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs, io};
 
@@ -102,7 +102,7 @@ struct VideoTable {
     #[serde(default)]
     free: bool,
     vimeo_id: Option<Spanned<String>>,
-    file: Option<String>,
+    file: Option<Spanned<String>>,
 }
 
 /// Reads a catalogue file.
@@ -237,7 +237,7 @@ impl Reading {
                 return Err(mistake(vimeo.span(), "a video has either a vimeo_id or a file, not both"));
             }
             (Some(vimeo), None) => Some(Playback::Vimeo { id: vimeo.into_inner() }),
-            (None, Some(path)) => Some(Playback::File { path }),
+            (None, Some(path)) => Some(Playback::File { path: inside(path)? }),
             (None, None) => None,
         };
         let (id, course) = (self.slug("video", video.id)?, course.clone());
@@ -264,6 +264,17 @@ impl Reading {
             }
         }
     }
+}
+
+/// A path that stays inside the folder that files are served from.
+fn inside(path: Spanned<String>) -> Result<String, Mistake> {
+    let plain = |part| matches!(part, Component::Normal(_));
+    if path.get_ref().is_empty() || !Path::new(path.get_ref()).components().all(plain) {
+        let what =
+            format!("the file {:?} is not a plain relative path, such as clips/hello.mp4", path.get_ref());
+        return Err(mistake(path.span(), what));
+    }
+    Ok(path.into_inner())
 }
 
 fn policy(table: PolicyTable) -> Result<Policy, Mistake> {

@@ -83,11 +83,11 @@ enum Command {
     Migrate,
 
     /// Make the catalogue equal to a file
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: membership catalog apply catalog.toml")]
     Catalog(CatalogCommand),
 
     /// Create, link and list members
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: membership member create --email ada@example.com")]
     Member(MemberCommand),
 
     /// May this member watch this video, and why? Exit code 0 yes, 1 no, 2 usage, 3 unavailable
@@ -242,7 +242,7 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Demo(args) => demo::run(args, &settings()?, json).await,
         Command::Serve { role } => commands::serve(&settings()?.config(role)?, role).await,
-        Command::Migrate => commands::migrate(&settings()?).await,
+        Command::Migrate => commands::migrate(&settings()?, json).await,
         Command::Catalog(CatalogCommand::Apply { file, dry_run }) => {
             commands::catalog::apply(&settings()?, &file, dry_run, json).await
         }

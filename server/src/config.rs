@@ -155,17 +155,29 @@ impl Settings {
 
     /// Which of Stripe's modes is ours: as set, else as the secret key tells, else either.
     pub fn livemode(&self) -> Result<Option<bool>, ConfigError> {
-        match self.get("STRIPE_LIVEMODE") {
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(other) => Err(bad("STRIPE_LIVEMODE", format!("is {other:?}, not true or false"), "true")),
-            None => Ok(self.get("STRIPE_SECRET_KEY").and_then(|key| {
-                let mode = |mode: &str| {
-                    key.starts_with(&format!("sk_{mode}_")) || key.starts_with(&format!("rk_{mode}_"))
-                };
-                if mode("live") { Some(true) } else { mode("test").then_some(false) }
-            })),
+        let set = match self.get("STRIPE_LIVEMODE") {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(other) => {
+                return Err(bad("STRIPE_LIVEMODE", format!("is {other:?}, not true or false"), "true"));
+            }
+            None => None,
+        };
+        let Some(key) = self.get("STRIPE_SECRET_KEY") else { return Ok(set) };
+        let of_mode =
+            |mode: &str| ["sk", "rk"].iter().any(|kind| key.starts_with(&format!("{kind}_{mode}_")));
+        let told = match (of_mode("live"), of_mode("test")) {
+            (false, false) => {
+                let what = "begins with none of sk_live_, sk_test_, rk_live_ and rk_test_";
+                return Err(bad("STRIPE_SECRET_KEY", what, "sk_test_… from Stripe's dashboard"));
+            }
+            (live, _) => live,
+        };
+        if set.is_some_and(|set| set != told) {
+            let what = format!("is {}, but STRIPE_SECRET_KEY is of the other mode", !told);
+            return Err(bad("STRIPE_LIVEMODE", what, &told.to_string()));
         }
+        Ok(Some(told))
     }
 
     /// Everything the service needs in `role`.
@@ -253,6 +265,7 @@ mod tests {
             ("STRIPE_LIVEMODE", "yes"),
             ("SERVICE_TOKENS", "django:fly:short"),
             ("EVENT_STORE_URL", "kurrentdb://x"),
+            ("STRIPE_SECRET_KEY", "pk_test_1"),
         ];
         for (name, value) in cases {
             let mut values = settings(&[SECRETS]);
@@ -267,10 +280,10 @@ mod tests {
 
     #[test]
     fn the_secret_key_tells_the_mode_where_nothing_else_does() {
-        for (key, mode) in [("sk_live_1", Some(true)), ("rk_test_1", Some(false)), ("other", None)] {
+        for (key, mode) in [("sk_live_1", Some(true)), ("rk_test_1", Some(false))] {
             assert_eq!(settings(&[("STRIPE_SECRET_KEY", key)]).livemode(), Ok(mode));
         }
         let both = settings(&[("STRIPE_SECRET_KEY", "sk_live_1"), ("STRIPE_LIVEMODE", "false")]);
-        assert_eq!(both.livemode(), Ok(Some(false)));
+        assert_eq!(both.livemode().unwrap_err().name, "STRIPE_LIVEMODE");
     }
 }

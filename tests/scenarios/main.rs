@@ -9,5 +9,6 @@ mod grace;
 mod identity;
 mod learner_access;
 mod ordering;
+mod set_aside;
 mod statuses;
 mod two_processes;

@@ -64,7 +64,8 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         Ok(stored) => {
             intake.wake.notify_one();
             let duplicate = matches!(stored, Stored::Duplicate { .. });
-            axum::Json(json!({ "received": true, "duplicate": duplicate })).into_response()
+            axum::Json(json!({ "object": "webhook_receipt", "received": true, "duplicate": duplicate }))
+                .into_response()
         }
         Err(error) => {
             tracing::error!(%error, "webhook not stored");

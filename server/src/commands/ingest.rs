@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use domain::clock::{Clock, SystemClock};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use storage::Access;
 use webhook_ingest::inbox::{NewDelivery, Outcome, Stored};
 use webhook_ingest::routes::delivery;
 
+use super::progress::Progress;
 use super::{Failure, open, print};
 use crate::app::App;
 use crate::cli::IngestArgs;
@@ -33,10 +33,7 @@ pub(crate) async fn run(settings: &Settings, args: &IngestArgs, json: bool) -> R
         files.sort_by_key(|file| file.created);
     }
     let app = open(settings, Access::Write).await?;
-    let bar = ProgressBar::new(files.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} files  {per_sec}  {eta} left") {
-        bar.set_style(style);
-    }
+    let mut progress = Progress::new(files.len() as u64, "files");
     // Outcomes are told at the end: a later file may link the customer that an earlier one waited for.
     let mut received = Vec::with_capacity(files.len());
     for file in files {
@@ -44,9 +41,9 @@ pub(crate) async fn run(settings: &Settings, args: &IngestArgs, json: bool) -> R
         let stored = app.worker.inbox.store(file).await?;
         app.worker.drain().await?;
         received.push(Received { id, event_type, stored });
-        bar.inc(1);
+        progress.reached(received.len() as u64);
     }
-    bar.finish_and_clear();
+    progress.finish();
     for file in received {
         print(file.line(&app, json).await?)?;
     }

@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod catalog;
 pub(crate) mod ingest;
 pub(crate) mod member;
+mod progress;
 pub(crate) mod replay;
 
 use std::fmt::Display;
@@ -60,7 +61,8 @@ impl From<ConfigError> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        Self::Unavailable(error.to_string())
+        let what = format!("DATABASE_URL: {error}");
+        if matches!(error, OpenError::Url(_)) { Self::Usage(what) } else { Self::Unavailable(what) }
     }
 }
 
@@ -156,7 +158,7 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         }
     }
     let router = serve::routes(&app, config, role);
-    tracing::info!(address = %config.listen, ?role, "listening");
+    tracing::info!(address = %listener.local_addr()?, ?role, "listening");
     serve::serve(listener, router, serve::asked_to_stop()).await?;
     app.shutdown().await;
     tracing::info!("stopped");
@@ -164,9 +166,12 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
 }
 
 /// `migrate`
-pub(crate) async fn migrate(settings: &Settings) -> Result<ExitCode, Failure> {
+pub(crate) async fn migrate(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
     let storage = storage::open(&settings.database_url()?, Access::Write, Arc::new(SystemClock)).await?;
     storage.shutdown().await;
+    if json {
+        return print_json(&serde_json::json!({ "object": "migration", "up_to_date": true }));
+    }
     print("the tables are up to date")?;
     Ok(ExitCode::SUCCESS)
 }

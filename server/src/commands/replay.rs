@@ -1,13 +1,12 @@
 //! `replay --verify`: rebuilds every read model from the first event and compares it with the live one.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use projections::verify;
 use serde_json::json;
 use storage::Access;
 
+use super::progress::Progress;
 use super::{Failure, open, print, print_json};
 use crate::config::Settings;
 
@@ -16,16 +15,10 @@ pub(crate) async fn verify(settings: &Settings, json: bool) -> Result<ExitCode, 
     let app = open(settings, Access::WriteOrRead).await?;
     app.caught_up().await?;
     let head = app.storage.feed.head().await?;
-    let bar = ProgressBar::new(head.get());
-    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} events  {per_sec}  {eta} left") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    let compared = verify::verify(app.storage.feed.as_ref(), app.storage.views.as_ref(), |events| {
-        bar.set_position(events);
-    })
-    .await;
-    bar.finish_and_clear();
+    let mut progress = Progress::new(head.get(), "events");
+    let (feed, views) = (app.storage.feed.as_ref(), app.storage.views.as_ref());
+    let compared = verify::verify(feed, views, |events| progress.reached(events)).await;
+    progress.finish();
     app.shutdown().await;
     let verification = compared.map_err(|error| Failure::Unavailable(error.to_string()))?;
 

@@ -39,7 +39,8 @@ use story::Scheduled;
 const CATALOG: &str = include_str!("catalog.toml");
 const SECRET: &str = "whsec_demo";
 const TOKEN: &str = "demo-service-token";
-const DATABASE: &str = "membership.db";
+/// Not the name of a service's own database, which `--fresh` must never delete.
+const DATABASE: &str = "membership-demo.db";
 
 /// Starts the demo and serves it until told to stop.
 pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Result<ExitCode, Failure> {

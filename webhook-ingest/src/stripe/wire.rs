@@ -12,8 +12,8 @@ const LONGEST_TEXT: usize = 500;
 /// Why a body is not an event.
 #[derive(Debug, Error)]
 pub enum Unreadable {
-    /// It is not JSON.
-    #[error("the body is not JSON: {0}")]
+    /// It is not JSON, or nested too deeply to be one of Stripe's.
+    #[error("the body cannot be read as JSON: {0}")]
     NotJson(#[from] serde_json::Error),
     /// It is JSON without what makes an event.
     #[error("the body is JSON but not an event: it has no text {0:?}")]

@@ -247,8 +247,8 @@ fn what_cannot_be_used_is_parked_and_what_is_none_of_ours_is_passed_over() {
 #[test]
 fn a_body_that_is_no_event_says_what_is_missing() {
     for (body, missing) in [
-        ("", "not JSON"),
-        ("{\"id\":\"evt_1\"", "not JSON"),
+        ("", "as JSON"),
+        ("{\"id\":\"evt_1\"", "as JSON"),
         ("[]", "\"id\""),
         ("{\"id\":7,\"type\":\"x\"}", "\"id\""),
         ("{\"id\":\"evt_1\"}", "\"type\""),
