@@ -42,6 +42,37 @@ async fn a_check_that_carries_the_position_of_a_write_is_never_older_than_it() {
 }
 
 #[tokio::test]
+async fn what_support_sees_applied_is_in_every_check_that_carries_its_position() {
+    let home = Home::new(Store::Postgres).await;
+    let ingest = home.serve_as("ingest").await;
+    let (api, other) = (home.serve_as("api").await, home.serve_as("api").await);
+    api.register("mem_seen").await;
+    let base = Story::new("seen");
+    api.link("mem_seen", base.customer_id()).await;
+    for round in 0..ROUNDS {
+        let mut story = base.another(&format!("seen{round}"));
+        story.create(Price::ProMonth, "active", days_ago(2)).end(days_ago(1));
+        for (event, allowed) in events(story).iter().zip([true, false]) {
+            ingest.deliver(event).await;
+            let position = loop {
+                let list = api.get("/v1/support/deliveries?limit=1").await;
+                if list.body["data"][0]["id"] == event["id"] && list.body["data"][0]["outcome"] == "applied" {
+                    break list.header("membership-position").unwrap_or_default().to_owned();
+                }
+            };
+            for node in [&api, &other] {
+                let (status, decision) = ask(node, "mem_seen", &position).await;
+                assert_eq!(
+                    (status, &decision["allowed"]),
+                    (StatusCode::OK, &json!(allowed)),
+                    "round {round}: {decision}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_member_who_was_made_at_one_process_is_known_at_the_other_from_her_position_on() {
     let home = Home::new(Store::Postgres).await;
     let ingest = home.serve_as("ingest").await;
