@@ -30,8 +30,6 @@ fn standing(number: u32) -> Standing {
     let plan = if number.is_multiple_of(3) { "pro" } else { "basic" };
     Standing {
         terms: Terms {
-            customer: format!("cus_{number:014}").into(),
-            status: Status::Active,
             items: vec![Item {
                 price: Some(format!("price_demo_{plan}_month").into()),
                 product: None,
@@ -39,13 +37,8 @@ fn standing(number: u32) -> Standing {
             }],
             plans: vec![plan.into()],
             started_at: Some(now()),
-            trial_end: None,
             period_end: Some(now()),
-            cancels_at_period_end: false,
-            cancels_at: None,
-            ended_at: None,
-            end_reason: None,
-            collection_paused: None,
+            ..Terms::new(format!("cus_{number:014}").into(), Status::Active)
         },
         anchors: Anchors { plans: vec![plan.into()], ..Anchors::default() },
     }

@@ -83,20 +83,7 @@ impl Stores {
 
 fn terms(customer: &str, plan: &str) -> Terms {
     let item = Item { price: Some(format!("price_{plan}").into()), product: None, period_end: None };
-    Terms {
-        customer: customer.into(),
-        status: Status::Active,
-        items: vec![item],
-        plans: vec![plan.into()],
-        started_at: None,
-        trial_end: None,
-        period_end: None,
-        cancels_at_period_end: false,
-        cancels_at: None,
-        ended_at: None,
-        end_reason: None,
-        collection_paused: None,
-    }
+    Terms { items: vec![item], plans: vec![plan.into()], ..Terms::new(customer.into(), Status::Active) }
 }
 
 pub(super) fn delivery(number: u32, outcome: DeliveryOutcome) -> DeliveryRecord {

@@ -64,22 +64,13 @@ fn catalog_with(policy: Policy) -> Catalog {
 fn standing(status: &str, plan: &str) -> Standing {
     Standing {
         terms: Terms {
-            customer: "cus_1".into(),
-            status: Status::from(status.to_owned()),
             items: vec![Item {
                 price: Some(format!("price_{plan}").into()),
                 product: None,
                 period_end: None,
             }],
             plans: vec![plan.into()],
-            started_at: None,
-            trial_end: None,
-            period_end: None,
-            cancels_at_period_end: false,
-            cancels_at: None,
-            ended_at: None,
-            end_reason: None,
-            collection_paused: None,
+            ..Terms::new("cus_1".into(), Status::from(status.to_owned()))
         },
         anchors: Anchors { plans: vec![plan.into()], ..Anchors::default() },
     }

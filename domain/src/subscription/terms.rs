@@ -141,6 +141,24 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Terms of which nothing is known but the payer and the status.
+    pub fn new(customer: CustomerId, status: Status) -> Self {
+        Self {
+            customer,
+            status,
+            items: Vec::new(),
+            plans: Vec::new(),
+            started_at: None,
+            trial_end: None,
+            period_end: None,
+            cancels_at_period_end: false,
+            cancels_at: None,
+            ended_at: None,
+            end_reason: None,
+            collection_paused: None,
+        }
+    }
+
     /// Whether `self`, which came with the terms it replaced, directly continues `held`: each thing it changed had,
     /// before the change, the value that `held` has. The provider's clock counts whole seconds; this tells two
     /// changes of one second apart.

@@ -17,8 +17,6 @@ fn days(days: u64) -> i64 {
 
 fn terms(status: &str, plan: &str) -> Terms {
     Terms {
-        customer: "cus_1".into(),
-        status: Status::from(status.to_owned()),
         items: vec![Item {
             price: Some(format!("price_{plan}").as_str().into()),
             product: None,
@@ -26,13 +24,8 @@ fn terms(status: &str, plan: &str) -> Terms {
         }],
         plans: vec![plan.into()],
         started_at: Some(at(0)),
-        trial_end: None,
         period_end: Some(at(days(30))),
-        cancels_at_period_end: false,
-        cancels_at: None,
-        ended_at: None,
-        end_reason: None,
-        collection_paused: None,
+        ..Terms::new("cus_1".into(), Status::from(status.to_owned()))
     }
 }
 

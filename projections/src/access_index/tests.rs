@@ -55,18 +55,9 @@ fn customer(id: &str) -> DirectoryRow {
 
 fn subscription(id: &str, customer: &str, status: Status) -> DirectoryRow {
     let terms = Terms {
-        customer: customer.into(),
-        status,
         items: vec![Item { price: Some("price_b".into()), product: None, period_end: Some(AT) }],
         plans: vec!["basic".into()],
-        started_at: None,
-        trial_end: None,
-        period_end: None,
-        cancels_at_period_end: false,
-        cancels_at: None,
-        ended_at: None,
-        end_reason: None,
-        collection_paused: None,
+        ..Terms::new(customer.into(), status)
     };
     let anchors = Anchors { plans: vec!["basic".into()], ..Anchors::default() };
     DirectoryRow::Subscription {

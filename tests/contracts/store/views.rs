@@ -31,8 +31,6 @@ fn customer(id: &str, member: &str, position: u64) -> DirectoryRow {
 
 fn subscription(id: &str, customer: &str, status: Status, position: u64) -> DirectoryRow {
     let terms = Terms {
-        customer: customer.into(),
-        status,
         items: vec![Item {
             price: Some("price_1".into()),
             product: None,
@@ -40,13 +38,11 @@ fn subscription(id: &str, customer: &str, status: Status, position: u64) -> Dire
         }],
         plans: vec!["pro".into(), "basic".into()],
         started_at: Some(noon()),
-        trial_end: None,
         period_end: Some(noon() + seconds(60)),
         cancels_at_period_end: true,
-        cancels_at: None,
-        ended_at: None,
         end_reason: Some("payment_failed \u{1F980}".to_owned()),
         collection_paused: Some(CollectionPause { behavior: "void".to_owned(), resumes_at: Some(noon()) }),
+        ..Terms::new(customer.into(), status)
     };
     let anchors = Anchors { plans: vec!["pro".into()], grace_from: Some(noon()), ..Anchors::default() };
     DirectoryRow::Subscription {
