@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 TOOLS := target/tools
-DENY := $(TOOLS)/bin/cargo-deny
+# One that is installed is used, else one is built into the target folder.
+DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 DENY_VERSION := 0.20.2
 
 .PHONY: help run test check bench web tools
@@ -38,5 +39,5 @@ web:
 tools:
 	@scripts/install-tools
 
-$(DENY):
+$(TOOLS)/bin/cargo-deny:
 	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)

@@ -139,8 +139,7 @@ impl NewMember {
     fn agrees_with(&self, held: &PersonRecord) -> Result<(), ApiError> {
         let same_id = self.id.as_deref().is_none_or(|id| id == held.member.as_str());
         let same_external = self.external_id.is_none() || self.external_id == held.external_id;
-        let address = |email: &Option<String>| email.as_deref().map(str::to_lowercase);
-        let same_email = self.email.is_none() || address(&self.email) == address(&held.email);
+        let same_email = self.email.is_none() || same_email(self.email.as_deref(), held.email.as_deref());
         if same_id && same_external && same_email {
             return Ok(());
         }
@@ -304,6 +303,11 @@ pub fn is_email(email: &str) -> bool {
     let one_at =
         halves.is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     email.len() <= LONGEST_EMAIL && plain && one_at
+}
+
+/// Whether two addresses are the same: letters count alike in both sizes.
+pub fn same_email(one: Option<&str>, other: Option<&str>) -> bool {
+    one.map(str::to_lowercase) == other.map(str::to_lowercase)
 }
 
 fn could_be_a_customer(id: &str) -> bool {

@@ -86,8 +86,12 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("The failed payment was made{}", money(attempt))
         }
         SubscriptionEvent::PaymentReceived { attempt, .. } => format!("Payment received{}", money(attempt)),
-        SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
-            format!("Ended on {}, since the customer was deleted", day(Some(deletion.at)))
+        SubscriptionEvent::EndedWithCustomer { deletion, standing } => {
+            let ended_at = standing.as_ref().and_then(|standing| standing.terms.ended_at);
+            match ended_at.filter(|ended_at| *ended_at < deletion.at) {
+                Some(_) => format!("The customer was deleted; it had ended on {}", day(ended_at)),
+                None => format!("Ended on {}, since the customer was deleted", day(Some(deletion.at))),
+            }
         }
         SubscriptionEvent::OrderAmbiguous { sources, .. } => {
             let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();

@@ -12,12 +12,13 @@ CREATE TABLE inbox (
     why_code       text,
     why_detail     text,
     attempts       integer NOT NULL DEFAULT 0,
+    redriven       boolean NOT NULL DEFAULT false,
     settled_at     timestamptz,
     due_at         timestamptz,
     claimed_until  timestamptz
 );
 
-CREATE INDEX inbox_pending ON inbox (arrival) WHERE outcome = 'pending';
+CREATE INDEX inbox_pending ON inbox (redriven, arrival) WHERE outcome = 'pending';
 CREATE INDEX inbox_outcome ON inbox (outcome, arrival);
 CREATE INDEX inbox_set_aside ON inbox (why_code, customer) WHERE outcome IN ('parked', 'ignored');
 
@@ -34,6 +35,7 @@ COMMENT ON COLUMN inbox.outcome IS 'What became of it: pending, applied, no_chan
 COMMENT ON COLUMN inbox.why_code IS 'A stable code for the reason of the outcome';
 COMMENT ON COLUMN inbox.why_detail IS 'The reason as a sentence for staff';
 COMMENT ON COLUMN inbox.attempts IS 'How many times carrying it out was begun';
+COMMENT ON COLUMN inbox.redriven IS 'Pending only: it had an outcome before, and waits behind those that had none';
 COMMENT ON COLUMN inbox.settled_at IS 'When the outcome was set';
 COMMENT ON COLUMN inbox.due_at IS 'Pending only: not before this moment; null is at once';
 COMMENT ON COLUMN inbox.claimed_until IS 'Pending only: until then one worker has it';

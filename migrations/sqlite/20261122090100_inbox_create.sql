@@ -13,11 +13,12 @@ CREATE TABLE inbox (
     why_code       TEXT,
     why_detail     TEXT,
     attempts       INTEGER NOT NULL DEFAULT 0,
+    redriven       INTEGER NOT NULL DEFAULT 0,
     settled_at     INTEGER,
     due_at         INTEGER,
     claimed_until  INTEGER
 ) STRICT;
 
-CREATE INDEX inbox_pending ON inbox (arrival) WHERE outcome = 'pending';
+CREATE INDEX inbox_pending ON inbox (redriven, arrival) WHERE outcome = 'pending';
 CREATE INDEX inbox_outcome ON inbox (outcome, arrival);
 CREATE INDEX inbox_set_aside ON inbox (why_code, customer) WHERE outcome IN ('parked', 'ignored');

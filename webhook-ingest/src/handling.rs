@@ -62,11 +62,13 @@ impl Worker {
         if let Some(account) = &event.account {
             return Ok(parked("other_account", format!("about the connected account {account}")));
         }
-        // The attempt before may have linked the payer and stopped before looking at what waited for that.
+        // The attempt before may have linked the payer or started a subscription, and stopped before looking at what
+        // waited for that.
         if delivery.attempts > 1
             && let Some(customer) = event.customer()
         {
             self.redrive_of(&customer).await?;
+            self.redrive_unmapped_of(&customer).await?;
         }
         let source = SourceEventId::from(event.id.as_str());
         let context = Context::told_by(PROVIDER, &source, event.created.unwrap_or(delivery.received_at));
@@ -326,8 +328,10 @@ impl Worker {
         Ok(state.is_registered())
     }
 
-    async fn is_known(&self, subscription: &SubscriptionId) -> Result<bool, StoreError> {
-        Ok(!self.stream(Subscription::TYPE, subscription.as_str()).await?.is_empty())
+    /// Whether a subscription was ever seen to be ours; a payment alone does not tell.
+    async fn is_known(&self, id: &SubscriptionId) -> Result<bool, StoreError> {
+        let seen = |event: &Event| matches!(event, Event::Subscription(_, event) if event.seen().is_some());
+        Ok(self.stream(Subscription::TYPE, id.as_str()).await?.iter().any(seen))
     }
 
     async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Event>, StoreError> {

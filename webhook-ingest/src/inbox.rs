@@ -163,8 +163,8 @@ pub trait Inbox: Send + Sync {
     /// Keeps a delivery unless one with its id is there. Durable when it returns.
     async fn store(&self, delivery: NewDelivery) -> Result<Stored, StoreError>;
 
-    /// Takes up to `limit` pending deliveries that are due, oldest arrival first, and counts an attempt for each. Nobody
-    /// else gets them before `lease` is over.
+    /// Takes up to `limit` pending deliveries that are due, oldest arrival first, and counts an attempt for each. Those
+    /// that are looked at again wait behind those that are new. Nobody else gets them before `lease` is over.
     async fn claim(
         &self,
         now: DateTime<Utc>,

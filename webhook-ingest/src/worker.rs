@@ -133,10 +133,7 @@ impl Worker {
                 tracing::info!(delivery = id, %outcome, reason = why.code, "delivery carried out");
                 let waits = is_curable(&why.code).then(|| why.code.clone());
                 self.inbox.settle(id, outcome, Some(why), self.clock.now()).await?;
-                return match waits {
-                    Some(code) => self.look_again(&delivery, &code).await,
-                    None => Ok(()),
-                };
+                return self.look_again(&delivery, waits).await;
             }
             Err(trouble) => trouble,
         };
@@ -158,13 +155,27 @@ impl Worker {
     }
 
     /// What a delivery waits for may have come after it was looked for and before the delivery was set aside, when it was
-    /// not yet among those to be looked at again. So it is looked for once more, now that it is.
-    async fn look_again(self: &Arc<Self>, delivery: &Arc<Delivery>, code: &str) -> Result<(), StoreError> {
-        match self.try_once(delivery).await {
-            Ok((_, why)) if why.code == code => Ok(()),
-            Ok((outcome, why)) => self.inbox.settle(&delivery.id, outcome, Some(why), self.clock.now()).await,
-            Err(_) => self.inbox.redrive(Redrive::Id(delivery.id.clone())).await.map(|_| ()),
+    /// not yet among those to be looked at again. So it is looked for once more, now that it is, until nothing new comes.
+    async fn look_again(
+        self: &Arc<Self>,
+        delivery: &Arc<Delivery>,
+        mut waits: Option<String>,
+    ) -> Result<(), StoreError> {
+        while let Some(code) = waits.take() {
+            match self.try_once(delivery).await {
+                Ok((_, why)) if why.code == code => {}
+                Ok((outcome, why)) => {
+                    waits = is_curable(&why.code).then(|| why.code.clone());
+                    self.inbox.settle(&delivery.id, outcome, Some(why), self.clock.now()).await?;
+                }
+                Err(trouble) => {
+                    let due = self.clock.now() + backoff(delivery.attempts);
+                    self.inbox.redrive(Redrive::Id(delivery.id.clone())).await?;
+                    self.inbox.postpone(&delivery.id, why("error", trouble.to_string()), due).await?;
+                }
+            }
         }
+        Ok(())
     }
 
     /// Has another look at what was parked because a payer was unknown.

@@ -152,8 +152,8 @@ fn paid(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<Subscriptio
     let settled = Settled { at: attempt.at, source: attempt.source.clone() };
     let known = invoice.and_then(|invoice| invoice.settled.as_ref()).is_some_and(|held| *held <= settled);
     let owed = invoice.is_some_and(Invoice::has_failed);
-    // An invoice over nothing, as at the start of a trial, is no payment; it cannot have failed either.
-    if known || (attempt.amount == 0 && !owed) {
+    // An invoice over nothing, as at the start of a trial, or a credit is no payment; it cannot have failed either.
+    if known || (attempt.amount <= 0 && !owed) {
         return Vec::new();
     }
     let attempt = attempt.into();

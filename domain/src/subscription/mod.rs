@@ -62,6 +62,19 @@ impl Invoice {
     fn has_failed(&self) -> bool {
         !self.attempts.is_empty()
     }
+
+    /// The failed attempts made by `at`, or all.
+    fn attempts_by(
+        &self,
+        at: Option<DateTime<Utc>>,
+    ) -> impl Iterator<Item = (&SourceEventId, DateTime<Utc>)> {
+        let attempts = self.attempts.iter().map(|(source, made_at)| (source, *made_at));
+        attempts.filter(move |(_, made_at)| at.is_none_or(|at| *made_at <= at))
+    }
+
+    fn settled_by(&self, at: Option<DateTime<Utc>>) -> Option<&Settled> {
+        self.settled.as_ref().filter(|settled| at.is_none_or(|at| settled.at <= at))
+    }
 }
 
 impl Subscription {

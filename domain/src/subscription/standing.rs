@@ -1,6 +1,6 @@
 //! Where a subscription stands at a moment, with the moments earlier observations fix for it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::history::Observation;
@@ -108,35 +108,53 @@ impl Subscription {
     /// What is owed under the observation at `index`: a first payment, or a renewal that is past due.
     fn owed(&self, index: usize, at: Option<DateTime<Utc>>) -> Owed<'_> {
         let known = &self.history.observations()[..=index];
-        let look = &known[index];
-        let mut owed = Owed { since: look.at, failed: None, settled: None };
-        if !matches!(look.terms.status, Status::PastDue | Status::Incomplete) {
-            return owed;
+        match known[index].terms.status {
+            Status::Incomplete => self.first_payment(known, at),
+            Status::PastDue => self.renewal(known, at),
+            _ => Owed { since: known[index].at, failed: None, settled: None },
         }
-        let start = run_start(known, |held| held.terms.status == look.terms.status);
-        owed.since = known[start].at;
+    }
+
+    /// Until it is active, a subscription has one invoice to owe.
+    fn first_payment(&self, known: &[Observation], at: Option<DateTime<Utc>>) -> Owed<'_> {
+        let settled = self.invoices.values().filter_map(|invoice| invoice.settled_by(at)).min();
+        let settled = settled.map(|settled| (settled.at, &settled.source));
+        Owed { since: known[known.len() - 1].at, failed: None, settled }
+    }
+
+    /// A debt goes on while the provider tries, gives up, suspends and tries again; only another status ends it.
+    fn renewal(&self, known: &[Observation], at: Option<DateTime<Utc>>) -> Owed<'_> {
+        let owing = |held: &Observation| {
+            matches!(held.terms.status, Status::PastDue | Status::Unpaid | Status::Paused)
+        };
+        let start = run_start(known, owing);
+        let past_due = |held: &&Observation| held.terms.status == Status::PastDue;
+        let fell_due = known[start..].iter().find(past_due).map_or(known[start].at, |held| held.at);
         let paid_up = start.checked_sub(1).map(|before| known[before].at);
-        let by_then = |moment: DateTime<Utc>| at.is_none_or(|at| moment <= at);
+        let mut owed = Owed { since: fell_due, failed: None, settled: None };
         for invoice in self.invoices.values() {
-            let settled = invoice.settled.as_ref().filter(|settled| by_then(settled.at));
-            let attempts = || invoice.attempts.iter().filter(|(_, made_at)| by_then(**made_at));
-            let in_this_run = |moment: DateTime<Utc>| paid_up.is_none_or(|paid_up| moment >= paid_up);
-            let first_payment = look.terms.status == Status::Incomplete && settled.is_some();
-            if !first_payment && !attempts().any(|(_, made_at)| in_this_run(*made_at)) {
+            let attempts = || invoice.attempts_by(at);
+            let in_this_run = |made_at: DateTime<Utc>| paid_up.is_none_or(|paid_up| made_at >= paid_up);
+            let Some((source, first)) = attempts().min_by_key(|(source, made_at)| (*made_at, *source)) else {
+                continue;
+            };
+            // An invoice that failed later than this did not make it fall due, so paying it settles something else.
+            let is_cause = first <= fell_due + MOMENTS;
+            if !is_cause || !attempts().any(|(_, made_at)| in_this_run(made_at)) {
                 continue;
             }
-            let first = attempts().min_by_key(|(source, made_at)| (**made_at, *source));
-            match (settled, first) {
-                (Some(settled), _) if owed.settled.is_none_or(|(latest, _)| latest < settled.at) => {
+            match invoice.settled_by(at) {
+                Some(settled) if owed.settled.is_none_or(|(latest, _)| latest < settled.at) => {
                     owed.settled = Some((settled.at, &settled.source));
                 }
-                (None, Some((source, made_at))) if owed.failed.is_none_or(|(held, _)| *made_at < held) => {
-                    owed.failed = Some((*made_at, source));
+                None if owed.failed.is_none_or(|(held, _)| first < held) => {
+                    owed.failed = Some((first, source));
                 }
                 _ => {}
             }
         }
         // A look that is newer than the payment tells of another debt: it counts from the first such look.
+        let look = &known[known.len() - 1];
         if let Some((settled_at, _)) = owed.settled.filter(|(settled_at, _)| *settled_at < look.at) {
             let newer = known[start..].iter().find(|held| held.at > settled_at);
             owed.since = newer.map_or(look.at, |held| held.at);
@@ -152,6 +170,9 @@ impl Subscription {
         self.invoices.get(id)
     }
 }
+
+/// How far apart the provider may date a failed attempt and the status that follows from it.
+const MOMENTS: TimeDelta = TimeDelta::hours(1);
 
 /// What is known of a payment that is owed. At most one of `failed` and `settled` is set.
 struct Owed<'a> {

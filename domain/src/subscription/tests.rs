@@ -352,6 +352,40 @@ fn a_payment_settles_no_debt_that_is_seen_after_it() {
 }
 
 #[test]
+fn paying_another_invoice_settles_nothing_and_moves_no_grace() {
+    let active = observe(seen("evt_1", 0, Kind::Created, terms("active", "basic")));
+    let past_due = observe(seen("evt_2", days(10), Kind::Changed, terms("past_due", "basic")));
+    let failed = SubscriptionCommand::RecordPaymentFailure(attempt("evt_3", days(40)));
+    let paid = SubscriptionCommand::RecordPayment(attempt("evt_4", days(40) + 10));
+    let still = observe(seen("evt_5", days(41), Kind::Changed, terms("past_due", "basic")));
+    every_order(&[active, past_due, failed, paid, still], |order| {
+        let anchors = after(order.to_vec()).standing(None).unwrap().anchors;
+        assert_eq!((anchors.recovered_at, anchors.grace_from), (None, Some(at(days(10)))));
+    });
+}
+
+#[test]
+fn a_debt_that_is_suspended_and_tried_again_is_the_same_debt() {
+    for between in ["paused", "unpaid"] {
+        let subscription = after(owing().into_iter().chain([
+            observe(seen("evt_7", days(20), Kind::Changed, terms(between, "basic"))),
+            observe(seen("evt_8", days(21), Kind::Changed, terms("past_due", "basic"))),
+        ]));
+        assert_eq!(subscription.standing(None).unwrap().anchors.grace_from, Some(at(100)), "{between}");
+    }
+}
+
+#[test]
+fn a_first_payment_stays_made_whatever_else_is_seen_before_the_status() {
+    let subscription = after([
+        observe(seen("evt_1", 0, Kind::Created, terms("incomplete", "basic"))),
+        SubscriptionCommand::RecordPayment(attempt("evt_2", 5)),
+        observe(seen("evt_3", 6, Kind::Changed, terms("incomplete", "basic"))),
+    ]);
+    assert_eq!(subscription.standing(None).unwrap().anchors.recovered_at, Some(at(5)));
+}
+
+#[test]
 fn a_first_payment_counts_before_the_status_says_so() {
     let waiting = observe(seen("evt_1", 0, Kind::Created, terms("incomplete", "basic")));
     let paid = SubscriptionCommand::RecordPayment(attempt("evt_2", 5));

@@ -36,7 +36,9 @@ pub(crate) async fn create(
         PersonStored::EmailTaken(other) => {
             return Err(Failure::Usage(format!("--email: {other} has this address already")));
         }
-        PersonStored::Existing(held) if held.email != email => {
+        PersonStored::Existing(held)
+            if !api::members::same_email(held.email.as_deref(), email.as_deref()) =>
+        {
             let what = format!("--id: {member} is there already, with another e-mail address");
             return Err(Failure::Usage(what));
         }

@@ -25,7 +25,7 @@ const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, bo
 const CLAIM: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT arrival FROM inbox WHERE outcome = 'pending' \
      AND (due_at IS NULL OR due_at <= $1) AND (claimed_until IS NULL OR claimed_until <= $1) \
-     ORDER BY arrival LIMIT $3 FOR UPDATE SKIP LOCKED) \
+     ORDER BY redriven, arrival LIMIT $3 FOR UPDATE SKIP LOCKED) \
      UPDATE inbox SET claimed_until = $2, attempts = attempts + 1 FROM due WHERE inbox.arrival = due.arrival RETURNING ",
     columns!()
 );
@@ -36,7 +36,7 @@ const POSTPONE: &str = "UPDATE inbox SET why_code = $2, why_detail = $3, due_at 
 macro_rules! redrive {
     ($which:literal) => {
         concat!(
-            "UPDATE inbox SET outcome = 'pending', why_code = NULL, why_detail = NULL, attempts = 0, \
+            "UPDATE inbox SET outcome = 'pending', redriven = true, why_code = NULL, why_detail = NULL, attempts = 0, \
              settled_at = NULL, due_at = NULL WHERE ",
             $which
         )

@@ -24,7 +24,7 @@ const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, bo
 const CLAIM: &str = concat!(
     "UPDATE inbox SET claimed_until = ?2, attempts = attempts + 1 WHERE arrival IN (SELECT arrival FROM inbox \
      WHERE outcome = 'pending' AND coalesce(due_at, 0) <= ?1 AND coalesce(claimed_until, 0) <= ?1 \
-     ORDER BY arrival LIMIT ?3) RETURNING ",
+     ORDER BY redriven, arrival LIMIT ?3) RETURNING ",
     columns!()
 );
 const SETTLE: &str = "UPDATE inbox SET outcome = ?2, why_code = ?3, why_detail = ?4, settled_at = ?5, \
@@ -34,7 +34,7 @@ const POSTPONE: &str = "UPDATE inbox SET why_code = ?2, why_detail = ?3, due_at 
 macro_rules! redrive {
     ($which:literal) => {
         concat!(
-            "UPDATE inbox SET outcome = 'pending', why_code = NULL, why_detail = NULL, attempts = 0, \
+            "UPDATE inbox SET outcome = 'pending', redriven = 1, why_code = NULL, why_detail = NULL, attempts = 0, \
              settled_at = NULL, due_at = NULL WHERE ",
             $which
         )

@@ -24,7 +24,9 @@ on_both! {
     a_postponed_delivery_is_taken_again_when_it_is_due,
     a_settled_delivery_is_not_postponed,
     a_delivery_is_redriven_by_its_id_whatever_became_of_it,
-    parked_deliveries_are_redriven_by_code_and_payer,
+    deliveries_set_aside_are_redriven_by_code_and_payer,
+    failed_deliveries_are_redriven_together,
+    what_is_new_is_claimed_before_what_is_looked_at_again,
     deliveries_are_listed_latest_first_by_outcome_and_page,
     pending_deliveries_are_counted,
 }
@@ -235,11 +237,32 @@ async fn a_delivery_is_redriven_by_its_id_whatever_became_of_it(place: Place) {
     assert_eq!(storage.inbox.redrive(Redrive::Id("evt_none".to_owned())).await.unwrap(), 0);
 }
 
-async fn parked_deliveries_are_redriven_by_code_and_payer(place: Place) {
+async fn failed_deliveries_are_redriven_together(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2", "evt_3"]).await;
+    for (id, outcome) in [("evt_1", Outcome::Failed), ("evt_2", Outcome::Applied), ("evt_3", Outcome::Failed)]
+    {
+        storage.inbox.settle(id, outcome, Some(why("code")), noon()).await.unwrap();
+    }
+    assert_eq!(storage.inbox.redrive(Redrive::Failed).await.unwrap(), 2);
+    assert_eq!(ids(&storage.inbox.claim(noon(), LEASE, 9).await.unwrap()), ["evt_1", "evt_3"]);
+}
+
+async fn what_is_new_is_claimed_before_what_is_looked_at_again(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_old"]).await;
+    storage.inbox.settle("evt_old", Outcome::Parked, Some(why("code")), noon()).await.unwrap();
+    store(&storage, &["evt_new"]).await;
+    storage.inbox.redrive(Redrive::Id("evt_old".to_owned())).await.unwrap();
+    assert_eq!(ids(&storage.inbox.claim(noon(), LEASE, 1).await.unwrap()), ["evt_new"]);
+    assert_eq!(ids(&storage.inbox.claim(noon(), LEASE, 1).await.unwrap()), ["evt_old"]);
+}
+
+async fn deliveries_set_aside_are_redriven_by_code_and_payer(place: Place) {
     let storage = place.open().await;
     for (id, customer, outcome, code) in [
         ("evt_1", Some("cus_1"), Outcome::Parked, "unknown_customer"),
-        ("evt_2", Some("cus_2"), Outcome::Parked, "unknown_customer"),
+        ("evt_2", Some("cus_2"), Outcome::Ignored, "unknown_customer"),
         ("evt_3", None, Outcome::Parked, "unknown_customer"),
         ("evt_4", Some("cus_1"), Outcome::Parked, "unknown_price"),
         ("evt_5", Some("cus_1"), Outcome::Failed, "unknown_customer"),
