@@ -67,6 +67,26 @@ on_every_store! {
         assert_eq!(right.check("mem_mode", BASIC).await["reason"], "subscription");
     }
 
+    async fn a_payment_makes_no_foreign_subscription_ours_in_any_order(store: Store) {
+        let app = TestApp::on(store).await;
+        for (name, payment_first) in [("after", false), ("before", true)] {
+            let member = format!("mem_{name}");
+            app.register(&member).await;
+            app.link(&member, &format!("cus_demo_{name}")).await;
+            let mut story = Story::new(name);
+            story.create(Price::Mug, "active", days_ago(3)).paid(days_ago(3));
+            let mut told = events(story);
+            told[1] = changed(told[1].clone(), &json!({ "lines": { "data": [] } }));
+            if payment_first {
+                told.reverse();
+            }
+            for event in &told {
+                app.deliver_all([event]).await;
+            }
+            assert_eq!(app.check(&member, BASIC).await["reason"], "no_membership", "{name}");
+        }
+    }
+
     async fn another_systems_name_for_a_member_is_no_contradiction(store: Store) {
         let app = TestApp::on(store).await;
         app.register("mem_known").await;
