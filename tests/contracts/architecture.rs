@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("webhook-ingest", &["domain"]),
     ("api", &["domain", "projections"]),
     ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
-    ("server", &["domain", "projections", "webhook-ingest", "api", "storage", "migrations"]),
+    ("server", &["domain", "projections", "webhook-ingest", "api", "storage"]),
     ("tests", &["domain", "projections", "webhook-ingest", "storage", "server"]),
 ];
 
