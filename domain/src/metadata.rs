@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MemberId, SourceEventId};
+use crate::ids::SourceEventId;
 
 /// Who made something happen, as text: `stripe`, `system`, `operator`, `member:…`, `staff:…` or `service:…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,11 +32,6 @@ impl Actor {
     /// Another back end, by the name of its service token.
     pub fn service(name: &str) -> Self {
         Self(format!("service:{name}").into())
-    }
-
-    /// A member acting for herself.
-    pub fn member(member: &MemberId) -> Self {
-        Self(format!("member:{member}").into())
     }
 }
 

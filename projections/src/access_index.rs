@@ -133,11 +133,6 @@ impl AccessIndex {
         self.view.load().catalog.clone()
     }
 
-    /// How many members there are.
-    pub fn members(&self) -> usize {
-        self.members.len()
-    }
-
     /// A member's sources of access under `catalog`, for comparing.
     pub fn sources(&self, member: &MemberId, catalog: &Catalog) -> Vec<Source> {
         let links = self.links();

@@ -131,16 +131,6 @@ impl Catalog {
         self.videos.values()
     }
 
-    /// A course by its id.
-    pub fn course(&self, id: &CourseId) -> Option<&Course> {
-        self.courses.get(id)
-    }
-
-    /// A roadmap by its id.
-    pub fn roadmap(&self, id: &RoadmapId) -> Option<&Roadmap> {
-        self.roadmaps.get(id)
-    }
-
     /// Whether nothing has ever been applied.
     pub fn is_empty(&self) -> bool {
         self.policy.is_none() && self.plan_bits.is_empty() && self.roadmaps.is_empty()

@@ -15,17 +15,6 @@ impl PlanSet {
     pub fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
-
-    /// Whether no plan is in it.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The plans of both.
-    #[must_use]
-    pub fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
 }
 
 impl Catalog {

@@ -128,7 +128,7 @@ fn status_change(from: Option<&Status>, after: &Standing, now: Box<Now>) -> Subs
         Status::Unpaid => SubscriptionEvent::CollectionGivenUp { now },
         Status::Paused => SubscriptionEvent::Paused { now },
         Status::Canceled | Status::IncompleteExpired => SubscriptionEvent::SubscriptionEnded {
-            ended_at: now.seen.effective_at(),
+            ended_at: terms.ended_at.unwrap_or(now.seen.at),
             reason: terms.end_reason.clone(),
             now,
         },

@@ -77,13 +77,6 @@ impl Invoice {
     }
 }
 
-impl Subscription {
-    /// Everything observed, oldest first.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-}
-
 /// Takes an event in. Total: any event in any state.
 pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
     if let Some(seen) = event.seen() {
