@@ -6,11 +6,12 @@ TOOLS := target/tools
 DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 DENY_VERSION := 0.20.2
 
-.PHONY: help run test check bench web tools
+.PHONY: help run test soak check bench web tools
 
 help:
 	@echo "make run    build and start the demo on http://127.0.0.1:8080"
 	@echo "make test   run every test (installs PostgreSQL if it is missing)"
+	@echo "make soak   run the long forms of the tests, which takes hours"
 	@echo "make check  format, lints, licences, documentation, generated files"
 	@echo "make bench  measure the access path and the fold of the log"
 	@echo "make web    build the web assets"
@@ -18,9 +19,17 @@ help:
 run: web
 	$(CARGO) run --package server -- demo
 
+# The program is built with the whole workspace, so with the places where tests kill it; `make run` builds it without.
 test: tools
-	$(CARGO) build --package server --bin membership
+	$(CARGO) build --workspace --bin membership
 	$(CARGO) nextest run --workspace --no-fail-fast
+
+# The long form of a test is in a module named `long`, ignored with the reason "long: make soak", and prints its figures.
+# ONLY=crash runs those whose names contain that; CRASH_SEED and the like run one of them again as it was.
+soak: tools
+	$(CARGO) build --workspace --bin membership
+	$(CARGO) nextest run --workspace --no-fail-fast --run-ignored only --no-capture \
+	  --filterset 'test(/(^|::)long::/) & test(/$(ONLY)/)'
 
 check: $(DENY)
 	$(CARGO) fmt --all --check
