@@ -11,6 +11,7 @@ use domain::ids::{CustomerId, MemberId};
 use domain::member::{Member, MemberCommand};
 use domain::metadata::Context;
 use domain::ports::{PersonRecord, PersonStored, Position};
+use fail::fail_point;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -91,6 +92,7 @@ pub async fn create(
     // The record first: if we are stopped between the two, asking again finds it and registers.
     match state.people.create(wanted.clone()).await? {
         PersonStored::Created => {
+            fail_point!("members::recorded");
             let position = register(&state, &wanted.member, &caller, &asked).await?;
             Ok((StatusCode::CREATED, AnsweredAt(position), Json(MemberBody::from(wanted))).into_response())
         }
@@ -160,6 +162,7 @@ async fn register(
         .execute(member.as_str(), MemberCommand::Register, context(state, caller, asked))
         .await
         .map_err(|error| not_done(error, |never| match never {}))?;
+    fail_point!("members::registered");
     state.deliveries.member_registered(member).await?;
     Ok(executed.position)
 }

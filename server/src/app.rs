@@ -50,6 +50,8 @@ pub struct App {
 impl App {
     /// Starts the read models over a store. The worker is there, and runs when it is told to.
     pub fn start(storage: Storage, clock: Arc<dyn Clock>, livemode: Option<bool>) -> Self {
+        #[cfg(feature = "failpoints")]
+        let storage = crate::failpoints::sabotaged(storage);
         let storage = Arc::new(storage);
         let mut tasks = JoinSet::new();
 

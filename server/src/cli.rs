@@ -222,6 +222,8 @@ fn member_id(text: &str) -> Result<MemberId, String> {
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm();
     let cli = Cli::parse();
     telemetry::start(if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -6,6 +6,8 @@ mod cli;
 mod commands;
 pub mod config;
 pub mod demo;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod serve;
 mod telemetry;
 

@@ -13,6 +13,7 @@ use domain::clock::Clock;
 use domain::events::{Dated, upcast};
 use domain::metadata::{Context, Metadata};
 use domain::ports::{CommandBus, CommandError, Executed, Position, StoreError};
+use fail::fail_point;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
@@ -158,8 +159,12 @@ impl<L: EventLog> Bus<L> {
             return Ok(Some(Executed { events, position }));
         }
         let stored = self.stored::<A>(id, sequence, &events, context)?;
+        fail_point!("command::decided");
         match self.log.append::<A>(&stored).await {
-            Ok(position) => Ok(Some(Executed { events, position })),
+            Ok(position) => {
+                fail_point!("command::appended");
+                Ok(Some(Executed { events, position }))
+            }
             Err(PersistenceError::OptimisticLockError) => Ok(None),
             Err(error) => Err(L::meaning(error).into()),
         }

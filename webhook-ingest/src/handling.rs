@@ -13,6 +13,7 @@ use domain::ports::{CommandError, StoreError};
 use domain::subscription::{
     Item, Observation, PaymentAttempt, Subscription, SubscriptionCommand, SubscriptionEvent,
 };
+use fail::fail_point;
 
 use crate::inbox::{Delivery, Outcome, Why};
 use crate::stripe::Envelope;
@@ -194,6 +195,7 @@ impl Worker {
         let done = self.customers.execute(customer.as_str(), command, context.clone()).await?;
         let mut names: Vec<_> = done.events.iter().map(customer::CustomerEvent::name).collect();
         for subscription in self.registry.subscriptions_of(&customer).await? {
+            fail_point!("handling::deleting");
             let command = SubscriptionCommand::EndWithCustomer(deletion.clone());
             let done = self.subscriptions.execute(subscription.as_str(), command, context.clone()).await?;
             names.extend(done.events.iter().map(SubscriptionEvent::name));
@@ -297,6 +299,7 @@ impl Worker {
         match self.customers.execute(customer.as_str(), command, context.clone()).await {
             Ok(done) if done.events.is_empty() => Ok(no_change("the customer was linked before")),
             Ok(_) => {
+                fail_point!("handling::linked");
                 self.redrive_of(customer).await?;
                 Ok(applied(&["MemberLinked"]))
             }

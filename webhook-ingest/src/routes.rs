@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chrono::{DateTime, Utc};
 use domain::clock::Clock;
+use fail::fail_point;
 use futures_util::StreamExt;
 use futures_util::future::ready;
 use serde_json::json;
@@ -60,8 +61,10 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         tracing::warn!(reason = %bad, "webhook refused");
         return refuse(Refusal::BadSignature(bad));
     }
+    fail_point!("webhook::verified");
     match intake.inbox.store(delivery(body, now)).await {
         Ok(stored) => {
+            fail_point!("webhook::stored");
             intake.wake.notify_one();
             let duplicate = matches!(stored, Stored::Duplicate { .. });
             axum::Json(json!({ "object": "webhook_receipt", "received": true, "duplicate": duplicate }))

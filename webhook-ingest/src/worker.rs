@@ -14,6 +14,7 @@ use domain::ids::{CustomerId, SubscriptionId};
 use domain::member::Member;
 use domain::ports::{CommandBus, CommandError, EventFeed, StoreError};
 use domain::subscription::Subscription;
+use fail::fail_point;
 use thiserror::Error;
 use tokio::sync::Notify;
 
@@ -118,6 +119,7 @@ impl Worker {
             if batch.is_empty() {
                 return Ok(carried_out);
             }
+            fail_point!("worker::claimed");
             for delivery in batch {
                 self.carry_out(delivery).await?;
                 carried_out += 1;
@@ -132,7 +134,9 @@ impl Worker {
             Ok((outcome, why)) => {
                 tracing::info!(delivery = id, %outcome, reason = why.code, "delivery carried out");
                 let waits = is_curable(&why.code).then(|| why.code.clone());
+                fail_point!("worker::settling");
                 self.inbox.settle(id, outcome, Some(why), self.clock.now()).await?;
+                fail_point!("worker::settled");
                 return self.look_again(&delivery, waits).await;
             }
             Err(trouble) => trouble,

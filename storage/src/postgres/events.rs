@@ -9,6 +9,7 @@ use cqrs_es::persist::{
 };
 use domain::metadata::Metadata;
 use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
+use fail::fail_point;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -72,6 +73,7 @@ impl EventFeed for Postgres {
 impl EventLog for Postgres {
     async fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Position, PersistenceError> {
         self.events.persist::<A>(events, None).await?;
+        fail_point!("postgres::appended");
         if let Some(sequencer) = &self.sequencer {
             sequencer.kick();
         }

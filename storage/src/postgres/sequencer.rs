@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fail::fail_point;
 use migrations::POSITION_LOCK;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgConnection};
@@ -151,6 +152,10 @@ async fn round(connection: &mut PgConnection) -> Result<i64, Error> {
     if drawn <= watermark {
         return Ok(watermark);
     }
+    fail_point!("sequencer::drawn");
     sqlx::query(DRAIN).bind(POSITION_LOCK).execute(&mut *connection).await?;
-    sqlx::query_scalar(PUBLISH).bind(drawn).fetch_one(&mut *connection).await
+    fail_point!("sequencer::drained");
+    let published = sqlx::query_scalar(PUBLISH).bind(drawn).fetch_one(&mut *connection).await;
+    fail_point!("sequencer::published");
+    published
 }

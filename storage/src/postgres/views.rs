@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::ports::{Position, StoreError};
 use domain::subscription::Standing;
+use fail::fail_point;
 use projections::view_store::{DirectoryDump, DirectoryRow, SaveError, ViewStore};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
@@ -107,7 +108,9 @@ impl Postgres {
             transaction.rollback().await?;
             return Ok(false);
         }
+        fail_point!("views::saving");
         rows.save(&mut transaction).await?;
+        fail_point!("postgres::committing");
         transaction.commit().await?;
         Ok(true)
     }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::ports::{Position, StoreError};
+use fail::fail_point;
 use projections::view_store::{DirectoryDump, DirectoryRow, SaveError, ViewStore};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -53,6 +54,7 @@ impl ViewStore for Sqlite {
             for row in rows {
                 save(connection, row)?;
             }
+            fail_point!("views::saving");
             execute(connection, SET_CHECKPOINT, params![name, number(to)])?;
             Ok(true)
         };

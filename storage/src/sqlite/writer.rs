@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use domain::ports::StoreError;
+use fail::fail_point;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -226,6 +227,7 @@ fn commit(connection: &Connection, head: &Cell<i64>, batch: &mut [Box<dyn Job>])
     let step = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     let transaction = Transaction { connection, head };
     let done = step(BEGIN).and_then(|_| {
+        fail_point!("sqlite::begun");
         for job in batch {
             let before = head.get();
             step(SAVEPOINT)?;
@@ -236,8 +238,10 @@ fn commit(connection: &Connection, head: &Cell<i64>, batch: &mut [Box<dyn Job>])
             }
             step(RELEASE)?;
         }
+        fail_point!("sqlite::committing");
         step(COMMIT)
     });
+    fail_point!("sqlite::committed");
     if done.is_err() && !connection.is_autocommit() {
         step(ROLLBACK)?;
     }

@@ -191,17 +191,17 @@ fn program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its own file");
         let profile = test.parent().and_then(Path::parent).expect("tests are in target/PROFILE/deps");
-        let program = profile.join("membership");
+        // A copy: builds without failpoints, such as `make run`, put theirs in the place of the original.
+        let program = profile.join("membership-under-test");
         // The server is a library of this test, so that one is never older than the other's sources. One build for each
         // build of the test; nextest runs every test in a process of its own.
         let stamp = File::create(test.with_extension("lock")).expect("the target folder can be written");
         stamp.lock().expect("a lock can be had");
-        let built = test.with_extension("program-built");
         let is_newer = |a: &Path, b: &Path| {
             let time = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
             time(a) > time(b)
         };
-        if !program.exists() || !is_newer(&built, &test) {
+        if !is_newer(&program, &test) {
             let mut build = Command::new("cargo");
             build.args(["build", "--quiet", "--workspace", "--bin", "membership"]);
             if profile.ends_with("release") {
@@ -209,7 +209,11 @@ fn program() -> &'static Path {
             }
             let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
             assert!(status.is_ok_and(|status| status.success()), "the program could not be built");
-            fs::write(&built, "").expect("the target folder can be written");
+            // Renamed into its place, since another test may be running the one that is there.
+            let copy = test.with_extension("program");
+            fs::copy(profile.join("membership"), &copy)
+                .and_then(|_| fs::rename(&copy, &program))
+                .expect("the target folder can be written");
         }
         program
     })

@@ -1,0 +1,107 @@
+//! What tests may do to the program, told by the variable `FAILPOINTS`: `NAME=panic` kills it when it comes to that place,
+//! `NAME=3*off->panic` the fourth time. The places are `fail_point!` in the crates; the ways to break it are here.
+
+use std::process::abort;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::ports::StoreError;
+use fail::FailScenario;
+use storage::Storage;
+use webhook_ingest::inbox::{Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why};
+
+/// How long a delivery is only promised while [`ACKNOWLEDGE_FIRST`] is on.
+const PROMISED: Duration = Duration::from_millis(100);
+/// Deliveries are acknowledged before they are stored.
+const ACKNOWLEDGE_FIRST: &str = "sabotage::acknowledge_first";
+/// Deliveries are marked as carried out before they are.
+const SETTLE_FIRST: &str = "sabotage::settle_first";
+
+/// Reads what to do, once, at the start.
+pub(crate) fn arm() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let told = panic.payload_as_str().unwrap_or_default();
+        // At once, as `kill -9` would: nothing is unwound, dropped or flushed.
+        if told.starts_with("failpoint ") {
+            abort();
+        }
+        report(panic);
+    }));
+    // Ended, it would disarm what it has armed.
+    std::mem::forget(FailScenario::setup());
+}
+
+/// The store, with its inbox broken in the ways that are asked for.
+pub(crate) fn sabotaged(mut storage: Storage) -> Storage {
+    storage.inbox = Arc::new(Sabotaged(storage.inbox.clone()));
+    storage
+}
+
+struct Sabotaged(Arc<dyn Inbox>);
+
+fn is_on(sabotage: &str) -> bool {
+    fail::eval(sabotage, |_| ()).is_some()
+}
+
+#[async_trait]
+impl Inbox for Sabotaged {
+    async fn store(&self, delivery: NewDelivery) -> Result<Stored, StoreError> {
+        if !is_on(ACKNOWLEDGE_FIRST) {
+            return self.0.store(delivery).await;
+        }
+        let inbox = self.0.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(PROMISED).await;
+            inbox.store(delivery).await
+        });
+        Ok(Stored::New)
+    }
+
+    async fn claim(
+        &self,
+        now: DateTime<Utc>,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let claimed = self.0.claim(now, lease, limit).await?;
+        if is_on(SETTLE_FIRST) {
+            for delivery in &claimed {
+                self.0.settle(&delivery.id, Outcome::Applied, None, now).await?;
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn settle(
+        &self,
+        id: &str,
+        outcome: Outcome,
+        why: Option<Why>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.0.settle(id, outcome, why, now).await
+    }
+
+    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
+        self.0.postpone(id, why, due).await
+    }
+
+    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
+        self.0.redrive(which).await
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {
+        self.0.get(id).await
+    }
+
+    async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
+        self.0.list(filter).await
+    }
+
+    async fn pending(&self) -> Result<u64, StoreError> {
+        self.0.pending().await
+    }
+}
