@@ -148,12 +148,14 @@ pub async fn catch_up(
 
 /// Follows the log until the task is dropped. An error is logged and tried again: the projection stands still meanwhile.
 pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, report: Report) {
-    let mut failing = false;
+    let (mut failing, mut end) = (false, None);
     loop {
-        match catch_up(feed.as_ref(), &mut projection).await {
-            Ok(at) => {
+        match catch_up_with(feed.as_ref(), &mut projection, &mut end).await {
+            Ok((at, end)) => {
                 failing = false;
-                report.reached(at);
+                if at >= end {
+                    report.reached(at);
+                }
                 feed.changed(IDLE).await;
             }
             Err(error) => {
@@ -166,6 +168,20 @@ pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, r
             }
         }
     }
+}
+
+/// Reads what is there, and tells where the log ended at first: a feed may hand out what was appended before this start a
+/// little later than it is asked for the first time, and until then nothing has been caught up with.
+async fn catch_up_with(
+    feed: &dyn EventFeed,
+    projection: &mut dyn Projection,
+    end: &mut Option<Position>,
+) -> Result<(Position, Position), ProjectionError> {
+    let end = match *end {
+        Some(end) => end,
+        None => *end.insert(feed.head().await?),
+    };
+    Ok((catch_up(feed, projection).await?, end))
 }
 
 async fn step(
@@ -185,4 +201,69 @@ async fn step(
         .collect::<Result<Vec<_>, _>>()?;
     projection.apply(&events, page.next).await?;
     Ok(page.next)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ports::Page;
+
+    use super::*;
+
+    /// A log whose events can be read some time after they were acknowledged.
+    struct Late {
+        readable: AtomicU64,
+    }
+
+    const END: u64 = 5;
+
+    #[async_trait]
+    impl EventFeed for Late {
+        async fn read(&self, _: Position, _: usize) -> Result<Page, StoreError> {
+            let next = Position::new(self.readable.load(Ordering::SeqCst));
+            Ok(Page { events: Vec::new(), next })
+        }
+
+        async fn read_stream(&self, _: &str, _: &str) -> Result<Vec<Recorded>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn head(&self) -> Result<Position, StoreError> {
+            Ok(Position::new(END))
+        }
+
+        async fn changed(&self, _: Duration) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    struct Nothing(Position);
+
+    #[async_trait]
+    impl Projection for Nothing {
+        fn name(&self) -> &'static str {
+            "nothing"
+        }
+
+        async fn checkpoint(&mut self) -> Result<Position, ProjectionError> {
+            Ok(self.0)
+        }
+
+        async fn apply(&mut self, _: &[(Recorded, Event)], next: Position) -> Result<(), ProjectionError> {
+            self.0 = next;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_before_everything_is_read_that_was_acknowledged_before_the_start() {
+        let feed = Arc::new(Late { readable: AtomicU64::new(END - 1) });
+        let (report, progress) = progress();
+        let following = tokio::spawn(follow(feed.clone(), Nothing(Position::START), report));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(progress.applied(), None);
+
+        feed.readable.store(END, Ordering::SeqCst);
+        assert!(progress.wait_for(Position::new(END), Duration::from_mins(1)).await);
+        following.abort();
+    }
 }

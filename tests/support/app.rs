@@ -17,9 +17,9 @@ pub use home::{Home, Store, Told};
 use crate::stripe::{SECRETS, now, rfc3339};
 
 /// Longer than anything takes that works; only what hangs comes to it.
-const HANG: Duration = Duration::from_mins(1);
+pub(crate) const HANG: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
-const TOKEN: &str = "a-token-for-the-scenarios";
+pub(crate) const TOKEN: &str = "a-token-for-the-scenarios";
 
 /// Makes one test of a scenario for each store.
 #[macro_export]

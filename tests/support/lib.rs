@@ -2,5 +2,6 @@
 
 pub mod app;
 pub mod corpus;
+pub mod crash;
 pub mod postgres;
 pub mod stripe;

@@ -85,6 +85,11 @@ impl Home {
         self
     }
 
+    /// A setting; empty when it is not set.
+    pub fn setting(&self, name: &str) -> &str {
+        self.settings.get(name).map_or("", String::as_str)
+    }
+
     /// The same place with another catalogue.
     #[must_use]
     pub fn with_catalog(self, text: &str) -> Self {
