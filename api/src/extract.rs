@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
+use crate::cursor;
 use crate::error::ApiError;
 use crate::state::ApiState;
 
@@ -92,15 +93,14 @@ impl<T> List<T> {
     ) -> Self {
         let has_more = things.len() > limit;
         things.truncate(limit);
-        let next_cursor = things.last().filter(|_| has_more).map(|last| hex::encode(id(last)));
+        let next_cursor = things.last().filter(|_| has_more).map(|last| cursor::after(&id(last)));
         Self { object: "list", data: things.into_iter().map(show).collect(), has_more, next_cursor }
     }
 }
 
-/// The id that a cursor holds.
+/// The id that a query's cursor holds.
 pub(crate) fn cursor(text: Option<&str>) -> Result<Option<String>, ApiError> {
-    let read = |text| String::from_utf8(hex::decode(text).ok()?).ok();
-    text.map(|text| read(text).ok_or(ApiError::BadCursor)).transpose()
+    text.map(|text| cursor::id(text).ok_or(ApiError::BadCursor)).transpose()
 }
 
 /// How many things a page has.

@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod cursor;
 pub mod decision;
 pub mod deliveries;
 pub mod docs;

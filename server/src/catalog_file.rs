@@ -109,10 +109,10 @@ struct VideoTable {
 pub fn read(path: &Path) -> Result<Content, CatalogFileError> {
     let text = fs::read_to_string(path)
         .map_err(|why| CatalogFileError::Unreadable { path: path.to_owned(), why })?;
-    parse(&text).map_err(|Mistake { at, what }| CatalogFileError::Mistake {
+    parse(&text).map_err(|mistake| CatalogFileError::Mistake {
         path: path.to_owned(),
-        line: 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count(),
-        what,
+        line: mistake.line_in(&text),
+        what: mistake.what,
     })
 }
 
@@ -121,6 +121,13 @@ pub fn read(path: &Path) -> Result<Content, CatalogFileError> {
 pub struct Mistake {
     at: usize,
     what: String,
+}
+
+impl Mistake {
+    /// The line it is in, from 1, in the text that was parsed.
+    pub fn line_in(&self, text: &str) -> usize {
+        1 + text.bytes().take(self.at).filter(|byte| *byte == b'\n').count()
+    }
 }
 
 impl fmt::Display for Mistake {

@@ -86,3 +86,15 @@ fn the_rules_pull_in_nothing_that_reaches_the_outside() {
     assert!(found.is_empty(), "domain pulls in {found:?}");
     assert!(pulled_in(&metadata, "storage").contains("rusqlite"), "the search itself works");
 }
+
+#[test]
+fn only_the_tests_build_a_program_that_can_be_killed_at_failpoints() {
+    let metadata = metadata();
+    for package in metadata.workspace_packages() {
+        let turned_on =
+            package.features.get("default").is_some_and(|on| on.iter().any(|on| on == "failpoints"));
+        assert!(!turned_on, "{} has failpoints by itself", package.name);
+        let asks = package.dependencies.iter().any(|used| used.features.iter().any(|on| on == "failpoints"));
+        assert_eq!(asks, package.name.as_str() == "tests", "{}", package.name);
+    }
+}

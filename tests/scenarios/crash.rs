@@ -1,6 +1,10 @@
 //! The power goes, again and again: what was acknowledged is there, nothing is there twice, and the answers are those of the
 //! log.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use tests::app::Store;
 use tests::crash::{Plan, Report, kill_often, places};
 use tests::on_every_store;
@@ -16,7 +20,7 @@ fn plan(homes: usize, kills: usize) -> Plan {
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment how to run")]
 fn seed() -> u64 {
-    std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
+    std::env::var("CRASH_SEED").map_or(7, |seed| seed.parse().expect("CRASH_SEED is a number, such as 7"))
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are half of the result")]
@@ -58,7 +62,28 @@ on_every_store! {
     }
 }
 
-// A third one, SQLite with `synchronous = OFF`, would be no control: what a dead process had written to the file is with
+#[test]
+fn the_program_is_killed_at_every_failpoint_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sources =
+        ["api", "projections", "server", "storage", "webhook-ingest"].map(|name| root.join(name).join("src"));
+    let mut written = BTreeSet::new();
+    let mut open = sources.to_vec();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(path.read_dir().unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let named = text.split("fail_point!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        written.extend(named.map(str::to_owned));
+    }
+    let killed_at = [Store::Sqlite, Store::Postgres].into_iter().flat_map(places);
+    let killed_at: BTreeSet<_> = killed_at.map(|(place, _)| place.to_owned()).collect();
+    assert_eq!(written, killed_at);
+}
+
+// A third sabotage, SQLite with `synchronous = OFF`, would be no control: what a dead process had written to the file is with
 // the kernel, which did not die. Only a machine that loses its power can tell.
 
 mod long {

@@ -304,3 +304,15 @@ fn no_mutilated_object_makes_the_translation_stumble() {
     }
     assert!(tried > 400, "{tried}");
 }
+
+#[test]
+fn a_time_that_no_answer_could_write_is_none() {
+    for seconds in [i64::MAX, i64::MIN, 253_402_300_800, -62_167_219_201] {
+        let mut object = modern();
+        object["cancel_at"] = json!(seconds);
+        assert_eq!(terms_of(&object).cancels_at, None, "{seconds}");
+    }
+    let mut object = modern();
+    object["cancel_at"] = json!(253_402_300_799_i64);
+    assert_eq!(terms_of(&object).cancels_at, at(253_402_300_799));
+}
