@@ -5,13 +5,15 @@ TOOLS := target/tools
 # One that is installed is used, else one is built into the target folder.
 DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 
-.PHONY: help run test soak check bench web tools
+.PHONY: help run test soak fuzz check bench web tools
 
 help:
 	@echo "make run    build and start the demo on http://127.0.0.1:8080"
 	@echo "make test   run every test (installs PostgreSQL if it is missing)"
 	@echo "make soak   run the long forms of the tests, which takes hours"
+	@echo "make fuzz   feed arbitrary bytes to what reads them, 60 seconds for each target"
 	@echo "make check  format, lints, licences, documentation, generated files"
 	@echo "make bench  measure the access path and the fold of the log"
 	@echo "make web    build the web assets"
@@ -33,10 +35,15 @@ soak: tools
 
 check: $(DENY)
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --quiet
 	$(DENY) --offline check bans licenses sources
 	$(CARGO) run --quiet --package server -- openapi | diff - docs/openapi.json
+
+# FUZZ_SECONDS=3600 runs each target for an hour, FUZZ_TARGETS="events tokens" only these.
+fuzz: $(TOOLS)/bin/cargo-fuzz
+	PATH="$(abspath $(TOOLS)/bin):$$PATH" scripts/fuzz
 
 bench:
 	$(CARGO) bench --package tests --bench access
@@ -50,3 +57,6 @@ tools:
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --root $(TOOLS)
+
+$(TOOLS)/bin/cargo-fuzz:
+	$(CARGO) install cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(TOOLS)
