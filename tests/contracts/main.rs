@@ -6,4 +6,6 @@ mod architecture;
 #[cfg(test)]
 mod event_shapes;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod store;
