@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use domain::clock::can_be_written;
 use domain::ids::MemberId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,10 +119,10 @@ pub(crate) fn member(text: &str) -> Result<MemberId, ApiError> {
     MemberId::parse(text).map_err(|_| ApiError::UnknownMember(text.chars().take(80).collect()))
 }
 
-/// A moment as a query names it.
+/// A moment as a query names it. In UTC an offset may lead out of the years that an answer can write.
 pub(crate) fn moment(name: &'static str, text: &str) -> Result<DateTime<Utc>, ApiError> {
-    let moment = DateTime::parse_from_rfc3339(text).map_err(|_| ApiError::BadTime(name))?;
-    Ok(moment.to_utc())
+    let moment = DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
+    moment.filter(can_be_written).ok_or(ApiError::BadTime(name))
 }
 
 fn says_json(request: &Request) -> bool {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod event_shapes;
 #[cfg(test)]
 mod model;

@@ -199,6 +199,7 @@ fn run(
     let config = Config {
         cases,
         failure_persistence: None,
+        max_local_rejects: u32::MAX,
         max_shrink_iters: if shrink { 2_000 } else { 0 },
         ..Config::default()
     };

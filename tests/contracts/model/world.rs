@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::Union;
 use proptest_state_machine::ReferenceStateMachine;
 use serde_json::{Value, json};
 
@@ -426,17 +427,23 @@ impl ReferenceStateMachine for Model {
                 world.possible(subscription).into_iter().map(move |act| Step::Act { subscription, act })
             })
             .collect();
-        prop_oneof![
-            3 => waits,
-            1 => registers,
-            2 => links,
-            1 => (0..REVISIONS).prop_map(Step::Apply),
-            10 => select(acts),
-            12 => (0_usize..64).prop_map(Step::Deliver),
-            2 => (0_usize..64).prop_map(Step::Again),
-            2 => Just(Step::DeliverAll),
-        ]
-        .boxed()
+        let applies = (1..REVISIONS).prop_map({
+            let held = world.revision;
+            move |further| Step::Apply((held + further) % REVISIONS)
+        });
+        let mut steps =
+            vec![(3, waits.boxed()), (10, select(acts).boxed()), (1, applies.boxed()), (2, links.boxed())];
+        if !world.registered.iter().all(|registered| *registered) {
+            steps.push((1, registers.boxed()));
+        }
+        if !world.on_the_way().is_empty() {
+            steps.push((12, (0_usize..64).prop_map(Step::Deliver).boxed()));
+            steps.push((2, Just(Step::DeliverAll).boxed()));
+        }
+        if world.events.iter().any(|event| event.arrived) {
+            steps.push((2, (0_usize..64).prop_map(Step::Again).boxed()));
+        }
+        Union::new_weighted(steps).boxed()
     }
 
     fn preconditions(world: &World, step: &Step) -> bool {
