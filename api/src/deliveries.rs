@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{Allowed, SupportRead, SupportWrite};
 use crate::error::{ApiError, Problem};
-use crate::extract::{Ids, List, Params, cursor, limit};
+use crate::extract::{Ids, List, Params, could_be_an_id, cursor, limit};
 use crate::position::AnsweredAt;
 use crate::state::{ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord};
 
@@ -140,7 +140,7 @@ pub async fn replay(
     _: Allowed<SupportWrite>,
     Ids(event): Ids<String>,
 ) -> Result<Response, ApiError> {
-    if !state.deliveries.replay(&event).await? {
+    if !could_be_an_id(&event) || !state.deliveries.replay(&event).await? {
         return Err(ApiError::UnknownDelivery(event));
     }
     let replay = Replay { object: "delivery_replay", delivery: event, outcome: DeliveryOutcome::Pending };

@@ -98,10 +98,15 @@ impl<T> List<T> {
     }
 }
 
-/// The id that a cursor holds.
+/// The id that a cursor holds. No id is empty or has control characters, which not every store could look for.
 pub(crate) fn cursor(text: Option<&str>) -> Result<Option<String>, ApiError> {
-    let read = |text| String::from_utf8(hex::decode(text).ok()?).ok();
+    let read = |text| String::from_utf8(hex::decode(text).ok()?).ok().filter(|id| could_be_an_id(id));
     text.map(|text| read(text).ok_or(ApiError::BadCursor)).transpose()
+}
+
+/// Whether anything could have this id.
+pub(crate) fn could_be_an_id(id: &str) -> bool {
+    !id.is_empty() && !id.chars().any(char::is_control)
 }
 
 /// How many things a page has.

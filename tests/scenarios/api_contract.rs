@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use reqwest::Method;
 use serde_json::Value;
 use tests::app::{Home, Store, TOKEN, TestApp};
+use tests::on_every_store;
 use tests::stripe::{ADVANCED, BASIC, FREE, Price, SECRETS, Story, bought, days_ago, events};
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
@@ -41,6 +43,11 @@ async fn peopled(store: Store) -> (TestApp, Vec<String>, Vec<String>) {
     let deliveries = app.deliveries("").await;
     let ids = deliveries.iter().filter_map(|delivery| delivery["id"].as_str().map(str::to_owned)).collect();
     (app, members, ids)
+}
+
+/// What was reported, unless it is endless: schemathesis shows its own mistakes with all that was in memory.
+fn shown(report: &Report) -> String {
+    report.text.chars().take(20_000).collect()
 }
 
 /// Where `make tools` has put it.
@@ -88,7 +95,9 @@ async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
     command.arg("--config-file").arg(config).arg("run");
     match document {
         None => command.arg(format!("{}/openapi.json", app.url)),
-        Some(document) => command.arg(app.home.write("openapi.json", &document.to_string())),
+        Some(document) => {
+            command.arg(app.home.write("openapi.json", &document.to_string())).args(["--phases", "fuzzing"])
+        }
     };
     command.args(["--url", &app.url, "--header", &format!("Authorization: Bearer {TOKEN}")]);
     command.args(["--checks", CHECKS, "--max-examples", &examples.to_string(), "--seed", "20261122"]);
@@ -108,10 +117,10 @@ async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
 
 #[tokio::test]
 async fn every_answer_is_as_the_document_says() {
-    let report = run(Store::Sqlite, 25, None).await;
-    assert!(report.good, "{}", report.text);
+    let report = run(Store::Sqlite, 20, None).await;
+    assert!(report.good, "{}", shown(&report));
     for phase in ["Examples", "Coverage", "Fuzzing", "Stateful"] {
-        assert!(report.text.contains(&format!("✅ {phase}")), "{phase}: {}", report.text);
+        assert!(report.text.contains(&format!("✅ {phase}")), "{phase}: {}", shown(&report));
     }
 }
 
@@ -120,10 +129,28 @@ async fn a_document_that_promises_something_else_is_noticed() {
     let home = Home::new(Store::Sqlite).await;
     let mut document = home.done(&["openapi"]).json();
     let paths = document["paths"].as_object_mut().expect("the document has paths");
-    paths.retain(|path, _| path == "/healthz" || path == "/v1/members");
+    paths.retain(|path, _| path == "/healthz");
     document["components"]["schemas"]["Health"]["properties"]["status"]["type"] = "integer".into();
     let report = run(Store::Sqlite, 5, Some(&document)).await;
-    assert!(!report.good && report.text.contains("Response violates schema"), "{}", report.text);
+    assert!(!report.good && report.text.contains("Response violates schema"), "{}", shown(&report));
+}
+
+on_every_store! {
+    async fn an_id_that_a_store_could_not_look_for_is_nobodys(store: Store) {
+        let app = TestApp::on(store).await;
+        for (method, path, status) in [
+            (Method::POST, "/v1/support/deliveries/%00/replay", 404),
+            (Method::POST, "/v1/support/deliveries/evt_%F0%9F%A6%80/replay", 404),
+            (Method::GET, "/v1/support/deliveries?cursor=00", 400),
+            (Method::GET, "/v1/support/members/mem_%00/timeline", 404),
+            (Method::GET, "/v1/members/mem_ada/access/videos/%00", 404),
+            (Method::GET, "/v1/support/members/mem_ada/explain?video=%00", 404),
+            (Method::GET, "/v1/members?cursor=6d656d5f00", 400),
+        ] {
+            let reply = app.send(method, path, None, "").await;
+            assert_eq!(reply.status, status, "{path}: {reply:?}");
+        }
+    }
 }
 
 mod long {
@@ -132,7 +159,7 @@ mod long {
     #[expect(clippy::print_stderr, reason = "figures are what the long forms are run for")]
     async fn many(store: Store) {
         let report = run(store, 1_000, None).await;
-        assert!(report.good, "{}", report.text);
+        assert!(report.good, "{}", shown(&report));
         eprintln!("{store:?}: {}", report.text.split("SUMMARY").last().unwrap_or_default());
     }
 
