@@ -339,7 +339,7 @@ async fn a_period_ends_in_its_second_on_leap_days_and_at_the_ends_of_months() {
     let anchor = moment("2024-01-31T10:30:00Z");
     let service = Service::at(anchor).await;
     let ends: Vec<_> = (0..=3).map(|months| anchored(anchor, months)).collect();
-    let days: Vec<_> = ends.iter().map(|end| end.date_naive()).collect();
+    let days: Vec<_> = ends.iter().map(DateTime::date_naive).collect();
     let day = |month, day| NaiveDate::from_ymd_opt(2024, month, day).unwrap();
     assert_eq!(days, [day(1, 31), day(2, 29), day(3, 31), day(4, 30)], "anchored, not one after the other");
     for (number, period) in ends.windows(2).enumerate() {

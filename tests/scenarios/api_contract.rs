@@ -74,7 +74,7 @@ async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
     let config = app.home.write(
         "schemathesis.toml",
         &format!(
-            "hooks = {hooks:?}\n\
+            "hooks = '{}'\n\
              [dictionaries.members]\nvalues = [{}]\n[dictionaries.videos]\nvalues = [{}]\n\
              [dictionaries.deliveries]\nvalues = [{}]\n[dictionaries.positions]\nvalues = [{}]\n\
              [dictionaries.moments]\nvalues = [\"2026-01-01T00:00:00Z\", \"2030-02-28T23:59:59.999999+01:00\"]\n\
@@ -85,6 +85,7 @@ async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
              \"path.event\" = {{ dictionary = \"deliveries\", probability = 0.8 }}\n\
              \"query.at\" = {{ dictionary = \"moments\", probability = 0.5 }}\n\
              \"header.Membership-Position\" = {{ dictionary = \"positions\", probability = 1.0 }}\n",
+            hooks.display(),
             texts(&members),
             quoted(&[FREE, BASIC, ADVANCED]),
             texts(&deliveries),

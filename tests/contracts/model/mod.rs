@@ -261,7 +261,6 @@ fn run_service(place: &Place, cases: u32, steps: usize) -> Result<Figures, Strin
     figures
 }
 
-#[expect(clippy::print_stderr, reason = "figures are what the long forms are run for")]
 fn assert_agrees(figures: Result<Figures, String>) {
     let figures = figures.unwrap_or_else(|why| panic!("{why}"));
     eprintln!("{figures:?}");

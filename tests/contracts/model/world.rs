@@ -63,7 +63,7 @@ pub(super) struct Event {
 
 #[derive(Debug, Clone)]
 pub(super) enum Tells {
-    Look { kind: &'static str, object: Object, before: Option<Object> },
+    Look { kind: &'static str, object: Object, before: Option<Box<Object>> },
     Paid { invoice: usize, amount: i64, price: &'static str },
     Failed { invoice: usize, attempt: usize, price: &'static str },
 }
@@ -345,7 +345,7 @@ impl World {
     fn change(&mut self, subscription: usize, change: impl FnOnce(&mut Object, i64)) {
         let now = self.now;
         let Some(object) = &mut self.at_stripe[subscription] else { return };
-        let before = Some(object.clone());
+        let before = Some(Box::new(object.clone()));
         change(object, now);
         let object = object.clone();
         self.tell(subscription, Tells::Look { kind: "updated", object, before });
