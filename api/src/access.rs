@@ -27,7 +27,7 @@ const MOST_CHECKS: usize = 200;
 #[into_params(parameter_in = Query)]
 pub struct MomentQuery {
     /// What was true at this moment (RFC 3339), with all that is known now. Now when left out.
-    #[param(example = "2026-11-22T10:00:00Z")]
+    #[param(format = DateTime, example = "2026-11-22T10:00:00Z")]
     at: Option<String>,
 }
 
@@ -91,8 +91,10 @@ pub struct AccessChecks {
 #[schema(as = AccessCheckItem)]
 pub struct CheckItem {
     /// The member.
+    #[schema(example = "mem_ada")]
     member: String,
     /// The video.
+    #[schema(example = "projections")]
     video: String,
 }
 

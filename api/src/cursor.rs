@@ -1,14 +1,15 @@
 //! Where the next page of a list starts, as a text that nobody has to understand.
 
+use crate::extract::could_be_an_id;
+
 /// The cursor behind the thing with this id.
 pub fn after(id: &str) -> String {
     hex::encode(id)
 }
 
-/// The id that a cursor holds, if it is one. No id has control characters, and not every database can be asked for one.
+/// The id that a cursor holds, if it is one.
 pub fn id(cursor: &str) -> Option<String> {
-    let id = String::from_utf8(hex::decode(cursor).ok()?).ok()?;
-    (!id.chars().any(char::is_control)).then_some(id)
+    String::from_utf8(hex::decode(cursor).ok()?).ok().filter(|id| could_be_an_id(id))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{Allowed, SupportRead, SupportWrite};
 use crate::error::{ApiError, Problem};
-use crate::extract::{Ids, List, Params, cursor, limit};
+use crate::extract::{Ids, List, Params, could_be_an_id, cursor, limit};
 use crate::position::AnsweredAt;
 use crate::state::{ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord};
 
@@ -25,6 +25,7 @@ pub struct DeliveriesQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<String>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 
@@ -139,7 +140,7 @@ pub async fn replay(
     _: Allowed<SupportWrite>,
     Ids(event): Ids<String>,
 ) -> Result<Response, ApiError> {
-    if !state.deliveries.replay(&event).await? {
+    if !could_be_an_id(&event) || !state.deliveries.replay(&event).await? {
         return Err(ApiError::UnknownDelivery(event));
     }
     let replay = Replay { object: "delivery_replay", delivery: event, outcome: DeliveryOutcome::Pending };

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Html;
 use axum::routing::get;
+use utoipa::OpenApi as _;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
@@ -14,6 +15,8 @@ use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::webhook::Webhook;
 
 const DESCRIPTION: &str = "Who may watch which video, now or at any moment, and why.
 
@@ -49,13 +52,15 @@ pub(crate) fn preamble() -> OpenApi {
         ("Access", "May this member watch this video?"),
         ("Members", "Who is a member, and which payer is hers?"),
         ("Support", "Why was it so, and what came in?"),
+        ("Webhook", "What does the billing provider tell?"),
         ("Operations", "Does it serve, and is it ready?"),
     ];
     OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(tags.map(tag))).build()
 }
 
-/// Adds to every operation what the shell does for every route.
+/// Adds the webhook, and to every operation what the shell does for every route.
 pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
+    document.merge(Webhook::openapi());
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
@@ -67,15 +72,17 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
 
 fn describe(operation: &mut Operation) {
     let parameters = operation.parameters.get_or_insert_default();
-    let waits = operation.tags.as_ref().is_some_and(|tags| tags.iter().all(|tag| tag != "Operations"));
+    let waits = |tag: &String| !matches!(tag.as_str(), "Operations" | "Webhook");
+    let waits = operation.tags.as_ref().is_some_and(|tags| tags.iter().all(waits));
     if waits {
         parameters.push(header(
             "Membership-Position",
             "Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds.",
+            Some("^p-[0-9a-f]{1,16}$"),
         ));
     }
-    parameters
-        .push(header("x-request-id", "Names the request in logs, events and problems; made when left out."));
+    let request_id = "Names the request in logs, events and problems; made when left out.";
+    parameters.push(header("x-request-id", request_id, None));
     let mut problems = vec![("500", "`internal`: a mistake of the service, which it has logged")];
     if waits {
         problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
@@ -85,7 +92,7 @@ fn describe(operation: &mut Operation) {
         problems.push(("401", "`unauthenticated`: no token, or one that is not known"));
         problems.push(("403", "`forbidden`: the token lacks the scope"));
     }
-    if operation.request_body.is_some() {
+    if waits && operation.request_body.is_some() {
         problems.push(("413", "`too_large`: the body is larger than 64 KiB"));
         problems.push(("415", "`not_json`: the body was sent as something else than JSON"));
         problems.push(("422", "`wrong_shape` or `invalid`: the body was read but cannot be used"));
@@ -127,13 +134,14 @@ fn add_headers(status: &str, response: &mut Response) {
     }
 }
 
-fn header(name: &str, description: &str) -> RefOr<Parameter> {
+fn header(name: &str, description: &str, pattern: Option<&str>) -> RefOr<Parameter> {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(pattern);
     let parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
+        .schema(Some(text.build()));
     RefOr::T(parameter.build())
 }
 

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use domain::clock::can_be_written;
 use domain::ids::MemberId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -103,6 +104,11 @@ pub(crate) fn cursor(text: Option<&str>) -> Result<Option<String>, ApiError> {
     text.map(|text| cursor::id(text).ok_or(ApiError::BadCursor)).transpose()
 }
 
+/// Whether anything could have this id: none is empty or has control characters, which not every store could look for.
+pub(crate) fn could_be_an_id(id: &str) -> bool {
+    !id.is_empty() && !id.chars().any(char::is_control)
+}
+
 /// How many things a page has.
 pub(crate) fn limit(asked: Option<&str>) -> Result<usize, ApiError> {
     let Some(asked) = asked else { return Ok(USUAL_LIMIT) };
@@ -118,10 +124,10 @@ pub(crate) fn member(text: &str) -> Result<MemberId, ApiError> {
     MemberId::parse(text).map_err(|_| ApiError::UnknownMember(text.chars().take(80).collect()))
 }
 
-/// A moment as a query names it.
+/// A moment as a query names it. In UTC an offset may lead out of the years that an answer can write.
 pub(crate) fn moment(name: &'static str, text: &str) -> Result<DateTime<Utc>, ApiError> {
-    let moment = DateTime::parse_from_rfc3339(text).map_err(|_| ApiError::BadTime(name))?;
-    Ok(moment.to_utc())
+    let moment = DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
+    moment.filter(can_be_written).ok_or(ApiError::BadTime(name))
 }
 
 fn says_json(request: &Request) -> bool {

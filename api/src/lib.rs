@@ -7,6 +7,7 @@
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
 //! | [`deliveries`] | what came in, and what became of it? |
 //! | [`health`] | does the process serve, and is it ready? |
+//! | `webhook` | only in the document: what the billing provider may rely on |
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
 //! Every route is in [`router`]'s one table, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
@@ -26,6 +27,7 @@ pub mod position;
 pub mod shell;
 pub mod state;
 pub mod support;
+mod webhook;
 
 #[cfg(test)]
 mod tests;

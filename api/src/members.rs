@@ -31,10 +31,10 @@ const LONGEST_CUSTOMER: usize = 255;
 #[serde(deny_unknown_fields)]
 pub struct NewMember {
     /// Her e-mail address; no two members share one.
-    #[schema(max_length = 254, example = "ada@example.com")]
+    #[schema(max_length = 254, pattern = r"^[^@\s]+@[^@\s]+$", example = "ada@example.com")]
     email: Option<String>,
     /// Her id at the site that asks. Asking again with the same one answers with the same member.
-    #[schema(max_length = 200)]
+    #[schema(min_length = 1, max_length = 200)]
     external_id: Option<String>,
     /// The id she shall have; made when left out.
     #[schema(example = "mem_ada", pattern = "^mem_[A-Za-z0-9_-]{1,64}$")]
@@ -176,6 +176,7 @@ pub struct PageQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
     limit: Option<String>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 

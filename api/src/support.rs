@@ -75,6 +75,7 @@ pub struct TimelineQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     limit: Option<String>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^([0-9a-f]{2})+$")]
     cursor: Option<String>,
 }
 
@@ -118,10 +119,10 @@ pub struct ExplainQuery {
     /// The video's id in the catalogue.
     video: String,
     /// What was true at this moment (RFC 3339). Now when left out.
-    #[param(example = "2026-11-22T10:00:00Z")]
+    #[param(format = DateTime, example = "2026-11-22T10:00:00Z")]
     at: Option<String>,
     /// Only what this service had learned by this moment (RFC 3339). Everything when left out.
-    #[param(example = "2026-11-22T10:00:00Z")]
+    #[param(format = DateTime, example = "2026-11-22T10:00:00Z")]
     known_at: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, PlanSet, Policy, Video, WhileCollectionPaused};
+use crate::clock::LAST_MOMENT;
 use crate::ids::PlanId;
 use crate::subscription::{Standing, Status};
 
@@ -212,8 +213,8 @@ impl Source {
             State::Active => (Reason::Subscription, None),
             State::Trialing { until } => (Reason::Trial, until),
             State::PastDue { since } => {
-                let until =
-                    since.checked_add_signed(policy.past_due_grace()).unwrap_or(DateTime::<Utc>::MAX_UTC);
+                let until = since.checked_add_signed(policy.past_due_grace()).unwrap_or(LAST_MOMENT);
+                let until = until.min(LAST_MOMENT);
                 if at >= until {
                     return (Err(Reason::PastDue), None);
                 }

@@ -3,7 +3,18 @@
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
+
+/// The last second that RFC 3339 can write: its years have four digits.
+pub const LAST_MOMENT: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(moment) => moment,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// Whether RFC 3339 can write a moment. One that it cannot is nobody's end of a period, and no answer could tell it.
+pub fn can_be_written(moment: &DateTime<Utc>) -> bool {
+    (0..=9_999).contains(&moment.year())
+}
 
 /// Tells the time. Everything that needs "now" is given one of these.
 pub trait Clock: Send + Sync + Debug {

@@ -148,10 +148,11 @@ impl Past {
         let mut known = Vec::new();
         for (id, stream) in streams {
             let state = stream.fold(as_of);
-            if let Some(standing) = state.standing(Some(as_of.at)) {
+            let at = stream.moment(as_of);
+            if let Some(standing) = state.standing(at) {
                 let plans = catalog.opened_by(&standing.terms.items, &standing.anchors.plans);
                 let source = Source::new(&standing, plans);
-                known.push((id, standing, source, state.evidence(Some(as_of.at)), stream));
+                known.push((id, standing, source, state.evidence(at), stream));
             }
         }
         let sources: Vec<Source> = known.iter().map(|(_, _, source, ..)| *source).collect();
@@ -184,13 +185,16 @@ impl Past {
     pub async fn catalog(&self, as_of: AsOf) -> Result<Catalog, PastError> {
         let stream = self.stream(Catalog::TYPE, CATALOG_ID).await?;
         let first = stream.events.first().map(|(recorded, _)| recorded.metadata.correlation_id.clone());
-        let mut catalog = Catalog::default();
-        for (recorded, event) in &stream.events {
+        let in_force = |(recorded, _): &(Recorded, Event)| {
             let is_first = Some(&recorded.metadata.correlation_id) == first.as_ref();
-            let in_force = recorded.metadata.occurred_at <= as_of.at && as_of.knows(recorded);
-            if let Event::Catalog(event) = event
-                && (is_first || in_force)
-            {
+            is_first || recorded.metadata.occurred_at <= as_of.at && as_of.knows(recorded)
+        };
+        // A revision says what differs from the one before, so it is in force with all before it, also with one that a
+        // clock dated later which has been set back since.
+        let known = stream.events.iter().rposition(in_force).map_or(0, |latest| latest + 1);
+        let mut catalog = Catalog::default();
+        for (_, event) in &stream.events[..known] {
+            if let Event::Catalog(event) = event {
                 catalog::evolve(&mut catalog, event);
             }
         }
@@ -267,6 +271,14 @@ impl Stream {
             }
         }
         state
+    }
+
+    /// The moment to ask a subscription about: none, which is the latest, once everything known of it had been learned. The
+    /// provider's clock may be ahead of ours, and what has been learned has happened.
+    fn moment(&self, as_of: AsOf) -> Option<DateTime<Utc>> {
+        let mut known = self.events.iter().filter(|(recorded, _)| as_of.knows(recorded));
+        let learned = known.all(|(recorded, _)| recorded.metadata.recorded_at <= as_of.at);
+        (!learned).then_some(as_of.at)
     }
 
     /// The events of the log that stand behind some evidence. Bookkeeping is left out where there is better.

@@ -62,7 +62,8 @@ impl TimelineEntry {
     /// The entry as one line.
     pub fn text(&self) -> String {
         let late = self.recorded_at.signed_duration_since(self.occurred_at);
-        let learned = if late.num_minutes() >= 1 {
+        // Also the other way round, when the provider's clock is ahead of ours.
+        let learned = if late.num_minutes().abs() >= 1 {
             format!(" [learned {}]", stamp(self.recorded_at))
         } else {
             String::new()

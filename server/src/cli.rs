@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use domain::clock::can_be_written;
 use domain::ids::MemberId;
 
 use crate::commands::{self, Failure};
@@ -213,6 +214,7 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         .map(|moment| moment.to_utc())
         .ok()
         .or_else(|| day().map(|midnight| midnight.and_utc()))
+        .filter(can_be_written)
         .ok_or_else(|| "write it like 2026-05-03T09:14:00Z or 2026-05-03".to_owned())
 }
 

@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod event_shapes;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod store;

@@ -1,5 +1,6 @@
 //! Whole stories, told to the real program over HTTP and by its command line.
 
+mod api_contract;
 mod bad_input;
 mod command_line;
 mod corpus;

@@ -8,6 +8,9 @@ use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use serde::{Deserialize, Serialize};
 
+/// The longest time for which a delivery is postponed.
+pub const MOST_POSTPONED: Duration = Duration::from_mins(10);
+
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -165,6 +168,9 @@ pub trait Inbox: Send + Sync {
 
     /// Takes up to `limit` pending deliveries that are due, oldest arrival first, and counts an attempt for each. Those
     /// that are looked at again wait behind those that are new. Nobody else gets them before `lease` is over.
+    ///
+    /// A lease that has more than twice `lease` to run, and a postponement of more than twice [`MOST_POSTPONED`], were
+    /// given by a clock that has been set back since; they are over, so that nothing waits for that clock's time.
     async fn claim(
         &self,
         now: DateTime<Utc>,

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::handling::Settled;
-use crate::inbox::{Delivery, Inbox, Outcome, Redrive};
+use crate::inbox::{Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive};
 use crate::stripe::translate::why;
 
 /// How many deliveries are taken at once.
@@ -221,7 +221,7 @@ fn is_curable(code: &str) -> bool {
     CURABLE.contains(&code)
 }
 
-/// Doubling from half a second to ten minutes.
+/// Doubling from half a second to the longest time.
 fn backoff(attempts: u32) -> Duration {
-    Duration::from_millis(500).saturating_mul(1 << attempts.min(11)).min(Duration::from_mins(10))
+    Duration::from_millis(500).saturating_mul(1 << attempts.min(11)).min(MOST_POSTPONED)
 }

@@ -93,6 +93,9 @@ async fn deliveries_are_listed_by_outcome_and_page() {
     let parked = world.get("/v1/support/deliveries?outcome=parked").await.json();
     assert_eq!(parked["data"][0]["reason"], "unknown_customer");
     assert_eq!(parked["data"][0]["type"], "customer.subscription.updated");
+    for cursor in ["", "00", "zz", "ff"] {
+        world.get(&format!("/v1/support/deliveries?cursor={cursor}")).await.problem(400, "bad_cursor");
+    }
     let detail = world.get("/v1/support/deliveries?outcome=lost").await.problem(400, "bad_query");
     assert!(detail.contains("parked"), "{detail}");
 }
@@ -107,5 +110,8 @@ async fn a_known_delivery_is_looked_at_again() {
         answer.json(),
         json!({"object": "delivery_replay", "delivery": "evt_1", "outcome": "pending"})
     );
-    world.post("/v1/support/deliveries/evt_2/replay", "").await.problem(404, "unknown_delivery");
+    for unknown in ["evt_2", "%00", "evt_1%0A"] {
+        let path = format!("/v1/support/deliveries/{unknown}/replay");
+        world.post(&path, "").await.problem(404, "unknown_delivery");
+    }
 }

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{
+    Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+};
 
 use super::error::store_error;
 use super::{Postgres, limit};
@@ -24,7 +26,8 @@ const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, bo
                      RETURNING times_received = 1 AS new, body = $5 AS same_body";
 const CLAIM: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT arrival FROM inbox WHERE outcome = 'pending' \
-     AND (due_at IS NULL OR due_at <= $1) AND (claimed_until IS NULL OR claimed_until <= $1) \
+     AND (due_at IS NULL OR due_at <= $1 OR due_at > $4) \
+     AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $5) \
      ORDER BY redriven, arrival LIMIT $3 FOR UPDATE SKIP LOCKED) \
      UPDATE inbox SET claimed_until = $2, attempts = attempts + 1 FROM due WHERE inbox.arrival = due.arrival RETURNING ",
     columns!()
@@ -79,6 +82,7 @@ impl Inbox for Postgres {
         at_most: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
         let claim = sqlx::query(CLAIM).bind(now).bind(now + lease).bind(limit(at_most));
+        let claim = claim.bind(now + MOST_POSTPONED * 2).bind(now + lease * 2);
         let rows = claim.fetch_all(&self.pool).await.map_err(store_error)?;
         let mut claimed = rows
             .iter()

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{
+    Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+};
 
 use super::error::store_error;
 use super::{Sqlite, micros, moment};
@@ -23,7 +25,8 @@ const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, bo
                      RETURNING times_received = 1, body = ?5";
 const CLAIM: &str = concat!(
     "UPDATE inbox SET claimed_until = ?2, attempts = attempts + 1 WHERE arrival IN (SELECT arrival FROM inbox \
-     WHERE outcome = 'pending' AND coalesce(due_at, 0) <= ?1 AND coalesce(claimed_until, 0) <= ?1 \
+     WHERE outcome = 'pending' AND (due_at IS NULL OR due_at <= ?1 OR due_at > ?4) \
+     AND (claimed_until IS NULL OR claimed_until <= ?1 OR claimed_until > ?5) \
      ORDER BY redriven, arrival LIMIT ?3) RETURNING ",
     columns!()
 );
@@ -68,10 +71,13 @@ impl Inbox for Sqlite {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let until = now + lease;
+        let (until, latest_due, latest_until) = (now + lease, now + MOST_POSTPONED * 2, now + lease * 2);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.write(move |connection| select(connection, CLAIM, params![micros(now), micros(until), limit]))
-            .await
+        let change = move |connection: &Connection| {
+            let moments = [latest_due, latest_until].map(micros);
+            select(connection, CLAIM, params![micros(now), micros(until), limit, moments[0], moments[1]])
+        };
+        self.write(change).await
     }
 
     async fn settle(

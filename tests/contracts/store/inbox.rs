@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::{Access, Storage};
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, NewDelivery, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{
+    Delivery, DeliveryFilter, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+};
 
 use super::{Place, clock, noon, on_both, seconds};
 
@@ -23,6 +25,9 @@ on_both! {
     a_settled_delivery_is_not_claimed_again,
     a_postponed_delivery_is_taken_again_when_it_is_due,
     a_settled_delivery_is_not_postponed,
+    a_lease_of_a_clock_that_has_been_set_back_is_over,
+    a_postponement_of_a_clock_that_has_been_set_back_is_over,
+    moments_of_a_delivery_are_kept_to_the_microsecond_whenever_they_are,
     a_delivery_is_redriven_by_its_id_whatever_became_of_it,
     deliveries_set_aside_are_redriven_by_code_and_payer,
     failed_deliveries_are_redriven_together,
@@ -210,6 +215,50 @@ async fn a_postponed_delivery_is_taken_again_when_it_is_due(place: Place) {
     assert!(storage.inbox.claim(noon() + seconds(4), LEASE, 1).await.unwrap().is_empty());
     let again = storage.inbox.claim(noon() + seconds(5), LEASE, 1).await.unwrap();
     assert_eq!((ids(&again), again[0].attempts), (vec!["evt_1"], 2));
+}
+
+async fn a_lease_of_a_clock_that_has_been_set_back_is_over(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    // A little ahead of ours is another process, which works on it.
+    assert!(storage.inbox.claim(noon() - seconds(29), LEASE, 1).await.unwrap().is_empty());
+    let yesterday = noon() - seconds(86_400);
+    assert_eq!(ids(&storage.inbox.claim(yesterday, LEASE, 1).await.unwrap()), ["evt_1"]);
+    assert!(storage.inbox.claim(yesterday, LEASE, 1).await.unwrap().is_empty(), "it is leased again");
+}
+
+async fn a_postponement_of_a_clock_that_has_been_set_back_is_over(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    storage.inbox.postpone("evt_1", why("error"), noon() + MOST_POSTPONED).await.unwrap();
+    assert!(storage.inbox.claim(noon() - seconds(599), LEASE, 1).await.unwrap().is_empty());
+    let yesterday = noon() - seconds(86_400);
+    assert_eq!(ids(&storage.inbox.claim(yesterday, LEASE, 1).await.unwrap()), ["evt_1"]);
+}
+
+async fn moments_of_a_delivery_are_kept_to_the_microsecond_whenever_they_are(place: Place) {
+    let storage = place.open().await;
+    let moments = [
+        "0000-01-01T00:00:00Z",
+        "1969-12-31T23:59:59.999999Z",
+        "1970-01-01T00:00:00Z",
+        "2024-02-29T23:59:59.000001Z",
+        "9999-12-31T23:59:59.999999Z",
+    ];
+    for (number, text) in moments.into_iter().enumerate() {
+        let (id, moment) = (format!("evt_{number}"), text.parse().unwrap());
+        let told = NewDelivery { created: Some(moment), received_at: moment, ..delivery(&id) };
+        storage.inbox.store(told).await.unwrap();
+        storage.inbox.settle(&id, Outcome::Applied, None, moment).await.unwrap();
+        let kept = get(&storage, &id).await;
+        assert_eq!(
+            (kept.created, kept.received_at, kept.settled_at),
+            (Some(moment), moment, Some(moment)),
+            "{text}"
+        );
+    }
 }
 
 async fn a_settled_delivery_is_not_postponed(place: Place) {

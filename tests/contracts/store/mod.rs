@@ -42,21 +42,21 @@ macro_rules! on_both {
 use on_both;
 
 /// Where a test has its store.
-enum Place {
+pub(crate) enum Place {
     Sqlite(TempDir),
     Postgres(Database),
 }
 
 impl Place {
-    fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    async fn postgres() -> Self {
+    pub(crate) async fn postgres() -> Self {
         Self::Postgres(database().await)
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::Sqlite(_) => format!("sqlite://{}", self.file().display()),
             Self::Postgres(database) => database.url.clone(),

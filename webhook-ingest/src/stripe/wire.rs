@@ -1,6 +1,7 @@
 //! Stripe's payloads, read leniently: every field may be missing, null, expanded or of another API version.
 
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
+use domain::clock::can_be_written;
 use domain::ids::{CustomerId, InvoiceId, PriceId, ProductId, SubscriptionId};
 use domain::subscription::{CollectionPause, Item, Status, Terms};
 use serde_json::Value;
@@ -216,14 +217,14 @@ pub(super) fn id_of(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// A time in seconds, or in words as newer events write it. One that RFC 3339 cannot write is none.
+/// A time in seconds, or in words as newer events write it. Years that no answer could write are none.
 fn moment(value: Option<&Value>) -> Option<DateTime<Utc>> {
     let moment = match value? {
-        Value::Number(seconds) => DateTime::from_timestamp(seconds.as_i64()?, 0)?,
-        Value::String(text) => DateTime::parse_from_rfc3339(text).ok()?.to_utc(),
-        _ => return None,
+        Value::Number(seconds) => DateTime::from_timestamp(seconds.as_i64()?, 0),
+        Value::String(text) => DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc()),
+        _ => None,
     };
-    (0..=9999).contains(&moment.year()).then_some(moment)
+    moment.filter(can_be_written)
 }
 
 /// Writes `patch` over `target`. Objects and lists of one length are patched inside, everything else is replaced: Stripe
