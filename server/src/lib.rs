@@ -8,5 +8,6 @@ pub mod config;
 pub mod demo;
 pub mod serve;
 mod telemetry;
+mod waiting;
 
 pub use cli::{Cli, run};

@@ -48,7 +48,7 @@ impl Proxy {
         self.network.send_replace(network);
     }
 
-    /// The URL of the first database behind it.
+    /// The URL of the first database of the cluster behind it.
     pub fn url(&self) -> String {
         format!("postgres://postgres@{}/postgres?sslmode=disable", self.address)
     }

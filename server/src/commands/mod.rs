@@ -18,9 +18,11 @@ use domain::ports::{CommandError, StoreError};
 use projections::past::PastError;
 use serde::Serialize;
 use storage::{Access, OpenError};
+use tokio::net::TcpListener;
 
 use crate::app::{App, random};
 use crate::config::{Config, ConfigError, Role, Settings};
+use crate::waiting::{self, Waited};
 use crate::{catalog_file, serve};
 
 /// Why a command did not do it. Each is told in one line on stderr.
@@ -142,11 +144,22 @@ pub(crate) fn print_json(data: &impl Serialize) -> Result<ExitCode, Failure> {
 pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failure> {
     let listener = serve::listen(config.listen)
         .await
-        .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?;
+        .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?
+        .into_std()?;
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
+    let storage = match storage::open(&config.database_url, Access::Write, clock.clone()).await {
+        Err(why) if why.may_pass() => {
+            let answering = listener.try_clone()?;
+            match waiting::wait(answering, &config.database_url, &clock, why).await? {
+                Waited::Open(storage) => *storage,
+                Waited::Stopped => return Ok(ExitCode::SUCCESS),
+                Waited::Failed(error) => return Err(error.into()),
+            }
+        }
+        opened => opened?,
+    };
     let mut app = App::start(storage, clock, config.livemode);
     if let Some(content) = content {
         app.apply_catalog(content, Actor::system(), &command_id()).await?;
@@ -158,6 +171,7 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         }
     }
     let router = serve::routes(&app, config, role);
+    let listener = TcpListener::from_std(listener)?;
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");
     serve::serve(listener, router, serve::asked_to_stop()).await?;
     app.shutdown().await;

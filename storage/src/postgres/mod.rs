@@ -22,7 +22,7 @@ use self::sequencer::Sequencer;
 use crate::{Access, OpenError};
 
 /// How long opening waits for the database.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(5);
 /// A writer that stands still holds up everybody's reading, so the database ends it.
 const LIMITS: [(&str, &str); 2] =
     [("statement_timeout", "4s"), ("idle_in_transaction_session_timeout", "5s")];
