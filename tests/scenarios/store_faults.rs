@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use load::{Load, Lost, Told, make_learner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use tests::app::{Home, Reply, Store, TestApp};
 use tests::postgres::{Cluster, Stop};
 use tests::proxy::{Network, Proxy};
-use tests::stripe::{Price, Story, days_ago, events};
+use tests::small_disk::SmallDisk;
+use tests::stripe::{BASIC, Price, Story, bought, days_ago, events};
 
 /// Longer than anything takes that comes back by itself.
 const HANG: Duration = Duration::from_mins(1);
@@ -150,4 +151,215 @@ async fn restarts(count: usize) -> Duration {
     assert!(told.refused > 0, "nobody noticed");
     assert_well("restarts", &app, &told, &cluster.url()).await;
     slowest
+}
+
+/// Why the tests of restarts can find a loss: here the database acknowledges what it has not written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_acknowledges_too_early_is_found_out() {
+    let early = ["synchronous_commit = off", "wal_writer_delay = '10s'", "wal_writer_flush_after = '1GB'"];
+    let cluster = Cluster::start(&[&early[..], &["wal_buffers = '16MB'", "autovacuum = off"]].concat());
+    let app = home_over(&cluster.url()).await.serve().await;
+    make_learner(&app).await;
+    let (app, told) = busy_until(app, || cluster.stop(Stop::Immediate)).await;
+    cluster.start_again();
+    let (_, lost) = start_again_after_a_loss(app, &told).await;
+    figures("acknowledged too early", &told, &format!("{} deliveries lost", lost.deliveries.len()));
+    assert!(!lost.deliveries.is_empty(), "nothing was lost, so the other tests prove nothing");
+}
+
+/// What an asynchronous standby may lose, and that the service does not go on as if it had not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_was_behind_loses_what_it_had_not_got_and_the_service_begins_anew() {
+    let primary = Cluster::start(&[]);
+    let standby = primary.standby(&[]);
+    let proxy = Proxy::to(&primary.socket_file()).await;
+    let app = home_over(&proxy.url()).await.serve().await;
+    make_learner(&app).await;
+    standby.set(&["primary_conninfo = ''"]);
+    standby.reload();
+    let (app, told) = busy_until(app, || primary.stop(Stop::Immediate)).await;
+    standby.promote();
+    proxy.set(Network::Good(standby.socket_file()));
+    let (app, lost) = start_again_after_a_loss(app, &told).await;
+    figures("asynchronous failover", &told, &format!("{} deliveries lost", lost.deliveries.len()));
+    assert!(
+        !lost.deliveries.is_empty(),
+        "nothing was lost, so the test of synchronous failover proves nothing"
+    );
+    app.home.done(&["replay", "--verify"]);
+    make_another(&app, "after").await;
+}
+
+/// Load for a while, until `fault` is done to the store.
+async fn busy_until(app: TestApp, fault: impl FnOnce()) -> (TestApp, Told) {
+    let app = Arc::new(app);
+    let load = Load::on(&app);
+    for_a_while(3_000).await;
+    fault();
+    let told = load.end().await;
+    told.assert_right("before the loss");
+    (Arc::into_inner(app).expect("nobody else has it"), told)
+}
+
+/// The service ends, since what it has read is not in the log any more; whoever watches over it starts it again.
+async fn start_again_after_a_loss(mut app: TestApp, told: &Told) -> (TestApp, Lost) {
+    assert_eq!(app.ended(), Some(3), "{}", app.log());
+    assert!(app.log().contains("the database has lost events that this process had read"), "{}", app.log());
+    let app = app.home.serve().await;
+    app.settled().await;
+    let lost = told.lost(&app).await;
+    (app, lost)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_synchronous_standby_loses_nothing_when_it_is_promoted_and_holds_writes_up_while_it_is_gone() {
+    let primary = Cluster::start(&[]);
+    let standby = primary.standby(&[]);
+    standby.set(&[&primary.as_upstream("second")]);
+    standby.reload();
+    primary.set(&["synchronous_standby_names = 'second'"]);
+    primary.reload();
+    let proxy = Proxy::to(&primary.socket_file()).await;
+    let app = Arc::new(home_over(&proxy.url()).await.serve().await);
+    make_learner(&app).await;
+    let load = Load::on(&app);
+    for_a_while(1_000).await;
+    standby.stop(Stop::Fast);
+    let words = unready(&app).await;
+    assert!(words.contains("store: "), "{words}");
+    standby.start_again();
+    let back = ready(&app).await;
+    for_a_while(1_000).await;
+
+    primary.stop(Stop::Immediate);
+    standby.promote();
+    proxy.set(Network::Good(standby.socket_file()));
+    let promoted = ready(&app).await;
+    for_a_while(1_000).await;
+    let told = load.end().await;
+    figures(
+        "synchronous failover",
+        &told,
+        &format!("ready {back:.1?} after the standby was back, {promoted:.1?} after it was promoted"),
+    );
+    assert!(told.refused > 0, "nobody noticed");
+    assert_well("synchronous failover", &app, &told, &standby.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_slow_goes_silent_or_refuses_is_waited_for_in_time() {
+    let cluster = Cluster::start(&[]);
+    let proxy = Proxy::to(&cluster.socket_file()).await;
+    let app = Arc::new(home_over(&proxy.url()).await.serve().await);
+    make_learner(&app).await;
+    let good = Network::Good(cluster.socket_file());
+    let slow = Network::Slow(cluster.socket_file(), Duration::from_secs(2));
+    for (name, network) in [("slow", slow), ("silent", Network::Silent), ("refusing", Network::Refusing)] {
+        let load = Load::on(&app);
+        for_a_while(500).await;
+        proxy.set(network);
+        assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
+        for_a_while(3_000).await;
+        proxy.set(good.clone());
+        let back = ready(&app).await;
+        for_a_while(500).await;
+        let told = load.end().await;
+        figures(name, &told, &format!("ready {back:.1?} after the network"));
+        assert!(told.refused > 0, "{name}: nobody noticed");
+        assert_well(name, &app, &told, &cluster.url()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_locked_or_has_no_room_for_connections_is_waited_for_in_time() {
+    let cluster = Cluster::start(&["max_connections = 30"]);
+    let app = Arc::new(home_over(&cluster.url()).await.serve().await);
+    make_learner(&app).await;
+    let connect = async || PgConnection::connect(&cluster.url()).await;
+
+    let load = Load::on(&app);
+    for_a_while(500).await;
+    let mut locking = connect().await.expect("there is room");
+    let lock = "BEGIN; LOCK TABLE inbox, people, events IN ACCESS EXCLUSIVE MODE";
+    locking.execute(lock).await.expect("it is locked");
+    assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
+    for_a_while(5_000).await;
+    locking.execute("ROLLBACK").await.expect("it is let go of");
+    let back = ready(&app).await;
+
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'membership'";
+    let mut taken = Vec::new();
+    let begun = Instant::now();
+    // Until all of the service's are gone and it gets no others.
+    while begun.elapsed() < Duration::from_secs(4) {
+        locking.execute(cut).await.expect("they are cut");
+        while let Ok(connection) = connect().await {
+            taken.push(connection);
+        }
+    }
+    assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
+    drop(taken);
+    let room = ready(&app).await;
+    for_a_while(500).await;
+    let told = load.end().await;
+    let figure = format!("ready {back:.1?} after the lock, {room:.1?} after there was room");
+    figures("locked and without room", &told, &figure);
+    assert!(told.refused > 0, "nobody noticed");
+    assert_well("locked and without room", &app, &told, &cluster.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_and_takes_again_when_there_is_room_on_sqlite() {
+    let Some(disk) = SmallDisk::of_megabytes(8) else { return };
+    let url = format!("sqlite://{}", disk.folder().join("membership.db").display());
+    let app = Arc::new(home_over(&url).await.serve().await);
+    let told = full_disk("full disk under SQLite", &app, &disk).await;
+    assert_eq!(told.lost(&app).await, Lost::default());
+    assert!(!app.log().contains("panicked"));
+    drop(app);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_and_takes_again_when_there_is_room_on_postgres() {
+    let Some(disk) = SmallDisk::of_megabytes(16) else { return };
+    let cluster = Cluster::start(&[]);
+    cluster.give(disk.folder());
+    let mut connection = PgConnection::connect(&cluster.url()).await.expect("it runs");
+    let space = format!("CREATE TABLESPACE small LOCATION '{}'", disk.folder().display());
+    connection.execute(space.as_str()).await.expect("a place on the disk");
+    connection.execute("CREATE DATABASE small TABLESPACE small").await.expect("a database on the disk");
+    let app = Arc::new(home_over(&cluster.url_of("small")).await.serve().await);
+    let told = full_disk("full disk under PostgreSQL", &app, &disk).await;
+    assert_well("full disk under PostgreSQL", &app, &told, &cluster.url_of("small")).await;
+    drop(app);
+}
+
+async fn full_disk(name: &str, app: &Arc<TestApp>, disk: &SmallDisk) -> Told {
+    make_learner(app).await;
+    let load = Load::on(app);
+    for_a_while(500).await;
+    disk.fill();
+    assert!(unready(app).await.contains("store: "), "it does not say what is wrong");
+    for_a_while(3_000).await;
+    disk.clear();
+    let back = ready(app).await;
+    for_a_while(500).await;
+    let told = load.end().await;
+    figures(name, &told, &format!("ready {back:.1?} after there was room"));
+    assert!(told.refused > 0, "{name}: nobody noticed");
+    assert!(back < Duration::from_secs(10), "{name}: ready {back:?} after there was room");
+    told.assert_right(name);
+    app.settled().await;
+    make_another(app, "room").await;
+    told
+}
+
+/// The service takes and carries out what comes now.
+async fn make_another(app: &TestApp, name: &str) {
+    let member = format!("mem_{name}");
+    app.register(&member).await;
+    let mut story = Story::new(name);
+    bought(&mut story, &member, Price::BasicMonth, days_ago(1));
+    app.deliver_all(&events(story)).await;
+    assert_eq!(app.check(&member, BASIC).await["reason"], "subscription");
 }

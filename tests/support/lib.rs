@@ -4,4 +4,5 @@ pub mod app;
 pub mod corpus;
 pub mod postgres;
 pub mod proxy;
+pub mod small_disk;
 pub mod stripe;

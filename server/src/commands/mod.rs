@@ -11,6 +11,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::clock::{Clock, SystemClock};
 use domain::metadata::Actor;
@@ -173,8 +174,21 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let router = serve::routes(&app, config, role);
     let listener = TcpListener::from_std(listener)?;
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");
-    serve::serve(listener, router, serve::asked_to_stop()).await?;
+    let (rewritten, storage) = (Arc::new(AtomicBool::new(false)), app.storage.clone());
+    let noted = rewritten.clone();
+    let stop = async move {
+        tokio::select! {
+            () = serve::asked_to_stop() => {}
+            () = storage.rewritten() => noted.store(true, Ordering::Relaxed),
+        }
+    };
+    serve::serve(listener, router, stop).await?;
     app.shutdown().await;
+    if rewritten.load(Ordering::Relaxed) {
+        let what = "the database has lost events that this process had read, as after a failover to a standby that was \
+                    behind; start it again, and its answers are made from what the database holds now";
+        return Err(Failure::Unavailable(what.to_owned()));
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

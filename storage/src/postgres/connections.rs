@@ -16,7 +16,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Error, PgPool};
 use tokio::time::{Instant, timeout};
 
-use super::error::{is_read_only, of_the_log, store_error};
+use super::error::{is, is_read_only, of_the_log, store_error};
+use crate::trouble::Trouble;
 
 /// How many connections a process uses at most, beside the sequencer's.
 const CONNECTIONS: u32 = 16;
@@ -31,6 +32,8 @@ const GAP: Duration = Duration::from_secs(10);
 /// How often another server is looked for while this one takes no changes.
 const ANOTHER: Duration = Duration::from_secs(1);
 
+const DISK_FULL: &str = "53100";
+
 pub(super) struct Connections {
     options: PgConnectOptions,
     writable: bool,
@@ -38,6 +41,7 @@ pub(super) struct Connections {
     opened: Instant,
     /// Milliseconds from then to the last answer.
     answered: AtomicU64,
+    full: Trouble,
 }
 
 struct Current {
@@ -70,7 +74,14 @@ impl Connections {
     /// None is made before it is needed.
     pub(super) fn new(options: PgConnectOptions, writable: bool) -> Self {
         let current = RwLock::new(Current::new(&options));
-        Self { options, writable, current, opened: Instant::now(), answered: AtomicU64::new(0) }
+        Self {
+            options,
+            writable,
+            current,
+            opened: Instant::now(),
+            answered: AtomicU64::new(0),
+            full: Trouble::default(),
+        }
     }
 
     pub(super) fn is_writable(&self) -> bool {
@@ -117,6 +128,11 @@ impl Connections {
         self.renew(ANOTHER, "this server takes no changes");
     }
 
+    /// Why there was no room for something just now, if so.
+    pub(super) fn full(&self) -> Option<String> {
+        self.full.recent()
+    }
+
     /// Waits for calls under way and ends all connections.
     pub(super) async fn close(&self) {
         if timeout(ANSWER, self.pool().close()).await.is_err() {
@@ -133,6 +149,7 @@ impl Connections {
         match failure {
             None => self.answered.store(self.millis(), Ordering::Relaxed),
             Some(error) if self.writable && is_read_only(error) => self.look_for_another(),
+            Some(error) if is(error, DISK_FULL) => self.full.note(error.to_string()),
             // Connections that hang while the pool takes them back are nobody's call.
             Some(Error::PoolTimedOut) if self.without_an_answer() > ANSWER => {
                 self.renew(GAP, "no connection to be had");

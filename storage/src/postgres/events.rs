@@ -19,10 +19,12 @@ use super::error::store_error;
 use super::{Postgres, limit, number, position};
 use crate::command_bus::{EventLog, unsupported};
 
-/// One statement, so that the watermark and the events are of one snapshot.
-const PAGE: &str = "SELECT watermark.position AS watermark, page.* FROM watermark LEFT JOIN LATERAL (\
-                    SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata \
-                    FROM events WHERE position > $1 AND position <= watermark.position ORDER BY position LIMIT $2\
+/// One statement, so that the watermark, the events and the last one read before are of one snapshot.
+const PAGE: &str = "SELECT watermark.position AS watermark, \
+                    (SELECT recorded_at FROM events WHERE position = $3) AS known_at, page.* \
+                    FROM watermark LEFT JOIN LATERAL (\
+                    SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
+                    recorded_at FROM events WHERE position > $1 AND position <= watermark.position ORDER BY position LIMIT $2\
                     ) AS page ON true WHERE watermark.id = 1 ORDER BY page.position";
 const STREAM: &str = "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata \
                       FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence";
@@ -39,12 +41,19 @@ const POLL: Duration = Duration::from_millis(20);
 #[async_trait]
 impl EventFeed for Postgres {
     async fn read(&self, after: Position, at_most: usize) -> Result<Page, StoreError> {
-        let page = sqlx::query(PAGE).bind(number(after)).bind(limit(at_most));
+        let known = self.history.last();
+        let page = sqlx::query(PAGE).bind(number(after)).bind(limit(at_most)).bind(known.map(|(at, _)| at));
         let rows = self.connections.call(page.fetch_all(&self.connections.pool())).await?;
         let first = rows.first().ok_or_else(|| StoreError::Corrupt("the watermark is missing".to_owned()))?;
+        self.history.compare(known, first.try_get("known_at").map_err(store_error)?)?;
         let watermark = position(first.try_get("watermark").map_err(store_error)?);
         let empty = first.try_get::<Option<i64>, _>("position").map_err(store_error)?.is_none();
         let events = if empty { Vec::new() } else { recorded(&rows)? };
+        if let (false, Some(last)) = (empty, rows.last()) {
+            let read = |row: &PgRow| Ok((row.try_get("position")?, row.try_get("recorded_at")?));
+            let (at, inserted_at) = read(last).map_err(store_error)?;
+            self.history.read(at, inserted_at);
+        }
         let next = match events.last() {
             Some(last) if events.len() == at_most => last.position,
             None if at_most == 0 => after,

@@ -4,6 +4,7 @@
 mod connections;
 mod error;
 mod events;
+mod history;
 mod inbox;
 mod people;
 mod sequencer;
@@ -18,6 +19,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use self::connections::Connections;
+use self::history::History;
 use self::sequencer::Sequencer;
 use crate::{Access, OpenError};
 
@@ -38,6 +40,7 @@ const UNDEFINED_TABLE: &str = "42P01";
 /// A store in one database.
 pub(crate) struct Postgres {
     connections: Connections,
+    history: History,
     sequencer: Option<Sequencer>,
 }
 
@@ -64,7 +67,8 @@ impl Postgres {
         let pool_options = if writable { options.clone() } else { options.clone().options(READ_ONLY) };
         let connections = Connections::new(pool_options, writable);
         connections.pool().acquire().await.map_err(unusable)?;
-        Ok(Self { connections, sequencer: writable.then(|| Sequencer::start(options)) })
+        let sequencer = writable.then(|| Sequencer::start(options));
+        Ok(Self { connections, history: History::new(), sequencer })
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -78,10 +82,17 @@ impl Postgres {
             self.connections.look_for_another();
             return Err(StoreError::ReadOnly(STANDBY.to_owned()));
         }
+        if let Some(why) = self.connections.full() {
+            return Err(StoreError::Unavailable(why));
+        }
         match self.sequencer.as_ref().and_then(Sequencer::trouble) {
             Some(why) => Err(StoreError::Unavailable(format!("the log does not advance: {why}"))),
             None => Ok(()),
         }
+    }
+
+    pub(crate) async fn rewritten(&self) {
+        self.history.rewritten().await;
     }
 
     pub(crate) async fn shutdown(&self) {

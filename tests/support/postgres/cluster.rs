@@ -51,13 +51,19 @@ pub struct Cluster {
 impl Cluster {
     /// A new one that runs, with these settings.
     pub fn start(settings: &[&str]) -> Self {
-        Self::start_in(&std::env::temp_dir(), settings)
+        let cluster = Self::folder();
+        initialise(cluster.user, &cluster.binaries, &cluster.data()).expect("a cluster can be made");
+        cluster.set(&SETTINGS);
+        cluster.set(&[&format!("unix_socket_directories = '{}'", cluster.socket().display())]);
+        cluster.set(settings);
+        cluster.start_again();
+        cluster
     }
 
     /// A standby of it that runs, with these settings beside its own.
     #[must_use]
     pub fn standby(&self, settings: &[&str]) -> Self {
-        let standby = Self::folder(&std::env::temp_dir());
+        let standby = Self::folder();
         let mut backup = standby.program("pg_basebackup");
         backup.arg("--pgdata").arg(standby.data()).arg("--host").arg(self.socket());
         backup.args(["--username=postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
@@ -68,20 +74,9 @@ impl Cluster {
         standby
     }
 
-    /// The same, in this folder.
-    pub fn start_in(parent: &Path, settings: &[&str]) -> Self {
-        let cluster = Self::folder(parent);
-        initialise(cluster.user, &cluster.binaries, &cluster.data()).expect("a cluster can be made");
-        cluster.set(&SETTINGS);
-        cluster.set(&[&format!("unix_socket_directories = '{}'", cluster.socket().display())]);
-        cluster.set(settings);
-        cluster.start_again();
-        cluster
-    }
-
-    fn folder(parent: &Path) -> Self {
+    fn folder() -> Self {
         let count = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-        let folder = parent.join(format!("membership-cluster-{}-{count}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("membership-cluster-{}-{count}", std::process::id()));
         let (binaries, user) = (binaries().expect("PostgreSQL"), other_user().expect("a user"));
         let cluster = Self { folder, binaries, user };
         fs::create_dir_all(cluster.socket()).expect("the folder can be made");
@@ -140,7 +135,19 @@ impl Cluster {
 
     /// The URL of its first database.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@localhost/postgres?host={}", self.socket().display())
+        self.url_of("postgres")
+    }
+
+    /// The URL of a database in it.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://postgres@localhost/{database}?host={}", self.socket().display())
+    }
+
+    /// Makes a folder one that the server may write to.
+    pub fn give(&self, folder: &Path) {
+        if let Some(user) = self.user {
+            run(Command::new("chown").arg(user).arg(folder));
+        }
     }
 
     /// What the server has written to its log.
