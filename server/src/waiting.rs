@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::IntoFuture;
 use std::io;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::app::random;
 use crate::serve::asked_to_stop;
 
+/// How long opening may take before somebody has to be told.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// How often the database is tried.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often the log says that it is still not there.
@@ -41,29 +44,27 @@ pub(crate) enum Waited {
     Failed(OpenError),
 }
 
-/// Answers on the listener until the store can be opened.
-pub(crate) async fn wait(
-    listener: TcpListener,
-    url: &str,
-    clock: &Arc<dyn Clock>,
-    why: OpenError,
-) -> io::Result<Waited> {
+/// Opens the store, and answers on the listener when that takes its time.
+pub(crate) async fn open(listener: TcpListener, url: &str, clock: &Arc<dyn Clock>) -> io::Result<Waited> {
+    let opening = async {
+        tokio::select! {
+            opened = keep_trying(url, clock) => {
+                opened.map_or_else(Waited::Failed, |storage| Waited::Open(Box::new(storage)))
+            }
+            () = asked_to_stop() => Waited::Stopped,
+        }
+    };
+    let mut opening = pin!(opening);
+    if let Ok(waited) = timeout(HEAD_START, &mut opening).await {
+        return Ok(waited);
+    }
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (over, told) = oneshot::channel::<Infallible>();
     let until_over = async move { drop(told.await) };
     let answering = axum::serve(listener, router()).with_graceful_shutdown(until_over).into_future();
-    let waiting = async move {
-        let waited = tokio::select! {
-            opened = open(url, clock, why) => {
-                opened.map_or_else(Waited::Failed, |storage| Waited::Open(Box::new(storage)))
-            }
-            () = asked_to_stop() => Waited::Stopped,
-        };
-        drop(over);
-        waited
-    };
     let answering = tokio::spawn(answering);
-    let waited = waiting.await;
+    let waited = opening.await;
+    drop(over);
     // A connection that is kept alive would go on to be refused.
     match timeout(GOODBYE, answering).await {
         Ok(ended) => ended.map_err(io::Error::other)??,
@@ -72,25 +73,23 @@ pub(crate) async fn wait(
     Ok(waited)
 }
 
-async fn open(url: &str, clock: &Arc<dyn Clock>, mut why: OpenError) -> Result<Storage, OpenError> {
+async fn keep_trying(url: &str, clock: &Arc<dyn Clock>) -> Result<Storage, OpenError> {
     let (begun, mut said) = (Instant::now(), None::<(String, Instant)>);
     loop {
-        let text = why.to_string();
-        if said.as_ref().is_none_or(|(last, at)| *last != text || at.elapsed() > REMINDER) {
-            tracing::warn!(
-                why = text,
-                "DATABASE_URL: waiting for the database; everything but /healthz gets 503"
-            );
-            said = Some((text, Instant::now()));
-        }
-        sleep(PAUSE).await;
-        match storage::open(url, Access::Write, clock.clone()).await {
-            Err(error) if error.may_pass() => why = error,
+        let why = match storage::open(url, Access::Write, clock.clone()).await {
+            Err(error) if error.may_pass() => error.to_string(),
             opened => {
-                tracing::info!(waited = ?begun.elapsed(), "the database is there");
+                if said.is_some() {
+                    tracing::info!(waited = ?begun.elapsed(), "the database is there");
+                }
                 return opened;
             }
+        };
+        if said.as_ref().is_none_or(|(last, at)| *last != why || at.elapsed() > REMINDER) {
+            tracing::warn!(why, "DATABASE_URL: waiting for the database; everything but /healthz gets 503");
+            said = Some((why, Instant::now()));
         }
+        sleep(PAUSE).await;
     }
 }
 

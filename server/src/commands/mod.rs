@@ -150,16 +150,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let storage = match storage::open(&config.database_url, Access::Write, clock.clone()).await {
-        Err(why) if why.may_pass() => {
-            let answering = listener.try_clone()?;
-            match waiting::wait(answering, &config.database_url, &clock, why).await? {
-                Waited::Open(storage) => *storage,
-                Waited::Stopped => return Ok(ExitCode::SUCCESS),
-                Waited::Failed(error) => return Err(error.into()),
-            }
-        }
-        opened => opened?,
+    let storage = match waiting::open(listener.try_clone()?, &config.database_url, &clock).await? {
+        Waited::Open(storage) => *storage,
+        Waited::Stopped => return Ok(ExitCode::SUCCESS),
+        Waited::Failed(error) => return Err(error.into()),
     };
     let mut app = App::start(storage, clock, config.livemode);
     if let Some(content) = content {

@@ -93,7 +93,8 @@ impl Cluster {
 
     /// Adds settings, the last of a name counts. They are read at the next start, or by [`Self::reload`].
     pub fn set(&self, settings: &[&str]) {
-        let file = OpenOptions::new().append(true).open(self.data().join("postgresql.conf"));
+        // The file that is read last, and that says whom a standby follows.
+        let file = OpenOptions::new().append(true).open(self.data().join("postgresql.auto.conf"));
         let mut file = file.expect("the settings can be written");
         for setting in settings {
             writeln!(file, "{setting}").expect("the settings can be written");
