@@ -13,7 +13,10 @@ use tests::stripe::{BASIC, Price, Story, bought, days_ago, events};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-const BUYERS: usize = 4;
+/// Few of them, as on a quiet day.
+pub(super) const FEW: usize = 4;
+/// More than the service has connections.
+pub(super) const MANY: usize = 24;
 /// As Stripe, but less patient.
 const AGAIN: Duration = Duration::from_millis(100);
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
@@ -68,10 +71,10 @@ pub(super) async fn make_learner(app: &TestApp) {
 
 impl Load {
     /// Begins. There has to be a learner.
-    pub(super) fn on(app: &Arc<TestApp>) -> Self {
+    pub(super) fn on(app: &Arc<TestApp>, buyers_at_once: usize) -> Self {
         let (end, _) = watch::channel(false);
         let mut buyers = JoinSet::new();
-        for _ in 0..BUYERS {
+        for _ in 0..buyers_at_once {
             buyers.spawn(Caller::new(app, &end).buy());
         }
         Self { learner: tokio::spawn(Caller::new(app, &end).learn()), buyers, end }
