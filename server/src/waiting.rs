@@ -66,9 +66,8 @@ pub(crate) async fn open(listener: TcpListener, url: &str, clock: &Arc<dyn Clock
     let waited = opening.await;
     drop(over);
     // A connection that is kept alive would go on to be refused.
-    match timeout(GOODBYE, answering).await {
-        Ok(ended) => ended.map_err(io::Error::other)??,
-        Err(_) => tracing::debug!("a request to the waiting service was cut off"),
+    if let Ok(ended) = timeout(GOODBYE, answering).await {
+        ended.map_err(io::Error::other)??;
     }
     Ok(waited)
 }

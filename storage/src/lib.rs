@@ -35,7 +35,7 @@ pub enum Access {
     Write,
     /// Reading only; changes nothing.
     Read,
-    /// Writing, or only reading where another process writes to the same `SQLite` file.
+    /// Writing, or only reading where another process writes to the same `SQLite` file, or on a standby.
     WriteOrRead,
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use load::{FEW, Load, Lost, MANY, Told, make_learner};
+use load::{Buyers, Load, Lost, Told, make_learner};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
@@ -58,6 +58,21 @@ async fn unready(app: &TestApp) -> String {
     }
 }
 
+/// Waits until everything that was taken is carried out, for as long as that goes on.
+async fn carried_out(app: &TestApp) {
+    let (mut begun, mut fewest) = (Instant::now(), u64::MAX);
+    while fewest > 0 {
+        ready(app).await;
+        let waiting = app.get("/readyz").await.body["deliveries_waiting"].as_u64().unwrap_or(u64::MAX);
+        if waiting < fewest {
+            (begun, fewest) = (Instant::now(), waiting);
+        }
+        assert!(begun.elapsed() < HANG, "{waiting} deliveries are not carried out");
+        tokio::time::sleep(POLL).await;
+    }
+    app.settled().await;
+}
+
 fn assert_unavailable(reply: &Reply) {
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
     assert!(reply.header("retry-after").is_some(), "{reply:?}");
@@ -66,8 +81,7 @@ fn assert_unavailable(reply: &Reply) {
 
 /// All is well: what was acknowledged is there, once, and the live answers are those of the log.
 async fn assert_well(name: &str, app: &TestApp, told: &Told, url: &str) {
-    ready(app).await;
-    app.settled().await;
+    carried_out(app).await;
     told.assert_right(name);
     assert_eq!(told.lost(app).await, Lost::default(), "{name}");
     assert_eq!(app.deliveries("failed").await, [Value::Null; 0], "{name}");
@@ -137,7 +151,7 @@ async fn restarts(count: usize) -> Duration {
     let cluster = Cluster::start(&[]);
     let app = Arc::new(home_over(&cluster.url()).await.serve().await);
     make_learner(&app).await;
-    let load = Load::on(&app, FEW);
+    let load = Load::on(&app, Buyers::Few);
     let mut slowest = Duration::ZERO;
     for number in 0..count {
         for_a_while(1_000).await;
@@ -204,7 +218,7 @@ async fn hold_the_log_back(cluster: &Cluster) {
 /// Load for a while, until `fault` is done to the store.
 async fn busy_until(app: TestApp, fault: impl FnOnce()) -> (TestApp, Told) {
     let app = Arc::new(app);
-    let load = Load::on(&app, FEW);
+    let load = Load::on(&app, Buyers::Few);
     for_a_while(1_500).await;
     fault();
     let told = load.end().await;
@@ -217,7 +231,7 @@ async fn start_again_after_a_loss(mut app: TestApp, told: &Told) -> (TestApp, Lo
     assert_eq!(app.ended(), Some(3), "{}", app.log());
     assert!(app.log().contains("the database has lost events that this process had read"), "{}", app.log());
     let app = app.home.serve().await;
-    app.settled().await;
+    carried_out(&app).await;
     let lost = told.lost(&app).await;
     (app, lost)
 }
@@ -233,7 +247,11 @@ async fn a_synchronous_standby_loses_nothing_when_it_is_promoted_and_holds_write
     let proxy = Proxy::to(&primary.socket_file()).await;
     let app = Arc::new(home_over(&proxy.url()).await.serve().await);
     make_learner(&app).await;
-    let load = Load::on(&app, FEW);
+    let home = home_over(&standby.url()).await;
+    home.done(&["explain", "mem_learner", "--video", BASIC]);
+    assert_eq!(home.cli(&["member", "create"]).code, 3, "a standby was written to");
+
+    let load = Load::on(&app, Buyers::Few);
     for_a_while(1_000).await;
     standby.stop(Stop::Fast);
     let words = unready(&app).await;
@@ -270,24 +288,35 @@ async fn a_network_that_is_slow_silent_or_refusing_holds_nobody_up_for_long_and_
     networks(&["slow", "silent", "refusing", "silent"]).await;
 }
 
+/// The tables are locked until the connection is closed.
+async fn locked(cluster: &Cluster) -> PgConnection {
+    let mut locking = PgConnection::connect(&cluster.url()).await.expect("there is room");
+    let lock = "BEGIN; LOCK TABLE inbox, people, events IN ACCESS EXCLUSIVE MODE";
+    locking.execute(lock).await.expect("it is locked");
+    locking
+}
+
 async fn networks(names: &[&str]) {
     let cluster = Cluster::start(&[]);
     let proxy = Proxy::to(&cluster.socket_file()).await;
     let app = Arc::new(home_over(&proxy.url()).await.serve().await);
     make_learner(&app).await;
     for name in names {
-        let load = Load::on(&app, MANY);
-        for_a_while(500).await;
+        let load = Load::on(&app, Buyers::Many);
+        // So that all connections are in use when it happens.
+        let held = locked(&cluster).await;
+        for_a_while(1_500).await;
         proxy.set(match *name {
             "slow" => Network::Slow(cluster.socket_file(), Duration::from_secs(2)),
             "silent" => Network::Silent,
             _ => Network::Refusing,
         });
+        held.close().await.expect("it is let go of");
         assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
         for_a_while(3_000).await;
         proxy.set(Network::Good(cluster.socket_file()));
         let back = ready(&app).await;
-        for_a_while(500).await;
+        for_a_while(1_000).await;
         let told = load.end().await;
         figures(name, &told, &format!("ready {back:.1?} after the network"));
         assert!(told.refused > 0, "{name}: nobody noticed");
@@ -304,11 +333,9 @@ async fn a_database_that_is_locked_or_has_no_room_for_connections_is_waited_for_
     make_learner(&app).await;
     let connect = async || PgConnection::connect(&cluster.url()).await;
 
-    let load = Load::on(&app, FEW);
+    let load = Load::on(&app, Buyers::Few);
     for_a_while(500).await;
-    let mut locking = connect().await.expect("there is room");
-    let lock = "BEGIN; LOCK TABLE inbox, people, events IN ACCESS EXCLUSIVE MODE";
-    locking.execute(lock).await.expect("it is locked");
+    let mut locking = locked(&cluster).await;
     assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
     for_a_while(5_000).await;
     locking.execute("ROLLBACK").await.expect("it is let go of");
@@ -364,7 +391,7 @@ async fn a_full_disk_refuses_and_takes_again_when_there_is_room_on_postgres() {
 
 async fn full_disk(name: &str, app: &Arc<TestApp>, disk: &SmallDisk) -> Told {
     make_learner(app).await;
-    let load = Load::on(app, FEW);
+    let load = Load::on(app, Buyers::Few);
     for_a_while(500).await;
     disk.fill();
     assert!(unready(app).await.contains("store: "), "it does not say what is wrong");
@@ -377,7 +404,7 @@ async fn full_disk(name: &str, app: &Arc<TestApp>, disk: &SmallDisk) -> Told {
     assert!(told.refused > 0, "{name}: nobody noticed");
     assert!(back < Duration::from_secs(10), "{name}: ready {back:?} after there was room");
     told.assert_right(name);
-    app.settled().await;
+    carried_out(app).await;
     make_another(app, "room").await;
     told
 }

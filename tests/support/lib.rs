@@ -6,3 +6,4 @@ pub mod postgres;
 pub mod proxy;
 pub mod small_disk;
 pub mod stripe;
+mod watchdog;

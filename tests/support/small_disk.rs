@@ -3,16 +3,10 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Takes the disk away when the test has gone without doing it. `$1` is the test's process, `$2` the folder.
-const WATCHDOG: &str = r#"
-while kill -0 "$1" && test -d "$2"; do sleep 0.3; done
-test -d "$2" || exit 0
-umount --lazy "$2"
-rmdir "$2"
-"#;
+use crate::watchdog::Watchdog;
 
 static DISKS: AtomicU32 = AtomicU32::new(0);
 
@@ -20,6 +14,7 @@ static DISKS: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: PathBuf,
+    _watchdog: Watchdog,
 }
 
 impl SmallDisk {
@@ -31,18 +26,13 @@ impl SmallDisk {
         fs::create_dir_all(&folder).expect("the folder can be made");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}m,mode=755"), "tmpfs"]).arg(&folder);
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        let disk = Self { folder };
-        if !mounted {
+        if !mount.output().is_ok_and(|output| output.status.success()) {
+            fs::remove_dir(&folder).ok();
             eprintln!("SKIPPED: a full disk cannot be tested, since only root may mount one: {mount:?}");
             return None;
         }
-        let mut watchdog = Command::new("sh");
-        watchdog.args(["-c", WATCHDOG, "watchdog", &std::process::id().to_string()]).arg(&disk.folder);
-        watchdog.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        std::os::unix::process::CommandExt::process_group(&mut watchdog, 0);
-        watchdog.spawn().expect("the watchdog starts");
-        Some(disk)
+        let watchdog = Watchdog::over(&folder, r#"umount --lazy "$2"; rmdir "$2""#);
+        Some(Self { folder, _watchdog: watchdog })
     }
 
     /// Where it is.

@@ -52,10 +52,11 @@ impl Postgres {
         let unusable = |why: sqlx::Error| unusable(&store, &why, REMEDY);
         let connect = timeout(CONNECT, PgConnection::connect_with(&options)).await;
         let mut connection = connect.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unusable)?;
-        let writable = access != Access::Read;
-        if writable && is_standby(&mut connection).await.map_err(unusable)? {
+        let standby = is_standby(&mut connection).await.map_err(unusable)?;
+        if standby && access == Access::Write {
             return Err(OpenError::Unreachable { store, why: STANDBY.to_owned() });
         }
+        let writable = access != Access::Read && !standby;
         if access == Access::Write {
             migrate(&mut connection, &store).await?;
         } else {

@@ -45,7 +45,6 @@ async fn followers_on_the_primary_and_a_standby_see_100_000_events_once_and_in_o
     followers_among_writers(100_000).await;
 }
 
-#[expect(clippy::print_stderr, reason = "the figures are what the long form is run for")]
 async fn followers_among_writers(events: u64) {
     let primary = Cluster::start(&["synchronous_commit = on"]);
     let there = Arc::new(storage::open(&primary.url(), Access::Write, clock()).await.unwrap());

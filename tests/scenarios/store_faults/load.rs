@@ -13,10 +13,15 @@ use tests::stripe::{BASIC, Price, Story, bought, days_ago, events};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Few of them, as on a quiet day.
-pub(super) const FEW: usize = 4;
-/// More than the service has connections.
-pub(super) const MANY: usize = 24;
+/// How many buy at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Buyers {
+    /// A few.
+    Few,
+    /// More than the service has connections.
+    Many,
+}
+
 /// As Stripe, but less patient.
 const AGAIN: Duration = Duration::from_millis(100);
 const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
@@ -71,11 +76,16 @@ pub(super) async fn make_learner(app: &TestApp) {
 
 impl Load {
     /// Begins. There has to be a learner.
-    pub(super) fn on(app: &Arc<TestApp>, buyers_at_once: usize) -> Self {
+    pub(super) fn on(app: &Arc<TestApp>, buyers: Buyers) -> Self {
+        // With a pause after each thing, or a busy machine would spend its time on what waits in the inbox.
+        let (at_once, pause) = match buyers {
+            Buyers::Few => (4, Duration::from_millis(100)),
+            Buyers::Many => (24, Duration::from_millis(600)),
+        };
         let (end, _) = watch::channel(false);
         let mut buyers = JoinSet::new();
-        for _ in 0..buyers_at_once {
-            buyers.spawn(Caller::new(app, &end).buy());
+        for _ in 0..at_once {
+            buyers.spawn(Caller::new(app, &end).buy(pause));
         }
         Self { learner: tokio::spawn(Caller::new(app, &end).learn()), buyers, end }
     }
@@ -111,7 +121,7 @@ impl Caller {
         *self.end.borrow()
     }
 
-    async fn buy(mut self) -> Told {
+    async fn buy(mut self, pause: Duration) -> Told {
         while !self.is_over() {
             let number = NAMES.fetch_add(1, Ordering::Relaxed);
             let (member, mut story) = (format!("mem_buyer_{number}"), Story::new(&format!("buyer{number}")));
@@ -122,6 +132,7 @@ impl Caller {
             self.told.members.push(member.clone());
             let mut whole = true;
             for event in events(story) {
+                tokio::time::sleep(pause).await;
                 whole = whole && self.deliver(&event).await;
             }
             if whole {

@@ -8,15 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::{as_user, binaries, initialise, other_user};
+use crate::watchdog::Watchdog;
 
-/// Ends the cluster when the test has gone without doing it. `$1` is the test's process, `$2` the folder.
-const WATCHDOG: &str = r#"
-while kill -0 "$1" && test -d "$2"; do sleep 0.3; done
-test -d "$2" || exit 0
-kill -QUIT "$(head -n 1 "$2/data/postmaster.pid")"
-sleep 1
-rm -rf "$2"
-"#;
+const CLEANING: &str = r#"kill -QUIT "$(head -n 1 "$2/data/postmaster.pid")"; sleep 1; rm -rf "$2""#;
 
 /// As a server that keeps things has it, but small and quick to notice that another has come back.
 const SETTINGS: [&str; 7] = [
@@ -46,6 +40,7 @@ pub struct Cluster {
     folder: PathBuf,
     binaries: PathBuf,
     user: Option<&'static str>,
+    _watchdog: Watchdog,
 }
 
 impl Cluster {
@@ -78,16 +73,13 @@ impl Cluster {
         let count = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("membership-cluster-{}-{count}", std::process::id()));
         let (binaries, user) = (binaries().expect("PostgreSQL"), other_user().expect("a user"));
-        let cluster = Self { folder, binaries, user };
-        fs::create_dir_all(cluster.socket()).expect("the folder can be made");
+        let socket = folder.join("socket");
+        fs::create_dir_all(socket).expect("the folder can be made");
+        let watchdog = Watchdog::over(&folder, CLEANING);
+        let cluster = Self { folder, binaries, user, _watchdog: watchdog };
         if let Some(user) = user {
             run(Command::new("chown").arg("-R").arg(user).arg(&cluster.folder));
         }
-        let mut watchdog = Command::new("sh");
-        watchdog.args(["-c", WATCHDOG, "watchdog", &std::process::id().to_string()]).arg(&cluster.folder);
-        watchdog.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        std::os::unix::process::CommandExt::process_group(&mut watchdog, 0);
-        watchdog.spawn().expect("the watchdog starts");
         cluster
     }
 
