@@ -41,7 +41,7 @@ pub(super) struct Connections {
     opened: Instant,
     /// Milliseconds from then to the last answer.
     answered: AtomicU64,
-    full: Trouble,
+    trouble: Trouble,
 }
 
 struct Current {
@@ -80,7 +80,7 @@ impl Connections {
             current,
             opened: Instant::now(),
             answered: AtomicU64::new(0),
-            full: Trouble::default(),
+            trouble: Trouble::default(),
         }
     }
 
@@ -128,9 +128,9 @@ impl Connections {
         self.renew(ANOTHER, "this server takes no changes");
     }
 
-    /// Why there was no room for something just now, if so.
-    pub(super) fn full(&self) -> Option<String> {
-        self.full.recent()
+    /// Why something could not be done just now, if so: no room, or no answer, as while a synchronous standby is gone.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.recent()
     }
 
     /// Waits for calls under way and ends all connections.
@@ -141,15 +141,17 @@ impl Connections {
     }
 
     fn silent(&self) -> Error {
-        self.renew(GAP, "no answer in time");
-        Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"))
+        let why = "the database did not answer in time";
+        self.trouble.note(why.to_owned());
+        self.renew(GAP, why);
+        Error::Io(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     fn learn(&self, failure: Option<&Error>) {
         match failure {
             None => self.answered.store(self.millis(), Ordering::Relaxed),
             Some(error) if self.writable && is_read_only(error) => self.look_for_another(),
-            Some(error) if is(error, DISK_FULL) => self.full.note(error.to_string()),
+            Some(error) if is(error, DISK_FULL) => self.trouble.note(error.to_string()),
             // Connections that hang while the pool takes them back are nobody's call.
             Some(Error::PoolTimedOut) if self.without_an_answer() > ANSWER => {
                 self.renew(GAP, "no connection to be had");

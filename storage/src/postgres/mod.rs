@@ -83,7 +83,7 @@ impl Postgres {
             self.connections.look_for_another();
             return Err(StoreError::ReadOnly(STANDBY.to_owned()));
         }
-        if let Some(why) = self.connections.full() {
+        if let Some(why) = self.connections.trouble() {
             return Err(StoreError::Unavailable(why));
         }
         match self.sequencer.as_ref().and_then(Sequencer::trouble) {
