@@ -39,12 +39,6 @@ async fn followers_on_the_primary_and_a_standby_see_every_event_once_and_in_orde
     followers_among_writers(6_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: make soak"]
-async fn followers_on_the_primary_and_a_standby_see_100_000_events_once_and_in_order() {
-    followers_among_writers(100_000).await;
-}
-
 async fn followers_among_writers(events: u64) {
     let primary = Cluster::start(&["synchronous_commit = on"]);
     let there = Arc::new(storage::open(&primary.url(), Access::Write, clock()).await.unwrap());
@@ -226,4 +220,14 @@ async fn on_a_standby_everything_can_be_read_up_to_its_head_and_nothing_written(
     assert!(refused.await.unwrap_err().to_string().contains("opened for reading, or it is a standby"));
     let error = storage::open(&standby.url(), Access::Write, clock()).await.unwrap_err();
     assert!(error.may_pass() && error.to_string().contains("standby"), "{error}");
+}
+
+mod long {
+    use super::followers_among_writers;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "long: make soak"]
+    async fn followers_on_the_primary_and_a_standby_see_100_000_events_once_and_in_order() {
+        followers_among_writers(100_000).await;
+    }
 }
