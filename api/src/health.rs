@@ -127,7 +127,7 @@ async fn look(state: &ApiState) -> (Readiness, Position) {
     let position = applied.unwrap_or(Position::START);
     let reachable = store.is_some() && head.is_some() && waiting.is_some();
     let checks = vec![
-        Check::of("store", reachable, "it does not answer"),
+        Check::of("store", reachable, "it does not answer, or takes no changes"),
         Check::follows("access_index", &state.index_progress),
         Check::follows("directory", &state.directory_progress),
         Check::of("worker", state.probe.worker_alive(), "deliveries are not being looked at"),

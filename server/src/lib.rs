@@ -10,5 +10,6 @@ pub mod demo;
 mod failpoints;
 pub mod serve;
 mod telemetry;
+mod waiting;
 
 pub use cli::{Cli, run};

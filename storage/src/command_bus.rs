@@ -15,7 +15,7 @@ use domain::metadata::{Context, Metadata};
 use domain::ports::{CommandBus, CommandError, Executed, Position, StoreError};
 use fail::fail_point;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::Upcasters;
 
@@ -25,6 +25,8 @@ const RETRIES: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// Commands on aggregates whose ids fall on the same turn wait for each other in this process.
 const TURNS: usize = 256;
+/// How long a command waits for its turn; longer means that the store does not answer those before it.
+const TURN: Duration = Duration::from_secs(5);
 
 /// A log that also knows positions, which cqrs-es does not.
 pub(crate) trait EventLog: PersistedEventRepository + 'static {
@@ -191,7 +193,8 @@ where
         command: A::Command,
         context: Context,
     ) -> Result<Executed<A::Event>, CommandError<A::Error>> {
-        let _turn = self.turn(id).lock().await;
+        let contended = || CommandError::Contended(format!("{} {id}", A::TYPE));
+        let _turn = timeout(TURN, self.turn(id).lock()).await.map_err(|_| contended())?;
         for tried in 0..=RETRIES {
             if tried > 0 {
                 sleep(pause(tried)).await;
@@ -200,7 +203,7 @@ where
                 return Ok(executed);
             }
         }
-        Err(CommandError::Contended(format!("{} {id}", A::TYPE)))
+        Err(contended())
     }
 }
 

@@ -6,6 +6,7 @@ mod head;
 mod open_error;
 mod postgres;
 mod sqlite;
+mod trouble;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub enum Access {
     Write,
     /// Reading only; changes nothing.
     Read,
-    /// Writing, or only reading where another process writes to the same `SQLite` file.
+    /// Writing, or only reading where another process writes to the same `SQLite` file, or on a standby.
     WriteOrRead,
 }
 
@@ -123,6 +124,15 @@ impl Storage {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.healthy().await,
             Backend::Postgres(postgres) => postgres.healthy().await,
+        }
+    }
+
+    /// Returns when the log has lost events that were read from it, as a standby has that is promoted without them. What
+    /// this process has folded is then not what the log says.
+    pub async fn rewritten(&self) {
+        match &self.backend {
+            Backend::Sqlite(_) => std::future::pending().await,
+            Backend::Postgres(postgres) => postgres.rewritten().await,
         }
     }
 

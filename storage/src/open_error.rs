@@ -49,6 +49,16 @@ pub enum OpenError {
         /// What the database said.
         why: String,
     },
+    /// It does not answer, is starting or stopping, has no room for another connection, or takes no changes.
+    #[error(
+        "{store} cannot be used at present: {why}; see that the server runs and that its address is right"
+    )]
+    Unreachable {
+        /// The database.
+        store: String,
+        /// What went wrong.
+        why: String,
+    },
     /// It cannot be opened for another reason.
     #[error("{store} cannot be opened: {why}; {remedy}")]
     Unusable {
@@ -59,6 +69,13 @@ pub enum OpenError {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+impl OpenError {
+    /// Whether it may go by without anybody changing a setting.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }
 
 fn in_brackets(pid: Option<&u32>) -> String {

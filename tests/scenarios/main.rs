@@ -12,4 +12,5 @@ mod learner_access;
 mod ordering;
 mod set_aside;
 mod statuses;
+mod store_faults;
 mod two_processes;

@@ -211,6 +211,11 @@ impl TestApp {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()), "the signal was not sent");
+        self.ended()
+    }
+
+    /// Waits for the service to end, and says with which exit code.
+    pub fn ended(&mut self) -> Option<i32> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {

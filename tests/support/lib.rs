@@ -4,4 +4,7 @@ pub mod app;
 pub mod corpus;
 pub mod crash;
 pub mod postgres;
+pub mod proxy;
+pub mod small_disk;
 pub mod stripe;
+mod watchdog;

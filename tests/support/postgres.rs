@@ -3,6 +3,8 @@
 //! It is reached through a socket in its own folder, so that it meets no cluster that was there before. A watchdog beside
 //! it ends it and removes the folder when the process that stands for the run has gone, however that ended.
 
+mod cluster;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
+
+pub use cluster::{Cluster, Stop};
 
 const START: Duration = Duration::from_mins(1);
 
@@ -146,10 +150,7 @@ fn start(folder: &Path, socket: &Path, run: u32) -> io::Result<()> {
         done(Command::new("chown").arg("-R").arg(user).arg(folder))?;
     }
     let data = folder.join("data");
-    let initdb = binaries.join("initdb");
-    let encoding =
-        ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];
-    done(as_user(user, &initdb).arg("--pgdata").arg(&data).args(encoding))?;
+    initialise(user, &binaries, &data)?;
 
     let mut server = as_user(user, &binaries.join("postgres"));
     server.arg("-D").arg(&data).arg("-k").arg(socket);
@@ -162,6 +163,13 @@ fn start(folder: &Path, socket: &Path, run: u32) -> io::Result<()> {
     watchdog.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("log"))?);
     watchdog.spawn()?;
     wait(folder, socket, &binaries)
+}
+
+fn initialise(user: Option<&str>, binaries: &Path, data: &Path) -> io::Result<()> {
+    let initdb = binaries.join("initdb");
+    let encoding =
+        ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"];
+    done(as_user(user, &initdb).arg("--pgdata").arg(data).args(encoding))
 }
 
 fn wait(folder: &Path, socket: &Path, binaries: &Path) -> io::Result<()> {

@@ -11,6 +11,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::clock::{Clock, SystemClock};
 use domain::metadata::Actor;
@@ -18,9 +19,11 @@ use domain::ports::{CommandError, StoreError};
 use projections::past::PastError;
 use serde::Serialize;
 use storage::{Access, OpenError};
+use tokio::net::TcpListener;
 
 use crate::app::{App, random};
 use crate::config::{Config, ConfigError, Role, Settings};
+use crate::waiting::{self, Waited};
 use crate::{catalog_file, serve};
 
 /// Why a command did not do it. Each is told in one line on stderr.
@@ -142,11 +145,16 @@ pub(crate) fn print_json(data: &impl Serialize) -> Result<ExitCode, Failure> {
 pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failure> {
     let listener = serve::listen(config.listen)
         .await
-        .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?;
+        .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?
+        .into_std()?;
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
+    let storage = match waiting::open(listener.try_clone()?, &config.database_url, &clock).await? {
+        Waited::Open(storage) => *storage,
+        Waited::Stopped => return Ok(ExitCode::SUCCESS),
+        Waited::Failed(error) => return Err(error.into()),
+    };
     let mut app = App::start(storage, clock, config.livemode);
     if let Some(content) = content {
         app.apply_catalog(content, Actor::system(), &command_id()).await?;
@@ -158,9 +166,23 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         }
     }
     let router = serve::routes(&app, config, role);
+    let listener = TcpListener::from_std(listener)?;
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");
-    serve::serve(listener, router, serve::asked_to_stop()).await?;
+    let (rewritten, storage) = (Arc::new(AtomicBool::new(false)), app.storage.clone());
+    let noted = rewritten.clone();
+    let stop = async move {
+        tokio::select! {
+            () = serve::asked_to_stop() => {}
+            () = storage.rewritten() => noted.store(true, Ordering::Relaxed),
+        }
+    };
+    serve::serve(listener, router, stop).await?;
     app.shutdown().await;
+    if rewritten.load(Ordering::Relaxed) {
+        let what = "the database has lost events that this process had read, as after a failover to a standby that was \
+                    behind; start it again, and its answers are made from what the database holds now";
+        return Err(Failure::Unavailable(what.to_owned()));
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -20,15 +20,19 @@ use super::error::store_error;
 use super::{Postgres, limit, number, position};
 use crate::command_bus::{EventLog, unsupported};
 
-/// One statement, so that the watermark and the events are of one snapshot.
-const PAGE: &str = "SELECT watermark.position AS watermark, page.* FROM watermark LEFT JOIN LATERAL (\
-                    SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata \
-                    FROM events WHERE position > $1 AND position <= watermark.position ORDER BY position LIMIT $2\
+/// One statement, so that the watermark, the events and the last one read before are of one snapshot.
+const PAGE: &str = "SELECT watermark.position AS watermark, \
+                    (SELECT recorded_at FROM events WHERE position = $3) AS known_at, page.* \
+                    FROM watermark LEFT JOIN LATERAL (\
+                    SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, \
+                    recorded_at FROM events WHERE position > $1 AND position <= watermark.position ORDER BY position LIMIT $2\
                     ) AS page ON true WHERE watermark.id = 1 ORDER BY page.position";
 const STREAM: &str = "SELECT position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata \
                       FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence";
-/// `last_value` is 1 before the first number is drawn, which `is_called` tells.
-const HEAD: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM events_position_seq";
+/// `last_value` is 1 before the first number is drawn, which `is_called` tells. A standby knows it only in steps of 32, ahead
+/// of what was drawn; its log ends at the watermark.
+const HEAD: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT position FROM watermark WHERE id = 1) \
+                    WHEN is_called THEN last_value ELSE 0 END FROM events_position_seq";
 const POSITION: &str =
     "SELECT position FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = $3";
 
@@ -38,12 +42,19 @@ const POLL: Duration = Duration::from_millis(20);
 #[async_trait]
 impl EventFeed for Postgres {
     async fn read(&self, after: Position, at_most: usize) -> Result<Page, StoreError> {
-        let page = sqlx::query(PAGE).bind(number(after)).bind(limit(at_most));
-        let rows = page.fetch_all(&self.pool).await.map_err(store_error)?;
+        let known = self.history.last();
+        let page = sqlx::query(PAGE).bind(number(after)).bind(limit(at_most)).bind(known.map(|(at, _)| at));
+        let rows = self.connections.call(page.fetch_all(&self.connections.pool())).await?;
         let first = rows.first().ok_or_else(|| StoreError::Corrupt("the watermark is missing".to_owned()))?;
+        self.history.compare(known, first.try_get("known_at").map_err(store_error)?)?;
         let watermark = position(first.try_get("watermark").map_err(store_error)?);
         let empty = first.try_get::<Option<i64>, _>("position").map_err(store_error)?.is_none();
         let events = if empty { Vec::new() } else { recorded(&rows)? };
+        if let (false, Some(last)) = (empty, rows.last()) {
+            let read = |row: &PgRow| Ok((row.try_get("position")?, row.try_get("recorded_at")?));
+            let (at, inserted_at) = read(last).map_err(store_error)?;
+            self.history.read(at, inserted_at);
+        }
         let next = match events.last() {
             Some(last) if events.len() == at_most => last.position,
             None if at_most == 0 => after,
@@ -54,12 +65,12 @@ impl EventFeed for Postgres {
 
     async fn read_stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Recorded>, StoreError> {
         let stream = sqlx::query(STREAM).bind(aggregate_type).bind(id);
-        recorded(&stream.fetch_all(&self.pool).await.map_err(store_error)?)
+        recorded(&self.connections.call(stream.fetch_all(&self.connections.pool())).await?)
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        let end = sqlx::query_scalar(HEAD).fetch_one(&self.pool).await;
-        end.map(position).map_err(store_error)
+        let pool = self.connections.pool();
+        self.connections.call(sqlx::query_scalar(HEAD).fetch_one(&pool)).await.map(position)
     }
 
     async fn changed(&self, at_most: Duration) {
@@ -72,7 +83,7 @@ impl EventFeed for Postgres {
 
 impl EventLog for Postgres {
     async fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Position, PersistenceError> {
-        self.events.persist::<A>(events, None).await?;
+        self.connections.call_the_log(self.connections.events().persist::<A>(events, None)).await?;
         fail_point!("postgres::appended");
         if let Some(sequencer) = &self.sequencer {
             sequencer.kick();
@@ -93,7 +104,7 @@ impl EventLog for Postgres {
         sequence: usize,
     ) -> Result<Position, StoreError> {
         let place = sqlx::query_scalar(POSITION).bind(aggregate_type).bind(id).bind(limit(sequence));
-        place.fetch_one(&self.pool).await.map(position).map_err(store_error)
+        self.connections.call(place.fetch_one(&self.connections.pool())).await.map(position)
     }
 
     fn meaning(error: PersistenceError) -> StoreError {
@@ -114,7 +125,7 @@ impl EventLog for Postgres {
 
 impl PersistedEventRepository for Postgres {
     async fn get_events<A: Aggregate>(&self, id: &str) -> Result<Vec<SerializedEvent>, PersistenceError> {
-        self.events.get_events::<A>(id).await
+        self.connections.call_the_log(self.connections.events().get_events::<A>(id)).await
     }
 
     async fn persist<A: Aggregate>(

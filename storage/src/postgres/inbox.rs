@@ -71,7 +71,7 @@ impl Inbox for Postgres {
             .bind(delivery.customer)
             .bind(delivery.body)
             .bind(delivery.received_at);
-        let (new, same_body) = kept.fetch_one(&self.pool).await.map_err(store_error)?;
+        let (new, same_body) = self.connections.call(kept.fetch_one(&self.connections.pool())).await?;
         Ok(if new { Stored::New } else { Stored::Duplicate { same_body } })
     }
 
@@ -83,7 +83,7 @@ impl Inbox for Postgres {
     ) -> Result<Vec<Delivery>, StoreError> {
         let claim = sqlx::query(CLAIM).bind(now).bind(now + lease).bind(limit(at_most));
         let claim = claim.bind(now + MOST_POSTPONED * 2).bind(now + lease * 2);
-        let rows = claim.fetch_all(&self.pool).await.map_err(store_error)?;
+        let rows = self.connections.call(claim.fetch_all(&self.connections.pool())).await?;
         let mut claimed = rows
             .iter()
             .map(|row| Ok((row.try_get::<i64, _>("arrival").map_err(store_error)?, delivery(row)?)))
@@ -101,12 +101,12 @@ impl Inbox for Postgres {
     ) -> Result<(), StoreError> {
         let (code, detail) = why.map(|why| (why.code, why.detail)).unzip();
         let settle = sqlx::query(SETTLE).bind(id).bind(outcome.as_str()).bind(code).bind(detail).bind(now);
-        settle.execute(&self.pool).await.map(|_| ()).map_err(store_error)
+        self.connections.call(settle.execute(&self.connections.pool())).await.map(|_| ())
     }
 
     async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
         let postpone = sqlx::query(POSTPONE).bind(id).bind(why.code).bind(why.detail).bind(due);
-        postpone.execute(&self.pool).await.map(|_| ()).map_err(store_error)
+        self.connections.call(postpone.execute(&self.connections.pool())).await.map(|_| ())
     }
 
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
@@ -118,12 +118,13 @@ impl Inbox for Postgres {
                 sqlx::query(REDRIVE_SET_ASIDE_OF).bind(code).bind(customer)
             }
         };
-        let done = redrive.execute(&self.pool).await.map_err(store_error)?;
+        let done = self.connections.call(redrive.execute(&self.connections.pool())).await?;
         Ok(done.rows_affected())
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {
-        let row = sqlx::query(GET).bind(id).fetch_optional(&self.pool).await.map_err(store_error)?;
+        let pool = self.connections.pool();
+        let row = self.connections.call(sqlx::query(GET).bind(id).fetch_optional(&pool)).await?;
         row.as_ref().map(delivery).transpose()
     }
 
@@ -131,8 +132,9 @@ impl Inbox for Postgres {
         let before = match filter.before {
             None => i64::MAX,
             Some(id) => {
-                let known = sqlx::query_scalar(ARRIVAL).bind(id).fetch_optional(&self.pool).await;
-                match known.map_err(store_error)? {
+                let pool = self.connections.pool();
+                let known = sqlx::query_scalar(ARRIVAL).bind(id).fetch_optional(&pool);
+                match self.connections.call(known).await? {
                     Some(arrival) => arrival,
                     None => return Ok(Vec::new()),
                 }
@@ -144,13 +146,14 @@ impl Inbox for Postgres {
                 sqlx::query(LIST_OUTCOME).bind(before).bind(limit(filter.limit)).bind(outcome.as_str())
             }
         };
-        let rows = list.fetch_all(&self.pool).await.map_err(store_error)?;
+        let rows = self.connections.call(list.fetch_all(&self.connections.pool())).await?;
         rows.iter().map(delivery).collect()
     }
 
     async fn pending(&self) -> Result<u64, StoreError> {
-        let counted = sqlx::query_scalar(PENDING).fetch_one(&self.pool).await;
-        counted.map(i64::unsigned_abs).map_err(store_error)
+        let pool = self.connections.pool();
+        let counted = self.connections.call(sqlx::query_scalar(PENDING).fetch_one(&pool)).await;
+        counted.map(i64::unsigned_abs)
     }
 }
 

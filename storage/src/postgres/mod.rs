@@ -1,8 +1,10 @@
 //! The store in a `PostgreSQL` database. Several processes may use one: the log's order comes from the watermark that the
 //! [`sequencer`] keeps, work is shared by leases, and nothing is remembered in the process.
 
+mod connections;
 mod error;
 mod events;
+mod history;
 mod inbox;
 mod people;
 mod sequencer;
@@ -11,37 +13,34 @@ mod views;
 use std::time::Duration;
 
 use domain::ports::{Position, StoreError};
-use postgres_es::PostgresEventRepository;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
-use self::error::store_error;
+use self::connections::Connections;
+use self::history::History;
 use self::sequencer::Sequencer;
 use crate::{Access, OpenError};
 
-/// How many connections a process uses at most, beside the sequencer's.
-const CONNECTIONS: u32 = 16;
-/// How long a caller waits for one of them; longer means the database is down or overloaded.
-const ACQUIRE: Duration = Duration::from_secs(1);
 /// How long opening waits for the database.
-const CONNECT: Duration = Duration::from_secs(10);
-/// A connection that has rested longer is asked whether it still works before it is used.
-const RESTED: Duration = Duration::from_millis(250);
+const CONNECT: Duration = Duration::from_secs(5);
 /// A writer that stands still holds up everybody's reading, so the database ends it.
 const LIMITS: [(&str, &str); 2] =
-    [("statement_timeout", "10s"), ("idle_in_transaction_session_timeout", "5s")];
+    [("statement_timeout", "4s"), ("idle_in_transaction_session_timeout", "5s")];
 const READ_ONLY: [(&str, &str); 1] = [("default_transaction_read_only", "on")];
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
-const ALIVE: &str = "SELECT 1";
+const IS_STANDBY: &str = "SELECT pg_is_in_recovery()";
+const STANDBY: &str = "it is a standby, which takes no changes";
+const REMEDY: &str = "see that the server runs and that host, user, password and database are right";
 /// The tables of no release at all.
 const UNDEFINED_TABLE: &str = "42P01";
 
 /// A store in one database.
 pub(crate) struct Postgres {
-    pool: PgPool,
-    events: PostgresEventRepository,
+    connections: Connections,
+    history: History,
     sequencer: Option<Sequencer>,
 }
 
@@ -50,13 +49,14 @@ impl Postgres {
         let options = url.parse::<PgConnectOptions>().map_err(|why| OpenError::Url(why.to_string()))?;
         let options = options.application_name("membership");
         let store = format!("{} on {}", options.get_database().unwrap_or("the database"), options.get_host());
-        let unusable = |why: sqlx::Error| OpenError::Unusable {
-            store: store.clone(),
-            why: why.to_string(),
-            remedy: "see that the server runs and that host, user, password and database are right",
-        };
+        let unusable = |why: sqlx::Error| unusable(&store, &why, REMEDY);
         let connect = timeout(CONNECT, PgConnection::connect_with(&options)).await;
         let mut connection = connect.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unusable)?;
+        let standby = is_standby(&mut connection).await.map_err(unusable)?;
+        if standby && access == Access::Write {
+            return Err(OpenError::Unreachable { store, why: STANDBY.to_owned() });
+        }
+        let writable = access != Access::Read && !standby;
         if access == Access::Write {
             migrate(&mut connection, &store).await?;
         } else {
@@ -64,55 +64,68 @@ impl Postgres {
         }
         connection.close().await.map_err(unusable)?;
 
-        let writable = access != Access::Read;
         let options = options.options(LIMITS);
         let pool_options = if writable { options.clone() } else { options.clone().options(READ_ONLY) };
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .test_before_acquire(false)
-            .before_acquire(|connection, resting| {
-                Box::pin(async move {
-                    if resting.idle_for > RESTED {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(pool_options)
-            .await
-            .map_err(unusable)?;
-        Ok(Self {
-            events: PostgresEventRepository::new(pool.clone()),
-            sequencer: writable.then(|| Sequencer::start(options)),
-            pool,
-        })
+        let connections = Connections::new(pool_options, writable);
+        connections.pool().acquire().await.map_err(unusable)?;
+        let sequencer = writable.then(|| Sequencer::start(options));
+        Ok(Self { connections, history: History::new(), sequencer })
     }
 
     pub(crate) fn is_writable(&self) -> bool {
-        self.sequencer.is_some()
+        self.connections.is_writable()
     }
 
     pub(crate) async fn healthy(&self) -> Result<(), StoreError> {
-        sqlx::query(ALIVE).execute(&self.pool).await.map_err(store_error)?;
+        let pool = self.connections.pool();
+        let standby = self.connections.call(sqlx::query_scalar(IS_STANDBY).fetch_one(&pool)).await?;
+        if standby && self.is_writable() {
+            self.connections.look_for_another();
+            return Err(StoreError::ReadOnly(STANDBY.to_owned()));
+        }
+        if let Some(why) = self.connections.trouble() {
+            return Err(StoreError::Unavailable(why));
+        }
         match self.sequencer.as_ref().and_then(Sequencer::trouble) {
             Some(why) => Err(StoreError::Unavailable(format!("the log does not advance: {why}"))),
             None => Ok(()),
         }
     }
 
+    pub(crate) async fn rewritten(&self) {
+        self.history.rewritten().await;
+    }
+
     pub(crate) async fn shutdown(&self) {
         if let Some(sequencer) = &self.sequencer {
             sequencer.stop();
         }
-        self.pool.close().await;
+        self.connections.close().await;
+    }
+}
+
+async fn is_standby(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar(IS_STANDBY).fetch_one(connection).await
+}
+
+/// A store that cannot be opened, where nothing is wrong with what it holds.
+fn unusable(store: &str, why: &sqlx::Error, remedy: &'static str) -> OpenError {
+    let (store, told) = (store.to_owned(), why.to_string());
+    if error::is_passing(why) {
+        OpenError::Unreachable { store, why: told }
+    } else {
+        OpenError::Unusable { store, why: told, remedy }
     }
 }
 
 async fn migrate(connection: &mut PgConnection, store: &str) -> Result<(), OpenError> {
-    let failed = |why: sqlx::migrate::MigrateError| OpenError::Migration {
-        store: store.to_owned(),
-        why: why.to_string(),
+    let failed = |why: MigrateError| match &why {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)
+            if error::is_passing(cause) =>
+        {
+            OpenError::Unreachable { store: store.to_owned(), why: why.to_string() }
+        }
+        _ => OpenError::Migration { store: store.to_owned(), why: why.to_string() },
     };
     migrations::postgres().await.map_err(failed)?.run(connection).await.map_err(failed)
 }
@@ -121,13 +134,7 @@ async fn check(connection: &mut PgConnection, store: &str) -> Result<(), OpenErr
     let applied = match sqlx::query_scalar::<_, i64>(APPLIED).fetch_all(connection).await {
         Ok(applied) => applied,
         Err(why) if error::is(&why, UNDEFINED_TABLE) => Vec::new(),
-        Err(why) => {
-            return Err(OpenError::Unusable {
-                store: store.to_owned(),
-                why: why.to_string(),
-                remedy: "see that the user may read the tables",
-            });
-        }
+        Err(why) => return Err(unusable(store, &why, "see that the user may read the tables")),
     };
     let needed = migrations::postgres()
         .await

@@ -29,22 +29,23 @@ impl People for Postgres {
         let member = record.member.as_str();
         let email_lower = record.email.as_ref().map(|email| email.to_lowercase());
         for _ in 0..ATTEMPTS {
+            let pool = self.connections.pool();
             let insert = sqlx::query(INSERT)
                 .bind(member)
                 .bind(&record.email)
                 .bind(&email_lower)
                 .bind(&record.external_id)
                 .bind(record.created_at);
-            let inserted = insert.execute(&self.pool).await.map_err(store_error)?;
+            let inserted = self.connections.call(insert.execute(&pool)).await?;
             if inserted.rows_affected() == 1 {
                 return Ok(PersonStored::Created);
             }
             let existing = sqlx::query(EXISTING).bind(member).bind(&record.external_id);
-            if let Some(row) = existing.fetch_optional(&self.pool).await.map_err(store_error)? {
+            if let Some(row) = self.connections.call(existing.fetch_optional(&pool)).await? {
                 return person(&row).map(PersonStored::Existing).map_err(store_error);
             }
             let owner = sqlx::query_scalar::<_, String>(EMAIL_OWNER).bind(&email_lower);
-            if let Some(owner) = owner.fetch_optional(&self.pool).await.map_err(store_error)? {
+            if let Some(owner) = self.connections.call(owner.fetch_optional(&pool)).await? {
                 return Ok(PersonStored::EmailTaken(owner.into()));
             }
         }
@@ -53,14 +54,14 @@ impl People for Postgres {
 
     async fn get(&self, member: &MemberId) -> Result<Option<PersonRecord>, StoreError> {
         let get = sqlx::query(GET).bind(member.as_str());
-        let row = get.fetch_optional(&self.pool).await.map_err(store_error)?;
+        let row = self.connections.call(get.fetch_optional(&self.connections.pool())).await?;
         row.as_ref().map(person).transpose().map_err(store_error)
     }
 
     async fn list(&self, after: Option<&MemberId>, at_most: usize) -> Result<Vec<PersonRecord>, StoreError> {
         let after = after.map(MemberId::as_str).unwrap_or_default();
         let list = sqlx::query(LIST).bind(after).bind(limit(at_most));
-        let rows = list.fetch_all(&self.pool).await.map_err(store_error)?;
+        let rows = self.connections.call(list.fetch_all(&self.connections.pool())).await?;
         rows.iter().map(|row| person(row).map_err(store_error)).collect()
     }
 }

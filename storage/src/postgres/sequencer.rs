@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::connections::ANSWER;
 use super::error::is;
 use crate::head::{self, Head, Publisher};
 
@@ -25,7 +26,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Getting the lock alone makes writers wait, so it is asked for no more often than this.
 const GAP: Duration = Duration::from_millis(3);
 /// The longest a round may take before its connection is given up.
-const ROUND: Duration = Duration::from_secs(15);
+const ROUND: Duration = ANSWER;
 /// How long failing is part of life, such as a restart of the database.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

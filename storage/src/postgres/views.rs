@@ -1,6 +1,7 @@
 //! Views in `PostgreSQL`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,7 +13,6 @@ use projections::view_store::{DirectoryDump, DirectoryRow, SaveError, ViewStore}
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::error::store_error;
 use super::{Postgres, number, position};
 
 const CHECKPOINT: &str = "SELECT position FROM projections WHERE name = $1";
@@ -46,11 +46,12 @@ const SUBSCRIPTIONS: &str =
 const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// What goes through a whole table may take longer than a request.
 const TAKE_TIME: &str = "SET LOCAL statement_timeout = '10min'";
+const LONG: Duration = Duration::from_mins(11);
 
 #[async_trait]
 impl ViewStore for Postgres {
     async fn checkpoint(&self, projection: &str) -> Result<Position, StoreError> {
-        checkpoint(&self.pool, projection).await.map_err(store_error)
+        self.connections.call(checkpoint(&self.connections.pool(), projection)).await
     }
 
     async fn save(
@@ -60,34 +61,37 @@ impl ViewStore for Postgres {
         to: Position,
         rows: Vec<DirectoryRow>,
     ) -> Result<(), SaveError> {
-        let saved = self.save_rows(projection, from, to, Rows::new(rows)).await.map_err(store_error)?;
+        let save = self.save_rows(projection, from, to, Rows::new(rows));
+        let saved = self.connections.call(save).await?;
         if saved { Ok(()) } else { Err(SaveError::CheckpointMoved(projection.to_owned())) }
     }
 
     async fn reset(&self, projection: &str) -> Result<(), StoreError> {
-        self.empty(projection).await.map_err(store_error)
+        self.connections.call_for(LONG, self.empty(projection)).await
     }
 
     async fn customers_of(&self, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
-        let ids =
-            sqlx::query_scalar::<_, String>(CUSTOMERS_OF).bind(member.as_str()).fetch_all(&self.pool).await;
-        Ok(ids.map_err(store_error)?.into_iter().map(CustomerId::from).collect())
+        let pool = self.connections.pool();
+        let ids = sqlx::query_scalar::<_, String>(CUSTOMERS_OF).bind(member.as_str()).fetch_all(&pool);
+        Ok(self.connections.call(ids).await?.into_iter().map(CustomerId::from).collect())
     }
 
     async fn subscriptions_of(&self, customers: &[CustomerId]) -> Result<Vec<SubscriptionId>, StoreError> {
         let customers: Vec<&str> = customers.iter().map(CustomerId::as_str).collect();
-        let ids =
-            sqlx::query_scalar::<_, String>(SUBSCRIPTIONS_OF).bind(customers).fetch_all(&self.pool).await;
-        Ok(ids.map_err(store_error)?.into_iter().map(SubscriptionId::from).collect())
+        let pool = self.connections.pool();
+        let ids = sqlx::query_scalar::<_, String>(SUBSCRIPTIONS_OF).bind(customers).fetch_all(&pool);
+        Ok(self.connections.call(ids).await?.into_iter().map(SubscriptionId::from).collect())
     }
 
     async fn registered_at(&self, member: &MemberId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let found = sqlx::query_scalar(REGISTERED_AT).bind(member.as_str()).fetch_optional(&self.pool).await;
-        found.map_err(store_error)
+        let pool = self.connections.pool();
+        self.connections
+            .call(sqlx::query_scalar(REGISTERED_AT).bind(member.as_str()).fetch_optional(&pool))
+            .await
     }
 
     async fn dump(&self, projection: &str) -> Result<DirectoryDump, StoreError> {
-        self.dump_all(projection).await.map_err(store_error)
+        self.connections.call_for(LONG, self.dump_all(projection)).await
     }
 }
 
@@ -99,7 +103,7 @@ impl Postgres {
         to: Position,
         rows: Rows,
     ) -> sqlx::Result<bool> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.connections.pool().begin().await?;
         if from == Position::START {
             sqlx::query(INTRODUCE).bind(projection).execute(&mut *transaction).await?;
         }
@@ -116,7 +120,7 @@ impl Postgres {
     }
 
     async fn empty(&self, projection: &str) -> sqlx::Result<()> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.connections.pool().begin().await?;
         sqlx::query(TAKE_TIME).execute(&mut *transaction).await?;
         sqlx::query(RESET_CHECKPOINT).bind(projection).execute(&mut *transaction).await?;
         for table in EMPTY {
@@ -126,7 +130,7 @@ impl Postgres {
     }
 
     async fn dump_all(&self, projection: &str) -> sqlx::Result<DirectoryDump> {
-        let mut snapshot = self.pool.begin_with(ONE_MOMENT).await?;
+        let mut snapshot = self.connections.pool().begin_with(ONE_MOMENT).await?;
         sqlx::query(TAKE_TIME).execute(&mut *snapshot).await?;
         let members: Vec<(String, DateTime<Utc>, i64)> =
             sqlx::query_as(MEMBERS).fetch_all(&mut *snapshot).await?;

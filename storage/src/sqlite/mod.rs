@@ -61,6 +61,9 @@ impl Sqlite {
     pub(crate) async fn healthy(&self) -> Result<(), StoreError> {
         if let Ok(writer) = &self.writer {
             writer.write(|_| Ok(())).await?;
+            if let Some(why) = writer.trouble() {
+                return Err(StoreError::Unavailable(why));
+            }
         }
         self.readers.read(|connection| head(connection)).await.map(|_| ())
     }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::error::store_error;
 use super::lock::Lock;
 use crate::head::{self, Head, Publisher};
+use crate::trouble::Trouble;
 
 /// How many changes may wait; more are held back at their callers.
 const QUEUE: usize = 1_024;
@@ -119,6 +120,7 @@ enum Message {
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Message>>,
     head: Head,
+    trouble: Trouble,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -127,21 +129,28 @@ impl Writer {
     pub(super) fn start(connection: Connection, lock: Lock, end: i64) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (publisher, head) = head::head(end);
+        let trouble = Trouble::default();
+        let noted = trouble.clone();
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let thread = Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
-            run(&connection, queue, &publisher, end);
+            run(&connection, queue, &publisher, end, &noted);
             if let Err(why) = connection.query_row(CHECKPOINT, [], |_| Ok(())) {
                 tracing::warn!(%why, "the write-ahead log stays beside the database until the next start");
             }
             drop(connection);
             drop(lock);
         })?;
-        Ok(Self { jobs: Some(jobs), head, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs: Some(jobs), head, trouble, thread: Mutex::new(Some(thread)) })
     }
 
     /// The last committed position.
     pub(super) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Why a change was not written just now, if so, as when the disk is full.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.recent()
     }
 
     /// Makes a change. Durable when it returns.
@@ -186,7 +195,13 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>, publisher: &Publisher, end: i64) {
+fn run(
+    connection: &Connection,
+    mut queue: mpsc::Receiver<Message>,
+    publisher: &Publisher,
+    end: i64,
+    trouble: &Trouble,
+) {
     let head = Cell::new(end);
     let mut stopping = false;
     while !stopping {
@@ -212,6 +227,7 @@ fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>, publisher: &
         let committed = commit(connection, &head, &mut batch);
         if let Err(why) = &committed {
             tracing::error!(%why, changes = batch.len(), "nothing of this batch was written");
+            trouble.note(why.to_string());
             head.set(before);
         } else {
             publisher.publish(head.get());

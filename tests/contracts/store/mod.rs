@@ -3,6 +3,7 @@
 mod access;
 mod commands;
 mod feed;
+mod followers;
 mod inbox;
 mod people;
 mod views;

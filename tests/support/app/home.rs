@@ -144,8 +144,17 @@ impl Home {
 
     /// Starts the service in a role and waits until it is ready.
     pub async fn serve_as(&self, role: &str) -> TestApp {
+        self.serve_until(role, "/readyz").await
+    }
+
+    /// Starts the service and waits until it lives, ready or not.
+    pub async fn begin_to_serve(&self) -> TestApp {
+        self.serve_until("all", "/healthz").await
+    }
+
+    async fn serve_until(&self, role: &str, path: &str) -> TestApp {
         for _ in 0..20 {
-            if let Some(app) = self.try_to_serve(role).await {
+            if let Some(app) = self.try_to_serve(role, path).await {
                 return app;
             }
         }
@@ -153,7 +162,7 @@ impl Home {
     }
 
     /// Nothing when the port that was free was taken meanwhile.
-    async fn try_to_serve(&self, role: &str) -> Option<TestApp> {
+    async fn try_to_serve(&self, role: &str, path: &str) -> Option<TestApp> {
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
         let log = self.path(&format!("{role}-{}.log", address.port()));
@@ -180,7 +189,7 @@ impl Home {
                 }
                 panic!("the service did not start: {status}");
             }
-            let ready = app.client.get(format!("{}/readyz", app.url)).send().await;
+            let ready = app.client.get(format!("{}{path}", app.url)).send().await;
             if ready.is_ok_and(|answer| answer.status().is_success()) {
                 return Some(app);
             }
