@@ -5,7 +5,9 @@ pub mod catalog_file;
 mod cli;
 mod commands;
 pub mod config;
+mod connection;
 pub mod demo;
+pub mod limits;
 pub mod serve;
 mod telemetry;
 

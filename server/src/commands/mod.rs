@@ -159,8 +159,9 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     }
     let router = serve::routes(&app, config, role);
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");
-    serve::serve(listener, router, serve::asked_to_stop()).await?;
-    app.shutdown().await;
+    let stop = serve::asked_to_stop(app.stopping.clone(), config.limits.notice);
+    serve::serve(listener, router, config.limits.within_the_system(), stop).await;
+    serve::close(app).await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
