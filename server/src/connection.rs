@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use crate::limits::Limits;
+use crate::refusal;
 
 /// What all connections are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub(crate) async fn attend(
         let answer = router.clone().call(request.map(Body::new));
         async move { answer.await.map(|answer| answer.map(|body| Answer { body, _turn: turn })) }
     });
-    let io = TokioIo::new(Watched { stream, pulse: pulse.clone() });
+    let io = TokioIo::new(Watched { stream, pulse: pulse.clone(), instead: None });
     let mut connection = pin!(protocol.serve_connection(io, service));
     let mut watch = Watch::new(limits);
     let mut timer = pin!(sleep_until(watch.armed));
@@ -263,13 +264,32 @@ impl Watch {
     }
 }
 
-/// A stream that tells what it sees.
+/// A stream that tells what it sees, and puts a problem in the place of a bare refusal.
 struct Watched {
     stream: TcpStream,
     pulse: Arc<Pulse>,
+    /// What is being written in the place of something else, and how much of it has been.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl Watched {
+    /// Writes what belongs in the place of `bytes`; nothing when that is `bytes` itself.
+    fn replace(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.instead.is_none() {
+            self.instead = Some((refusal::instead_of(bytes)?, 0));
+        }
+        let (text, written) = self.instead.as_mut()?;
+        while *written < text.len() {
+            match Pin::new(&mut self.stream).poll_write(context, &text[*written..]) {
+                Poll::Ready(Ok(count @ 1..)) => *written += count,
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                other => return Some(other),
+            }
+        }
+        self.instead = None;
+        Some(Poll::Ready(Ok(bytes.len())))
+    }
+
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let unread = &self.pulse.unread;
         match &written {
@@ -307,7 +327,9 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let written = this
+            .replace(context, bytes)
+            .unwrap_or_else(|| Pin::new(&mut this.stream).poll_write(context, bytes));
         this.wrote(written)
     }
 
@@ -317,7 +339,9 @@ impl AsyncWrite for Watched {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
+        let replaced = if let [bytes] = parts { this.replace(context, bytes) } else { None };
+        let written =
+            replaced.unwrap_or_else(|| Pin::new(&mut this.stream).poll_write_vectored(context, parts));
         this.wrote(written)
     }
 

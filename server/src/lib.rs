@@ -8,6 +8,7 @@ pub mod config;
 mod connection;
 pub mod demo;
 pub mod limits;
+mod refusal;
 pub mod serve;
 mod telemetry;
 

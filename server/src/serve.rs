@@ -21,6 +21,7 @@ use crate::app::{App, Stopping};
 use crate::config::{Config, Role};
 use crate::connection::{Stage, attend};
 use crate::limits::{self, Limits};
+use crate::refusal;
 
 /// How long to wait when no connection can be accepted, for want of open files as a rule.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,11 +31,6 @@ const TURNED_AWAY: usize = 64;
 const POLITENESS: Duration = Duration::from_secs(1);
 /// How often connections that rest are asked to make room, at most.
 const ROOM: Duration = Duration::from_millis(250);
-
-/// What one that finds no room is told.
-const NO_ROOM: &str = "{\"type\":\"urn:membership:problem:too_many_connections\",\"title\":\"Too many connections\",\
-\"status\":503,\"detail\":\"The service has as many connections as it can keep; ask again shortly.\",\
-\"code\":\"too_many_connections\"}";
 
 /// Opens the port, so that a port in use is told before anything else is begun.
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -136,12 +132,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Tells a client that there is no room, and reads what it sends so that it sees that.
 async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{NO_ROOM}",
-        NO_ROOM.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
+    stream.write_all(&refusal::no_room()).await?;
     stream.shutdown().await?;
     let mut bytes = [0; 1024];
     while stream.read(&mut bytes).await? > 0 {}
@@ -187,3 +178,6 @@ impl Signals {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

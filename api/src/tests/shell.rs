@@ -213,6 +213,8 @@ async fn a_service_that_is_not_ready_names_what_fails() {
     let world = World::new().await;
     world.stores.worker_gone.store(true, Ordering::SeqCst);
     assert!(world.get("/readyz").await.problem(503, "not_ready").contains("worker"));
+    world.stores.stopping.store(true, Ordering::SeqCst);
+    assert!(world.get("/readyz").await.problem(503, "not_ready").contains("process: it is stopping"));
     *world.stores.failure.lock().unwrap() = Some(Failure::Unavailable);
     let answer = world.get("/readyz").await;
     assert!(answer.problem(503, "not_ready").contains("store"));
