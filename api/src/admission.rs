@@ -1,8 +1,8 @@
 //! How many requests are worked on at once, and for how long: whatever comes beyond that is refused at once instead of
 //! making everybody wait.
 //!
-//! Most slots are for anyone. A tenth is kept for access checks and a tenth for webhooks, so that neither other work nor
-//! the two of them can shut them out. Nothing here locks; a slot is one atomic count.
+//! Access checks, webhooks and everything else have slots of their own, so that none of them can shut another out. Nothing
+//! here locks; a slot is one atomic count.
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,8 +22,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use crate::error::ApiError;
 use crate::position::asks_about_a_moment;
 
-/// One of so many parts of the slots is kept for access checks, and another such part for webhooks.
-const RESERVE: usize = 10;
+/// One of so many parts of the slots is for access checks, another for all that is neither that nor a webhook; webhooks
+/// have the rest. Much of that other work queues for the store, where more at once only makes all of it slower, while
+/// webhooks come in bursts and are kept together.
+const PARTS: usize = 4;
 /// How many readiness checks have slots of their own: a balancer and a few people ask.
 const READINESS: usize = 16;
 
@@ -46,9 +48,9 @@ pub struct RequestLimits {
 #[derive(Debug)]
 pub struct Admission {
     limits: RequestLimits,
-    shared: Slots,
     access: Slots,
     webhooks: Slots,
+    others: Slots,
     readiness: Slots,
     waiting: Slots,
     arriving: Slots,
@@ -86,12 +88,12 @@ impl Class {
 impl Admission {
     /// Room for as much as `limits` say.
     pub fn new(limits: RequestLimits) -> Arc<Self> {
-        let reserve = limits.in_flight / RESERVE;
+        let part = limits.in_flight / PARTS;
         Arc::new(Self {
             limits,
-            shared: Slots::new(limits.in_flight - 2 * reserve),
-            access: Slots::new(reserve),
-            webhooks: Slots::new(reserve),
+            access: Slots::new(part),
+            webhooks: Slots::new(limits.in_flight - 2 * part),
+            others: Slots::new(part),
             readiness: Slots::new(READINESS),
             waiting: Slots::new(limits.waiting),
             arriving: Slots::new(limits.arriving),
@@ -153,14 +155,14 @@ impl Admission {
 
     /// A slot where one is needed.
     fn slot(&self, class: Class) -> Result<Option<Slot>, ApiError> {
-        let reserve = match class {
+        let slots = match class {
             Class::Liveness => return Ok(None),
             Class::Readiness => &self.readiness,
             Class::Access => &self.access,
             Class::Webhook => &self.webhooks,
-            Class::Other => return self.shared.take().map(Some).ok_or_else(|| self.refuse()),
+            Class::Other => &self.others,
         };
-        self.shared.take().or_else(|| reserve.take()).map(Some).ok_or_else(|| self.refuse())
+        slots.take().map(Some).ok_or_else(|| self.refuse())
     }
 
     fn refuse(&self) -> ApiError {
@@ -241,9 +243,7 @@ impl Arriving {
     fn arrived(&mut self) -> Result<(), axum::Error> {
         self.arrival.whole_at.get_or_init(Instant::now);
         if self.seat.take().is_some() {
-            let shared = &self.admission.shared;
-            let slot = shared.take().or_else(|| self.admission.webhooks.take());
-            let slot = slot.ok_or_else(|| self.fail(Trouble::Full))?;
+            let slot = self.admission.webhooks.take().ok_or_else(|| self.fail(Trouble::Full))?;
             self.arrival.slot.get_or_init(|| slot);
         }
         Ok(())

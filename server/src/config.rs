@@ -222,7 +222,7 @@ impl Settings {
     pub fn limits(&self) -> Result<Limits, ConfigError> {
         let mut limits = Limits::default();
         limits.connections = self.number("MAX_CONNECTIONS", 1..=1_000_000, limits.connections)?;
-        limits.requests.in_flight = self.number("MAX_IN_FLIGHT", 10..=100_000, limits.requests.in_flight)?;
+        limits.requests.in_flight = self.number("MAX_IN_FLIGHT", 8..=100_000, limits.requests.in_flight)?;
         let seconds = self.number("SHUTDOWN_NOTICE", 0..=300, 0)?;
         limits.notice = Duration::from_secs(seconds as u64);
         Ok(limits)
@@ -295,7 +295,7 @@ mod tests {
             ("EVENT_STORE_URL", "kurrentdb://x"),
             ("STRIPE_SECRET_KEY", "pk_test_1"),
             ("MAX_CONNECTIONS", "0"),
-            ("MAX_IN_FLIGHT", "9"),
+            ("MAX_IN_FLIGHT", "7"),
             ("MAX_IN_FLIGHT", "many"),
             ("SHUTDOWN_NOTICE", "301"),
         ];

@@ -7,9 +7,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many connections are open at once: far more than any front ends and balancers keep, at some 20 KB each.
 pub const CONNECTIONS: usize = 10_000;
-/// How many requests are worked on at once. The store does 16 things at once, and an access check takes microseconds, so
-/// more would only wait longer.
-pub const IN_FLIGHT: usize = 128;
+/// How many requests are worked on at once: a quarter of them access checks, which take microseconds, half webhooks, and
+/// a quarter anything else, which is four for each connection to the database.
+pub const IN_FLIGHT: usize = 256;
 /// How many requests wait for their position at once; they do nothing meanwhile.
 const WAITING: usize = 1_024;
 /// How many webhooks arrive at once. Each may hold a body of up to a megabyte of somebody unknown.

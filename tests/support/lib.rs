@@ -3,4 +3,5 @@
 pub mod app;
 pub mod corpus;
 pub mod postgres;
+pub mod raw;
 pub mod stripe;
