@@ -22,10 +22,11 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use crate::error::ApiError;
 use crate::position::asks_about_a_moment;
 
-/// One of so many parts of the slots is for access checks, another for all that is neither that nor a webhook; webhooks
-/// have the rest. Much of that other work queues for the store, where more at once only makes all of it slower, while
-/// webhooks come in bursts and are kept together.
-const PARTS: usize = 4;
+/// Access checks have a quarter of the slots, and all that is neither that nor a webhook an eighth: much of it queues for
+/// the store, where more at once only makes all of it slower. Webhooks have the rest: they come in bursts and are kept
+/// together.
+const ACCESS: usize = 4;
+const OTHERS: usize = 8;
 /// How many readiness checks have slots of their own: a balancer and a few people ask.
 const READINESS: usize = 16;
 
@@ -88,12 +89,12 @@ impl Class {
 impl Admission {
     /// Room for as much as `limits` say.
     pub fn new(limits: RequestLimits) -> Arc<Self> {
-        let part = limits.in_flight / PARTS;
+        let (access, others) = (limits.in_flight / ACCESS, limits.in_flight / OTHERS);
         Arc::new(Self {
             limits,
-            access: Slots::new(part),
-            webhooks: Slots::new(limits.in_flight - 2 * part),
-            others: Slots::new(part),
+            access: Slots::new(access),
+            webhooks: Slots::new(limits.in_flight - access - others),
+            others: Slots::new(others),
             readiness: Slots::new(READINESS),
             waiting: Slots::new(limits.waiting),
             arriving: Slots::new(limits.arriving),
@@ -137,14 +138,13 @@ impl Admission {
         let admission = self.clone();
         let body = Arriving { body, late_at, timer: None, seat, admission, arrival: arrival.clone() };
         let mut answer = pin!(next.run(Request::from_parts(parts, Body::new(body))));
-        let answer = match timeout(self.limits.handling, &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                // The time that the body took is the sender's, not the handler's.
-                let whole_at = arrival.whole_at.get().copied().unwrap_or(late_at);
-                let late = timeout_at(whole_at + self.limits.handling, answer).await;
-                late.map_err(|_| self.too_long())?
-            }
+        let answer = if let Ok(answer) = timeout(self.limits.handling, &mut answer).await {
+            answer
+        } else {
+            // The time that the body took is the sender's, not the handler's.
+            let whole_at = arrival.whole_at.get().copied().unwrap_or(late_at);
+            let late = timeout_at(whole_at + self.limits.handling, answer).await;
+            late.map_err(|_| self.too_long())?
         };
         match arrival.trouble.get() {
             Some(Trouble::Late) => Err(ApiError::SlowBody(self.limits.body)),

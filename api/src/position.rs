@@ -33,11 +33,7 @@ impl IntoResponseParts for AnsweredAt {
 }
 
 /// Waits for the position that a request carries, if it carries one.
-pub(crate) async fn wait(
-    state: &ApiState,
-    admission: &Admission,
-    request: &Parts,
-) -> Result<(), ApiError> {
+pub(crate) async fn wait(state: &ApiState, admission: &Admission, request: &Parts) -> Result<(), ApiError> {
     let Some(header) = request.headers.get(HEADER) else { return Ok(()) };
     // Health is told at once, and strangers, whom the routes refuse, do not get to hold requests open.
     if matches!(request.uri.path(), "/healthz" | "/readyz") || !is_known(request, state) {

@@ -31,7 +31,8 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// `admission` has room for.
 pub fn serve_shell(router: Router, state: ApiState, admission: Arc<Admission>) -> Router {
     // As a service of its own: a layer of the router would not see the `Allow` header, which is added outside of layers.
-    let answered = (from_fn_with_state((state, admission), answer), CatchPanicLayer::custom(panicked)).layer(router);
+    let answered =
+        (from_fn_with_state((state, admission), answer), CatchPanicLayer::custom(panicked)).layer(router);
     Router::new().fallback_service(answered)
 }
 

@@ -71,7 +71,9 @@ pub(crate) async fn attend(
             let Ok(news) = stage.has_changed() else { return Poll::Ready(Some("the listener has gone")) };
             if news || !listening {
                 match *stage.borrow_and_update() {
-                    Stage::Serving { crowded } if watch.makes_room(crowded) => connection.as_mut().graceful_shutdown(),
+                    Stage::Serving { crowded } if watch.makes_room(crowded) => {
+                        connection.as_mut().graceful_shutdown()
+                    }
                     Stage::Serving { .. } => {}
                     Stage::Draining => {
                         watch.hurry();
@@ -321,11 +323,7 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = this
             .replace(context, bytes)

@@ -7,8 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many connections are open at once: far more than any front ends and balancers keep, at some 20 KB each.
 pub const CONNECTIONS: usize = 10_000;
-/// How many requests are worked on at once: a quarter of them access checks, which take microseconds, half webhooks, and
-/// a quarter anything else, which is four for each connection to the database.
+/// How many requests are worked on at once: a quarter of them access checks, which take microseconds, five eighths
+/// webhooks, and an eighth anything else, which is two for each connection to the database: one that runs, one that waits.
 pub const IN_FLIGHT: usize = 256;
 /// How many requests wait for their position at once; they do nothing meanwhile.
 const WAITING: usize = 1_024;

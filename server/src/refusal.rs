@@ -19,10 +19,14 @@ pub(crate) fn instead_of(written: &[u8]) -> Option<Vec<u8>> {
     }
     let status = StatusCode::from_bytes(status).ok()?;
     let (code, title, detail) = match status {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            ("head_too_large", "Head too large", "The address and the headers together are too large; send less.")
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "head_too_large",
+            "Head too large",
+            "The address and the headers together are too large; send less.",
+        ),
+        StatusCode::URI_TOO_LONG => {
+            ("uri_too_long", "Address too long", "The address is too long; shorten it.")
         }
-        StatusCode::URI_TOO_LONG => ("uri_too_long", "Address too long", "The address is too long; shorten it."),
         _ => ("malformed_request", "Malformed request", "This is not a well-formed HTTP/1.1 request."),
     };
     Some(problem(status, code, title, detail))

@@ -172,7 +172,8 @@ impl Signals {
     async fn next(&mut self) -> i32 {
         poll_fn(|context| {
             let mut heard = self.0.iter_mut();
-            let heard = heard.find_map(|(signal, kind)| signal.poll_recv(context).is_ready().then_some(*kind));
+            let heard =
+                heard.find_map(|(signal, kind)| signal.poll_recv(context).is_ready().then_some(*kind));
             heard.map_or(Poll::Pending, |kind| Poll::Ready(kind.as_raw_value()))
         })
         .await

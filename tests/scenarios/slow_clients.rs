@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
-use tests::app::{Home, Store, TestApp};
+use tests::app::{Home, Store, TOKEN, TestApp};
 use tests::raw::{Closed, Raw, webhook_head};
 use tests::stripe::{event, now};
 use tokio::task::JoinSet;
@@ -70,8 +70,8 @@ async fn slow_clients_are_closed_in_time_and_everybody_else_is_served() {
         body.send(webhook_head(&"a".repeat(9_999), now())).await.expect("it is sent");
         bodies.spawn(body.drip());
         let mut body = Raw::to(&app).await.expect("there is room");
-        let head = "POST /v1/access/check HTTP/1.1\r\nhost: test\r\ncontent-length: 9999\r\nauthorization: Bearer \
-                    a-token-for-the-scenarios\r\n\r\n";
+        let head = "POST /v1/access/check HTTP/1.1\r\nhost: test\r\ncontent-length: 9999\r\n";
+        let head = format!("{head}authorization: Bearer {TOKEN}\r\n\r\n");
         body.send(head).await.expect("it is sent");
         api_bodies.spawn(body.drip());
         let mut client = Raw::narrow(&app).await.expect("there is room");
@@ -153,26 +153,34 @@ async fn more_connections_than_there_is_room_for_are_refused_until_there_is_room
     }
 }
 
-#[tokio::test]
-#[ignore = "long: make soak"]
-#[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
-async fn ten_thousand_idle_clients_are_borne_and_closed() {
-    let app = Home::new(Store::Sqlite).await.with("MAX_CONNECTIONS", "11000").serve().await;
-    let base = health(&app, 1_000).await;
-    let before = resident(&app);
-    let mut idle = JoinSet::new();
-    for _ in 0..10_000 {
-        let mut client = Raw::to(&app).await.expect("there is room, and enough open files for this test");
-        client.send(ASK).await.expect("it is sent");
-        assert!(client.hear().await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")));
-        idle.spawn(client.until_closed());
+mod long {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "long: make soak"]
+    #[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
+    async fn ten_thousand_idle_clients_are_borne_and_closed() {
+        let app = Home::new(Store::Sqlite).await.with("MAX_CONNECTIONS", "11000").serve().await;
+        let base = health(&app, 1_000).await;
+        let before = resident(&app);
+        let mut idle = JoinSet::new();
+        for _ in 0..10_000 {
+            let mut client = Raw::to(&app).await.expect("there is room, and enough open files for this test");
+            client.send(ASK).await.expect("it is sent");
+            assert!(client.hear().await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")));
+            idle.spawn(client.until_closed());
+        }
+        let weight = (resident(&app).saturating_sub(before)) / 10;
+        let took = health(&app, 1_000).await;
+        println!("10,000 idle connections weigh {weight} bytes each");
+        println!(
+            "health p99: {:.2?} alone, {:.2?} beside them (to be < 50 ms)",
+            at(&base, 99),
+            at(&took, 99)
+        );
+        let (after, _) = longest(idle).await;
+        tell("keep-alive after one answer", after);
+        assert!(after < Duration::from_secs(75) + GENEROUS, "{after:?}");
+        assert_eq!(app.get("/readyz").await.status, StatusCode::OK);
     }
-    let weight = (resident(&app).saturating_sub(before)) / 10;
-    let took = health(&app, 1_000).await;
-    println!("10,000 idle connections weigh {weight} bytes each");
-    println!("health p99: {:.2?} alone, {:.2?} beside them (to be < 50 ms)", at(&base, 99), at(&took, 99));
-    let (after, _) = longest(idle).await;
-    tell("keep-alive after one answer", after);
-    assert!(after < Duration::from_secs(75) + GENEROUS, "{after:?}");
-    assert_eq!(app.get("/readyz").await.status, StatusCode::OK);
 }

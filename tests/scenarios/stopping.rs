@@ -137,7 +137,11 @@ async fn what_a_stopped_worker_had_taken_is_carried_out_by_another_process_as_if
     println!("the rest was carried out {took:.2?} after the stop");
     assert_eq!(deliveries.len(), 100);
     for delivery in deliveries {
-        assert_eq!((&delivery["outcome"], &delivery["attempts"]), (&json!("ignored"), &json!(1)), "{delivery}");
+        assert_eq!(
+            (&delivery["outcome"], &delivery["attempts"]),
+            (&json!("ignored"), &json!(1)),
+            "{delivery}"
+        );
     }
 
     // One that is killed cannot give anything back, so its lease has to end first.

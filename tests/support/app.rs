@@ -19,7 +19,8 @@ use crate::stripe::{SECRETS, now, rfc3339};
 /// Longer than anything takes that works; only what hangs comes to it.
 const HANG: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
-const TOKEN: &str = "a-token-for-the-scenarios";
+/// The token that [`TestApp::request`] sends.
+pub const TOKEN: &str = "a-token-for-the-scenarios";
 
 /// Makes one test of a scenario for each store.
 #[macro_export]

@@ -24,7 +24,9 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 /// No limit but those that a test sets.
 fn unlimited() -> Limits {
     let mut limits = Limits { connections: 100, ..Limits::default() };
-    for limit in [&mut limits.head, &mut limits.unread, &mut limits.idle, &mut limits.age, &mut limits.leaving] {
+    for limit in
+        [&mut limits.head, &mut limits.unread, &mut limits.idle, &mut limits.age, &mut limits.leaving]
+    {
         *limit = NEVER;
     }
     limits
@@ -231,7 +233,8 @@ async fn a_head_that_cannot_be_read_is_a_problem() {
         assert!(told.starts_with(&format!("HTTP/1.1 {status} ")) && told.contains(code), "{told}");
         assert!(told.contains("content-type: application/problem+json\r\n"), "{told}");
     }
-    let own = service.asks(b"GET /refused HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.rest().await;
+    let own =
+        service.asks(b"GET /refused HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.rest().await;
     assert!(own.ends_with("{}"), "an answer of the routes is left as it is: {own}");
 }
 

@@ -101,8 +101,10 @@ impl Inbox for Sqlite {
 
     async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
         let ids = ids.to_vec();
-        self.write(move |connection| ids.iter().try_for_each(|id| execute(connection, RELEASE, [id]).map(drop)))
-            .await
+        self.write(move |connection| {
+            ids.iter().try_for_each(|id| execute(connection, RELEASE, [id]).map(drop))
+        })
+        .await
     }
 
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
