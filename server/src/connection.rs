@@ -70,16 +70,13 @@ pub(crate) async fn attend(
             // Waiting for a change takes a lock, so it is begun once; from then on it is enough to look.
             let Ok(news) = stage.has_changed() else { return Poll::Ready(Some("the listener has gone")) };
             if news || !listening {
-                match *stage.borrow_and_update() {
-                    Stage::Serving { crowded } if watch.makes_room(crowded) => {
-                        connection.as_mut().graceful_shutdown()
-                    }
-                    Stage::Serving { .. } => {}
-                    Stage::Draining => {
-                        watch.hurry();
-                        connection.as_mut().graceful_shutdown();
-                    }
+                let leaves = match *stage.borrow_and_update() {
+                    Stage::Serving { crowded } => watch.makes_room(crowded),
+                    Stage::Draining => watch.hurries(),
                     Stage::CutOff => return Poll::Ready(Some("the process stops")),
+                };
+                if leaves {
+                    connection.as_mut().graceful_shutdown();
                 }
                 changed.set(change(stage.clone()));
                 listening = changed.as_mut().poll(context).is_pending();
@@ -258,11 +255,12 @@ impl Watch {
         news && rests
     }
 
-    /// A request that is coming in gets a moment more.
-    fn hurry(&mut self) {
+    /// It leaves; a head that is coming in gets a moment more.
+    fn hurries(&mut self) -> bool {
         self.limits.head = self.limits.head.min(RESTED);
         self.since = Instant::now();
         self.leave();
+        true
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use api::RequestLimits;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many connections are open at once: far more than any front ends and balancers keep, at some 20 KB each.
@@ -18,7 +20,7 @@ const ARRIVING: usize = 256;
 /// How long the head of a request may take to arrive, from its first byte, or from the first moment of a connection.
 const HEAD: Duration = Duration::from_secs(10);
 /// How large the head of a request may be, in bytes: cookies and a token take a few kilobytes.
-const HEAD_BYTES: usize = 32 * 1024;
+const HEAD_BYTES: u32 = 32 * 1024;
 /// How long the body of a request may take to arrive.
 const BODY: Duration = Duration::from_secs(10);
 /// How long a request may be worked on. Longer than every wait of the stores, shorter than [`DRAIN`] and than Stripe's
@@ -96,22 +98,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What hyper sees to by itself.
-    pub(crate) fn protocol(&self) -> hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor> {
-        use hyper_util::rt::{TokioExecutor, TokioTimer};
-        let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-        // Its timer for heads also runs between requests, where ours is longer.
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PONG)
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX));
-        builder
-    }
-
     /// The same, with no more connections than the system lets the process have files. Lifts the soft limit where it can.
     #[must_use]
     pub fn within_the_system(mut self) -> Self {
@@ -137,4 +123,19 @@ impl Limits {
         }
         self
     }
+}
+
+/// How connections speak HTTP, with the limits that hyper sees to by itself.
+pub(crate) fn protocol() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Its timer for heads also runs between requests, where ours is longer.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES);
+    builder
 }

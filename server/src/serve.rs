@@ -50,7 +50,7 @@ pub fn routes(app: &App, config: &Config, role: Role) -> Router {
 
 /// Answers until told to stop, then finishes the requests that were begun, in the time they have for that.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
-    let protocol = Arc::new(limits.protocol());
+    let protocol = Arc::new(limits::protocol());
     let room = Arc::new(Semaphore::new(limits.connections));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let (stage, _) = watch::channel(Stage::Serving { crowded: 0 });

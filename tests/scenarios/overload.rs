@@ -46,7 +46,6 @@ fn assert_overloaded(reply: &Reply) {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
 async fn when_the_store_is_stuck_access_checks_and_webhooks_are_answered_and_the_rest_is_refused_at_once() {
     let home = Home::new(Store::Postgres).await.with("MAX_IN_FLIGHT", "8");
     let app = home.serve().await;
@@ -294,7 +293,6 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "long: make soak"]
-    #[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
     async fn ten_times_too_much_hardly_slows_what_is_let_in() {
         let home = Home::new(Store::Postgres).await;
         let app = Arc::new(long_way(&home).serve().await);

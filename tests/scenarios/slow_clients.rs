@@ -158,7 +158,6 @@ mod long {
 
     #[tokio::test]
     #[ignore = "long: make soak"]
-    #[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
     async fn ten_thousand_idle_clients_are_borne_and_closed() {
         let app = Home::new(Store::Sqlite).await.with("MAX_CONNECTIONS", "11000").serve().await;
         let base = health(&app, 1_000).await;

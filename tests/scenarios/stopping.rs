@@ -47,7 +47,6 @@ on_every_store! {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
 async fn clients_that_are_stuck_do_not_hold_it_up() {
     let mut app = TestApp::on(Store::Sqlite).await;
     let mut stuck = Vec::new();
@@ -131,7 +130,6 @@ async fn stopped_in_a_burst(signal: &str) -> (Vec<Value>, Duration) {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "figures for whoever looks at them")]
 async fn what_a_stopped_worker_had_taken_is_carried_out_by_another_process_as_if_it_had_not_been() {
     let (deliveries, took) = stopped_in_a_burst("TERM").await;
     println!("the rest was carried out {took:.2?} after the stop");
