@@ -86,13 +86,14 @@ fn describe(operation: &mut Operation) {
     let mut problems = vec![("500", "`internal`: a mistake of the service, which it has logged")];
     if waits {
         problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
-        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`"));
+        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `took_too_long`"));
     }
     if operation.security.is_some() {
         problems.push(("401", "`unauthenticated`: no token, or one that is not known"));
         problems.push(("403", "`forbidden`: the token lacks the scope"));
     }
     if waits && operation.request_body.is_some() {
+        problems.push(("408", "`slow_body`: the body did not arrive within 10 seconds"));
         problems.push(("413", "`too_large`: the body is larger than 64 KiB"));
         problems.push(("415", "`not_json`: the body was sent as something else than JSON"));
         problems.push(("422", "`wrong_shape` or `invalid`: the body was read but cannot be used"));

@@ -1,6 +1,7 @@
 //! What can go wrong, and how each of it is answered: one match from error to status, code and words.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -114,6 +115,17 @@ pub enum ApiError {
     /// This node has not come to the position yet.
     #[error("This node has not come to the asked position within 2 seconds; ask again shortly.")]
     Behind,
+    /// More requests at once than there is room for.
+    #[error("The service has more to do at once than it has room for; nothing was done. Ask again shortly.")]
+    Overloaded,
+    /// The answer was not ready in time.
+    #[error(
+        "There was no answer within {} seconds; what was asked may or may not have been done. Ask again shortly.", .0.as_secs()
+    )]
+    TookTooLong(Duration),
+    /// The body trickled in, or did not come.
+    #[error("The body was not there within {} seconds, and nothing was done; send it at once.", .0.as_secs())]
+    SlowBody(Duration),
     /// Some checks of readiness fail; what they found goes into the answer.
     #[error("Not ready: {failing}.")]
     Unready {
@@ -170,6 +182,9 @@ impl ApiError {
             Self::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
             Self::NotReady | Self::Unready { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Behind => (S::SERVICE_UNAVAILABLE, "behind", "Behind"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::TookTooLong(_) => (S::SERVICE_UNAVAILABLE, "took_too_long", "Took too long"),
+            Self::SlowBody(_) => (S::REQUEST_TIMEOUT, "slow_body", "Slow body"),
             Self::Store(StoreError::Unavailable(_)) => {
                 (S::SERVICE_UNAVAILABLE, "store_unavailable", "Store unavailable")
             }
@@ -193,6 +208,7 @@ impl ApiError {
         match self {
             Self::Store(error) => Some(error.to_string()),
             Self::Unreadable(cause) | Self::Panicked(cause) => Some(cause.clone()),
+            Self::TookTooLong(limit) => Some(format!("no answer within {limit:?}")),
             _ => None,
         }
     }

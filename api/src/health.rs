@@ -95,8 +95,8 @@ impl Check {
 
 /// Is the service ready?
 ///
-/// It is once the index and the directory have caught up, while they can go on, the store answers and deliveries are
-/// being looked at.
+/// It is once the index and the directory have caught up, while they can go on, the store answers, deliveries are being
+/// looked at and the process has not been asked to stop.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readiness", tag = "Operations",
     responses(
@@ -131,6 +131,7 @@ async fn look(state: &ApiState) -> (Readiness, Position) {
         Check::follows("access_index", &state.index_progress),
         Check::follows("directory", &state.directory_progress),
         Check::of("worker", state.probe.worker_alive(), "deliveries are not being looked at"),
+        Check::of("process", !state.probe.stopping(), "it is stopping"),
     ];
     let report = Readiness {
         object: "readiness",

@@ -11,9 +11,10 @@
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
 //! Every route is in [`router`]'s one table, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
-//! what all answers share: request ids, problem answers and positions.
+//! what all answers share: request ids, problem answers, positions and [`admission`].
 
 pub mod access;
+pub mod admission;
 pub mod auth;
 pub mod cursor;
 pub mod decision;
@@ -37,6 +38,7 @@ use axum::extract::DefaultBodyLimit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
 pub use shell::serve_shell;
 pub use state::{ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe};

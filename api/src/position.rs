@@ -9,6 +9,7 @@ use domain::ports::Position;
 use projections::runner::Progress;
 use serde::Serializer;
 
+use crate::admission::Admission;
 use crate::auth::is_known;
 use crate::error::ApiError;
 use crate::state::ApiState;
@@ -32,18 +33,24 @@ impl IntoResponseParts for AnsweredAt {
 }
 
 /// Waits for the position that a request carries, if it carries one.
-pub(crate) async fn wait(state: &ApiState, request: &Parts) -> Result<(), ApiError> {
+pub(crate) async fn wait(state: &ApiState, admission: &Admission, request: &Parts) -> Result<(), ApiError> {
     let Some(header) = request.headers.get(HEADER) else { return Ok(()) };
     // Health is told at once, and strangers, whom the routes refuse, do not get to hold requests open.
     if matches!(request.uri.path(), "/healthz" | "/readyz") || !is_known(request, state) {
         return Ok(());
     }
     let wanted = header.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadPosition)?;
+    let applied = |progress: &Progress| progress.applied().is_some_and(|applied| applied >= wanted);
+    let both = reads_the_directory(&request.uri);
+    if applied(&state.index_progress) && (!both || applied(&state.directory_progress)) {
+        return Ok(());
+    }
+    let _place = admission.wait()?;
     let reached = |progress: &Progress| {
         let progress = progress.clone();
         async move { progress.wait_for(wanted, PATIENCE).await }
     };
-    let reached = if reads_the_directory(&request.uri) {
+    let reached = if both {
         let (index, directory) =
             tokio::join!(reached(&state.index_progress), reached(&state.directory_progress));
         index && directory
@@ -76,7 +83,10 @@ fn value(position: Position) -> HeaderValue {
 }
 
 fn reads_the_directory(uri: &Uri) -> bool {
-    let asks_about_a_moment =
-        || uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("at=")));
-    uri.path().starts_with("/v1/support/") || asks_about_a_moment()
+    uri.path().starts_with("/v1/support/") || asks_about_a_moment(uri)
+}
+
+/// Whether the answer is about a moment that the request names.
+pub(crate) fn asks_about_a_moment(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("at=")))
 }

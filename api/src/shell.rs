@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +17,7 @@ use domain::ports::Position;
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::admission::Admission;
 use crate::error::{ApiError, Pending};
 use crate::position;
 use crate::state::ApiState;
@@ -26,10 +27,12 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LONGEST_REQUEST_ID: usize = 128;
 
-/// Puts around all of `router`, which may hold other routes than the API's, what all answers share.
-pub fn serve_shell(router: Router, state: ApiState) -> Router {
+/// Puts around all of `router`, which may hold other routes than the API's, what all answers share, and lets in what
+/// `admission` has room for.
+pub fn serve_shell(router: Router, state: ApiState, admission: Arc<Admission>) -> Router {
     // As a service of its own: a layer of the router would not see the `Allow` header, which is added outside of layers.
-    let answered = (from_fn_with_state(state, answer), CatchPanicLayer::custom(panicked)).layer(router);
+    let answered =
+        (from_fn_with_state((state, admission), answer), CatchPanicLayer::custom(panicked)).layer(router);
     Router::new().fallback_service(answered)
 }
 
@@ -70,20 +73,25 @@ impl FromRequestParts<ApiState> for Asked {
     }
 }
 
-async fn answer(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+async fn answer(
+    State((state, admission)): State<(ApiState, Arc<Admission>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (mut parts, body) = request.into_parts();
-    let waited = position::wait(&state, &parts).await;
+    let waited = position::wait(&state, &admission, &parts).await;
     // Read before anything is looked up, so that the answer is never older than the position it names.
     let asked = Asked::of(&parts, &state);
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
-    let mut response = match waited {
+    let answered = match waited {
         Ok(()) => {
             parts.headers.insert(REQUEST_ID, asked.request_id.clone());
             parts.extensions.insert(asked.clone());
-            next.run(Request::from_parts(parts, body)).await
+            admission.run(Request::from_parts(parts, body), next).await
         }
-        Err(error) => error.into_response(),
+        Err(error) => Err(error),
     };
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     if response.status().is_client_error() || response.status().is_server_error() {
         response = as_problem(response, &method, &uri, asked.request_id());
     }

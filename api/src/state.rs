@@ -163,4 +163,7 @@ pub trait Probe: Send + Sync {
 
     /// Whether the task that looks at deliveries runs.
     fn worker_alive(&self) -> bool;
+
+    /// Whether the process has been asked to stop.
+    fn stopping(&self) -> bool;
 }

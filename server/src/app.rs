@@ -1,6 +1,7 @@
 //! Puts the service together. Everything that is constructed, is constructed here, from top to bottom.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::{ApiParts, ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord, ServiceTokens};
@@ -18,10 +19,13 @@ use projections::view_store::ViewStore;
 use storage::Storage;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 use webhook_ingest::inbox::{self, Outcome, Redrive};
 use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
+
+use crate::limits;
 
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +46,8 @@ pub struct App {
     pub worker: Arc<Worker>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Whether it is to stop.
+    pub stopping: Stopping,
     models: Arc<ReadModels>,
     tasks: JoinSet<()>,
     running_worker: Option<AbortHandle>,
@@ -84,6 +90,7 @@ impl App {
             clock: clock.clone(),
             livemode,
             wake: Arc::new(Notify::new()),
+            stopping: AtomicBool::new(false),
         });
         let running_worker = None;
         Self {
@@ -94,6 +101,7 @@ impl App {
             past,
             worker,
             clock,
+            stopping: Stopping::default(),
             models,
             tasks,
             running_worker,
@@ -129,7 +137,11 @@ impl App {
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
             deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
-            probe: Arc::new(Probe { storage: self.storage.clone(), worker: self.running_worker.clone() }),
+            probe: Arc::new(Probe {
+                storage: self.storage.clone(),
+                worker: self.running_worker.clone(),
+                stopping: self.stopping.clone(),
+            }),
             clock: self.clock.clone(),
             tokens,
             random: Arc::new(random),
@@ -157,10 +169,34 @@ impl App {
         self.models.caught_up().await
     }
 
-    /// Ends what runs and closes the store.
+    /// Ends what runs, lets the worker finish the delivery that it is at, and closes the store.
     pub async fn shutdown(mut self) {
+        self.worker.stop();
+        if let Some(worker) = &self.running_worker {
+            // The others run until they are ended.
+            let ended = async { while !worker.is_finished() && self.tasks.join_next().await.is_some() {} };
+            if timeout(limits::WORKER, ended).await.is_err() {
+                tracing::warn!("the delivery that was being carried out is begun anew by the next process");
+            }
+        }
         self.tasks.shutdown().await;
         self.storage.shutdown().await;
+    }
+}
+
+/// Whether the process has been asked to stop; all copies say the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    /// It has.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -293,6 +329,7 @@ struct Probe {
     storage: Arc<Storage>,
     /// None in a process that takes no webhooks.
     worker: Option<AbortHandle>,
+    stopping: Stopping,
 }
 
 #[async_trait]
@@ -307,5 +344,9 @@ impl api::Probe for Probe {
 
     fn worker_alive(&self) -> bool {
         self.worker.as_ref().is_none_or(|worker| !worker.is_finished())
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.has_begun()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -234,10 +235,10 @@ pub fn run() -> ExitCode {
             return Failure::Failed(format!("the runtime did not start: {error}")).report();
         }
     };
-    match runtime.block_on(carry_out(cli)) {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
+    let done = runtime.block_on(carry_out(cli));
+    // A read that hangs must not keep a process that has nothing more to do.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done.unwrap_or_else(Failure::report)
 }
 
 async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use api::ServiceTokens;
 use clap::ValueEnum;
@@ -11,8 +13,10 @@ use thiserror::Error;
 use toml::Value;
 use webhook_ingest::stripe::signature::Secrets;
 
+use crate::limits::Limits;
+
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -28,6 +32,9 @@ const NAMES: [&str; 15] = [
     "LEARN_ORIGINS",
     "SMTP_URL",
     "RUST_LOG",
+    "MAX_CONNECTIONS",
+    "MAX_IN_FLIGHT",
+    "SHUTDOWN_NOTICE",
 ];
 
 /// What is wrong with a setting. One line, which names it.
@@ -81,6 +88,8 @@ pub struct Config {
     pub catalog: Option<PathBuf>,
     /// The other back ends that may ask.
     pub service_tokens: ServiceTokens,
+    /// How much is taken at once, and how long anything may take.
+    pub limits: Limits,
 }
 
 /// Where values come from.
@@ -205,6 +214,25 @@ impl Settings {
             livemode: self.livemode()?,
             catalog: self.get("CATALOG").map(PathBuf::from),
             service_tokens,
+            limits: self.limits()?,
+        })
+    }
+
+    /// How much is taken at once, and how long anything may take.
+    pub fn limits(&self) -> Result<Limits, ConfigError> {
+        let mut limits = Limits::default();
+        limits.connections = self.number("MAX_CONNECTIONS", 1..=1_000_000, limits.connections)?;
+        limits.requests.in_flight = self.number("MAX_IN_FLIGHT", 8..=100_000, limits.requests.in_flight)?;
+        let seconds = self.number("SHUTDOWN_NOTICE", 0..=300, 0)?;
+        limits.notice = Duration::from_secs(seconds as u64);
+        Ok(limits)
+    }
+
+    fn number(&self, name: &str, range: RangeInclusive<usize>, usual: usize) -> Result<usize, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(usual) };
+        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+            let what = format!("{text:?} is not a number from {} to {}", range.start(), range.end());
+            bad(name, what, &usual.to_string())
         })
     }
 
@@ -266,6 +294,10 @@ mod tests {
             ("SERVICE_TOKENS", "django:fly:short"),
             ("EVENT_STORE_URL", "kurrentdb://x"),
             ("STRIPE_SECRET_KEY", "pk_test_1"),
+            ("MAX_CONNECTIONS", "0"),
+            ("MAX_IN_FLIGHT", "7"),
+            ("MAX_IN_FLIGHT", "many"),
+            ("SHUTDOWN_NOTICE", "301"),
         ];
         for (name, value) in cases {
             let mut values = settings(&[SECRETS]);
@@ -276,6 +308,15 @@ mod tests {
         }
         assert!(settings(&[]).config(Role::All).unwrap_err().to_string().contains("STRIPE_WEBHOOK_SECRETS"));
         assert!(settings(&[]).config(Role::Api).is_ok());
+    }
+
+    #[test]
+    fn limits_can_be_set_and_have_defaults() {
+        let usual = settings(&[SECRETS]).config(Role::All).unwrap().limits;
+        assert_eq!(usual, Limits::default());
+        let set = [SECRETS, ("MAX_CONNECTIONS", "7"), ("MAX_IN_FLIGHT", "11"), ("SHUTDOWN_NOTICE", "5")];
+        let set = settings(&set).config(Role::All).unwrap().limits;
+        assert_eq!((set.connections, set.requests.in_flight, set.notice.as_secs()), (7, 11, 5));
     }
 
     #[test]

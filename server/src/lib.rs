@@ -5,9 +5,12 @@ pub mod catalog_file;
 mod cli;
 mod commands;
 pub mod config;
+mod connection;
 pub mod demo;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+pub mod limits;
+mod refusal;
 pub mod serve;
 mod telemetry;
 mod waiting;

@@ -1,7 +1,6 @@
 //! A service whose database is not there yet: it lives, says so, refuses everything else for now, and goes on by itself.
 
 use std::convert::Infallible;
-use std::future::IntoFuture;
 use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
@@ -19,7 +18,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::random;
-use crate::serve::asked_to_stop;
+use crate::limits::Limits;
+use crate::serve::{asked_once, serve};
 
 /// How long opening may take before somebody has to be told.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -45,13 +45,18 @@ pub(crate) enum Waited {
 }
 
 /// Opens the store, and answers on the listener when that takes its time.
-pub(crate) async fn open(listener: TcpListener, url: &str, clock: &Arc<dyn Clock>) -> io::Result<Waited> {
+pub(crate) async fn open(
+    listener: TcpListener,
+    url: &str,
+    clock: &Arc<dyn Clock>,
+    limits: Limits,
+) -> io::Result<Waited> {
     let opening = async {
         tokio::select! {
             opened = keep_trying(url, clock) => {
                 opened.map_or_else(Waited::Failed, |storage| Waited::Open(Box::new(storage)))
             }
-            () = asked_to_stop() => Waited::Stopped,
+            () = asked_once() => Waited::Stopped,
         }
     };
     let mut opening = pin!(opening);
@@ -61,14 +66,12 @@ pub(crate) async fn open(listener: TcpListener, url: &str, clock: &Arc<dyn Clock
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (over, told) = oneshot::channel::<Infallible>();
     let until_over = async move { drop(told.await) };
-    let answering = axum::serve(listener, router()).with_graceful_shutdown(until_over).into_future();
-    let answering = tokio::spawn(answering);
+    // A connection that is kept alive would go on to be refused.
+    let limits = Limits { drain: GOODBYE, ..limits };
+    let answering = tokio::spawn(serve(listener, router(), limits, until_over));
     let waited = opening.await;
     drop(over);
-    // A connection that is kept alive would go on to be refused.
-    if let Ok(ended) = timeout(GOODBYE, answering).await {
-        ended.map_err(io::Error::other)??;
-    }
+    answering.await.map_err(io::Error::other)?;
     Ok(waited)
 }
 

@@ -197,7 +197,7 @@ async fn busy_until(app: TestApp, fault: impl FnOnce()) -> (TestApp, Told) {
 
 /// The service ends, since what it has read is not in the log any more; whoever watches over it starts it again.
 async fn start_again_after_a_loss(mut app: TestApp, told: &Told) -> (TestApp, Lost) {
-    assert_eq!(app.ended(), Some(3), "{}", app.log());
+    assert_eq!(app.ended().await, Some(3), "{}", app.log());
     assert!(app.log().contains("the database has lost events that this process had read"), "{}", app.log());
     let app = app.home.serve().await;
     carried_out(&app).await;

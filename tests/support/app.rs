@@ -19,7 +19,7 @@ use crate::stripe::{SECRETS, now, rfc3339};
 /// Longer than anything takes that works; only what hangs comes to it.
 pub(crate) const HANG: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
-/// The service token of every scenario, with all scopes.
+/// The service token of every scenario, with all scopes; [`TestApp::request`] sends it.
 pub const TOKEN: &str = "a-token-for-the-scenarios";
 
 /// Makes one test of a scenario for each store.
@@ -87,9 +87,14 @@ impl TestApp {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// A request with the token that has not been sent yet.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN)
+    }
+
     /// Sends a request with the token; `position` is sent where it is not empty.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>, position: &str) -> Reply {
-        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN);
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -206,16 +211,32 @@ impl TestApp {
         }
     }
 
-    /// Sends a signal, such as `TERM`, and waits for the end; the exit code, or nothing when the signal itself ended it.
-    pub fn stop(&mut self, signal: &str) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "the signal was not sent");
-        self.ended()
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
-    /// Waits for the service to end, and says with which exit code.
-    pub fn ended(&mut self) -> Option<i32> {
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal was not sent");
+    }
+
+    /// Waits for the end; the exit code, or nothing when a signal ended it.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                return status.code();
+            }
+            assert!(begun.elapsed() < HANG, "the service does not stop");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Sends a signal, such as `TERM`, and waits for the end; the exit code, or nothing when the signal itself ended it.
+    pub fn stop(&mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {

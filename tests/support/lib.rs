@@ -5,6 +5,7 @@ pub mod corpus;
 pub mod crash;
 pub mod postgres;
 pub mod proxy;
+pub mod raw;
 pub mod small_disk;
 pub mod stripe;
 mod watchdog;

@@ -190,6 +190,9 @@ pub trait Inbox: Send + Sync {
     /// Gives a claimed delivery back, to be taken again at `due`.
     async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError>;
 
+    /// Gives claimed deliveries back that were not begun: as if they had never been claimed.
+    async fn release(&self, ids: &[String]) -> Result<(), StoreError>;
+
     /// Makes deliveries pending again and says how many.
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError>;
 

@@ -4,6 +4,7 @@
 //! changes nothing, since every aggregate knows what it has been told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -68,6 +69,8 @@ pub struct Worker {
     pub livemode: Option<bool>,
     /// Told when a delivery may be waiting.
     pub wake: Arc<Notify>,
+    /// Whether it is to stop.
+    pub stopping: AtomicBool,
 }
 
 /// Why a delivery was not carried out this time.
@@ -93,10 +96,10 @@ impl<E: std::error::Error> From<CommandError<E>> for Trouble {
 }
 
 impl Worker {
-    /// Carries deliveries out until the task is dropped.
+    /// Carries deliveries out until it is told to stop.
     pub async fn run(self: Arc<Self>) {
         let mut failing = false;
-        loop {
+        while !self.is_stopping() {
             match self.drain().await {
                 Ok(_) => failing = false,
                 Err(error) => {
@@ -111,20 +114,37 @@ impl Worker {
         }
     }
 
+    /// Has it stop after the delivery that it is carrying out. Others that it has taken are given back, so that another
+    /// process need not wait for the end of their lease.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// Carries out everything that is due, and says how many deliveries that was.
     pub async fn drain(self: &Arc<Self>) -> Result<u64, StoreError> {
         let mut carried_out = 0;
-        loop {
+        while !self.is_stopping() {
             let batch = self.inbox.claim(self.clock.now(), LEASE, BATCH).await?;
             if batch.is_empty() {
-                return Ok(carried_out);
+                break;
             }
             fail_point!("worker::claimed");
-            for delivery in batch {
+            let mut batch = batch.into_iter();
+            while let Some(delivery) = batch.next() {
                 self.carry_out(delivery).await?;
                 carried_out += 1;
+                if self.is_stopping() {
+                    let rest: Vec<String> = batch.by_ref().map(|delivery| delivery.id).collect();
+                    self.inbox.release(&rest).await?;
+                }
             }
         }
+        Ok(carried_out)
     }
 
     async fn carry_out(self: &Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! The routes over small stand-ins for their ports.
 
 mod access;
+mod admission;
 mod dial;
 mod document;
 mod members;

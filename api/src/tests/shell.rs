@@ -11,7 +11,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 
 use super::stores::Failure;
-use super::world::{ALL, World};
+use super::world::{ALL, LIMITS, World};
 
 const ADA: &str = "/v1/members/mem_ada/access/videos/projections";
 
@@ -213,6 +213,8 @@ async fn a_service_that_is_not_ready_names_what_fails() {
     let world = World::new().await;
     world.stores.worker_gone.store(true, Ordering::SeqCst);
     assert!(world.get("/readyz").await.problem(503, "not_ready").contains("worker"));
+    world.stores.stopping.store(true, Ordering::SeqCst);
+    assert!(world.get("/readyz").await.problem(503, "not_ready").contains("process: it is stopping"));
     *world.stores.failure.lock().unwrap() = Some(Failure::Unavailable);
     let answer = world.get("/readyz").await;
     assert!(answer.problem(503, "not_ready").contains("store"));
@@ -228,7 +230,8 @@ async fn routes_of_others_keep_their_own_limits_and_their_own_structured_errors(
         .route("/others/json", post(async || (StatusCode::BAD_REQUEST, Json("theirs"))))
         .route("/others/text", post(async || (StatusCode::IM_A_TEAPOT, "short and stout")))
         .layer(DefaultBodyLimit::max(1 << 20));
-    world.app = crate::serve_shell(crate::router(world.state.clone()).merge(others), world.state.clone());
+    let routes = crate::router(world.state.clone()).merge(others);
+    world.app = crate::serve_shell(routes, world.state.clone(), crate::Admission::new(LIMITS));
     let large = " ".repeat(crate::BODY_LIMIT + 1);
     assert_eq!(world.post("/others/size", &large).await.text, large.len().to_string());
     let structured = world.post("/others/json", "").await;

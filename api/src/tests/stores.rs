@@ -43,6 +43,7 @@ pub(super) struct Stores {
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
     pub(super) worker_gone: AtomicBool,
+    pub(super) stopping: AtomicBool,
     pub(super) panics: AtomicBool,
     pub(super) index: Arc<AccessIndex>,
     pub(super) dials: [Arc<Dial>; 2],
@@ -234,6 +235,10 @@ impl Probe for Stores {
 
     async fn deliveries_waiting(&self) -> Result<u64, StoreError> {
         self.works().map(|()| 3)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     fn worker_alive(&self) -> bool {

@@ -15,11 +15,20 @@ use super::dial::Dial;
 use super::stores::Stores;
 use super::story::moment;
 use crate::state::{ApiParts, ApiState};
-use crate::{ServiceTokens, router, serve_shell};
+use crate::{Admission, RequestLimits, ServiceTokens, router, serve_shell};
 
 pub(super) const ALL: &str = "all-scopes-token-0001";
 const LIST: &str = "shop:access.read:access-only-token-01,support:support.read:support-read-token-01,\
 all:access.read+support.read+support.write+members.write:all-scopes-token-0001";
+
+/// Room for all that a test does, and time for it.
+pub(super) const LIMITS: RequestLimits = RequestLimits {
+    in_flight: 100,
+    waiting: 100,
+    arriving: 100,
+    body: Duration::from_mins(1),
+    handling: Duration::from_mins(1),
+};
 
 /// The service, and what is behind it.
 pub(super) struct World {
@@ -96,7 +105,7 @@ impl World {
             tokens: ServiceTokens::parse(LIST).unwrap(),
             random: Arc::new(|| [7; 10]),
         });
-        Self { app: serve_shell(router(state.clone()), state.clone()), stores, state }
+        Self { app: serve_shell(router(state.clone()), state.clone(), Admission::new(LIMITS)), stores, state }
     }
 
     pub(super) fn index_dial(&self) -> &Dial {

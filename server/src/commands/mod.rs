@@ -150,7 +150,8 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let storage = match waiting::open(listener.try_clone()?, &config.database_url, &clock).await? {
+    let limits = config.limits.within_the_system();
+    let storage = match waiting::open(listener.try_clone()?, &config.database_url, &clock, limits).await? {
         Waited::Open(storage) => *storage,
         Waited::Stopped => return Ok(ExitCode::SUCCESS),
         Waited::Failed(error) => return Err(error.into()),
@@ -170,14 +171,15 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");
     let (rewritten, storage) = (Arc::new(AtomicBool::new(false)), app.storage.clone());
     let noted = rewritten.clone();
+    let asked = serve::asked_to_stop(app.stopping.clone(), config.limits.notice);
     let stop = async move {
         tokio::select! {
-            () = serve::asked_to_stop() => {}
+            () = asked => {}
             () = storage.rewritten() => noted.store(true, Ordering::Relaxed),
         }
     };
-    serve::serve(listener, router, stop).await?;
-    app.shutdown().await;
+    serve::serve(listener, router, limits, stop).await;
+    serve::close(app).await;
     if rewritten.load(Ordering::Relaxed) {
         let what = "the database has lost events that this process had read, as after a failover to a standby that was \
                     behind; start it again, and its answers are made from what the database holds now";

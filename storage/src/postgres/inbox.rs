@@ -36,6 +36,8 @@ const SETTLE: &str = "UPDATE inbox SET outcome = $2, why_code = $3, why_detail =
                       due_at = NULL, claimed_until = NULL WHERE id = $1";
 const POSTPONE: &str = "UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, claimed_until = NULL \
                         WHERE id = $1 AND outcome = 'pending'";
+const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = greatest(attempts - 1, 0) \
+                       WHERE id = ANY($1) AND outcome = 'pending' AND claimed_until IS NOT NULL";
 macro_rules! redrive {
     ($which:literal) => {
         concat!(
@@ -107,6 +109,11 @@ impl Inbox for Postgres {
     async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
         let postpone = sqlx::query(POSTPONE).bind(id).bind(why.code).bind(why.detail).bind(due);
         self.connections.call(postpone.execute(&self.connections.pool())).await.map(|_| ())
+    }
+
+    async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
+        let release = sqlx::query(RELEASE).bind(ids);
+        release.execute(&self.pool).await.map(|_| ()).map_err(store_error)
     }
 
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {

@@ -34,6 +34,8 @@ const SETTLE: &str = "UPDATE inbox SET outcome = ?2, why_code = ?3, why_detail =
                       due_at = NULL, claimed_until = NULL WHERE id = ?1";
 const POSTPONE: &str = "UPDATE inbox SET why_code = ?2, why_detail = ?3, due_at = ?4, claimed_until = NULL \
                         WHERE id = ?1 AND outcome = 'pending'";
+const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = max(attempts - 1, 0) \
+                       WHERE id = ?1 AND outcome = 'pending' AND claimed_until IS NOT NULL";
 macro_rules! redrive {
     ($which:literal) => {
         concat!(
@@ -101,6 +103,14 @@ impl Inbox for Sqlite {
             execute(connection, POSTPONE, params![id, why.code, why.detail, micros(due)])
         };
         self.write(change).await.map(|_| ())
+    }
+
+    async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.write(move |connection| {
+            ids.iter().try_for_each(|id| execute(connection, RELEASE, [id]).map(drop))
+        })
+        .await
     }
 
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {

@@ -22,6 +22,7 @@ on_both! {
     deliveries_are_claimed_in_the_order_of_their_arrival,
     a_claimed_delivery_is_given_to_nobody_else_before_its_lease_is_over,
     no_two_workers_get_the_same_delivery,
+    a_released_delivery_is_taken_by_the_next_one_as_if_it_had_not_been_claimed,
     a_settled_delivery_is_not_claimed_again,
     a_postponed_delivery_is_taken_again_when_it_is_due,
     a_settled_delivery_is_not_postponed,
@@ -182,6 +183,20 @@ async fn no_two_workers_get_the_same_delivery(place: Place) {
     }
     // One that finds all others locked may stop early; the rest is then taken by the others.
     assert_eq!((all, distinct.len()), (100, 100));
+}
+
+async fn a_released_delivery_is_taken_by_the_next_one_as_if_it_had_not_been_claimed(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2", "evt_3", "evt_4"]).await;
+    storage.inbox.claim(noon(), LEASE, 3).await.unwrap();
+    storage.inbox.settle("evt_1", Outcome::Applied, None, noon()).await.unwrap();
+    let given_back: Vec<String> = ["evt_1", "evt_2", "evt_4"].map(str::to_owned).into();
+    storage.inbox.release(&given_back).await.unwrap();
+
+    let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
+    assert_eq!(ids(&claimed), ["evt_2", "evt_4"], "evt_3 is still somebody's");
+    assert_eq!(claimed.iter().map(|delivery| delivery.attempts).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(get(&storage, "evt_1").await.outcome, Outcome::Applied, "what is settled stays so");
 }
 
 async fn a_settled_delivery_is_not_claimed_again(place: Place) {
