@@ -97,9 +97,10 @@ fn describe(operation: &mut Operation) {
             .entry(status.to_owned())
             .or_insert_with(|| RefOr::T(problem(description)));
     }
+    let decides = operation.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == "Access"));
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
-            add_headers(status, response);
+            add_headers(status, decides, response);
         }
     }
 }
@@ -109,7 +110,7 @@ fn problem(description: &str) -> Response {
     ResponseBuilder::new().description(description).content("application/problem+json", content).build()
 }
 
-fn add_headers(status: &str, response: &mut Response) {
+fn add_headers(status: &str, decides: bool, response: &mut Response) {
     let mut add = |name: &str, description: &str| {
         let text = ObjectBuilder::new().schema_type(Type::String).build();
         let header = HeaderBuilder::new().schema(Some(text)).description(Some(description)).build();
@@ -121,6 +122,10 @@ fn add_headers(status: &str, response: &mut Response) {
     );
     add("x-request-id", "Names the request.");
     match status {
+        "200" if decides => add(
+            "Membership-Degraded",
+            "Only while this node cannot read its log: how many seconds ago it last knew of everything.",
+        ),
         "503" => add("Retry-After", "After how many seconds to ask again."),
         "401" => add("WWW-Authenticate", "Always a `Bearer` challenge."),
         _ => {}

@@ -59,6 +59,9 @@ pub struct Readiness {
     /// How many positions the index is behind the end of the log; null when that could not be asked.
     #[schema(required = true)]
     lag: Option<u64>,
+    /// How many seconds ago the index last knew of the whole log; null before the first time.
+    #[schema(required = true)]
+    age_seconds: Option<u64>,
     /// How many deliveries of the billing provider wait to be looked at; null when the store could not be asked.
     #[schema(required = true)]
     deliveries_waiting: Option<u64>,
@@ -86,7 +89,7 @@ impl Check {
     }
 
     fn follows(name: &'static str, progress: &Progress) -> Self {
-        if progress.is_standing_still() {
+        if progress.degraded().is_some() {
             return Self::of(name, false, "it cannot go on reading the log, and what it knows grows old");
         }
         Self::of(name, progress.applied().is_some(), "it is still reading the log")
@@ -138,6 +141,7 @@ async fn look(state: &ApiState) -> (Readiness, Position) {
         position,
         head: head.map(|head| head.to_string()),
         lag: head.map(|head| head.get().saturating_sub(position.get())),
+        age_seconds: state.index_progress.age().map(|age| age.as_secs()),
         deliveries_waiting: waiting,
         checks,
     };

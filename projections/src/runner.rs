@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cqrs_es::persist::EventUpcaster;
@@ -17,6 +17,9 @@ const PAGE: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(500);
 const WATCH: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_AN_ERROR: Duration = Duration::from_millis(250);
+/// A follower that is well looks for the end of the log many times a second. Who has not seen it for longer than this
+/// answers from what may have been overtaken, and has to say so.
+const FRESH: Duration = Duration::from_secs(3);
 
 /// Why a projection did not go on.
 #[derive(Debug, Error)]
@@ -48,18 +51,26 @@ pub trait Projection: Send {
 /// How far a projection has come, for those who wait for it.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// The same as in `changes`, for readers that must not take its lock.
-    applied: Arc<AtomicU64>,
-    standing_still: Arc<AtomicBool>,
+    told: Arc<Told>,
     changes: watch::Receiver<Option<Position>>,
 }
 
 /// The other end of [`Progress`].
 #[derive(Debug)]
 pub struct Report {
-    applied: Arc<AtomicU64>,
-    standing_still: Arc<AtomicBool>,
+    told: Arc<Told>,
     changes: watch::Sender<Option<Position>>,
+}
+
+/// What readers that must not wait look at.
+#[derive(Debug)]
+struct Told {
+    /// The same as in `changes`, without its lock.
+    applied: AtomicU64,
+    standing_still: AtomicBool,
+    /// When everything that was in the log had been applied, in milliseconds after `began`.
+    fresh_at: AtomicU64,
+    began: Instant,
 }
 
 /// No catching up yet.
@@ -68,37 +79,59 @@ const NOTHING: u64 = u64::MAX;
 /// A pair that tells how far a projection has come. Nothing is told until it has caught up once.
 pub fn progress() -> (Report, Progress) {
     let (sender, changes) = watch::channel(None);
-    let applied = Arc::new(AtomicU64::new(NOTHING));
-    let standing_still = Arc::new(AtomicBool::new(false));
-    (
-        Report { applied: applied.clone(), standing_still: standing_still.clone(), changes: sender },
-        Progress { applied, standing_still, changes },
-    )
+    let told = Arc::new(Told {
+        applied: AtomicU64::new(NOTHING),
+        standing_still: AtomicBool::new(false),
+        fresh_at: AtomicU64::new(0),
+        began: Instant::now(),
+    });
+    (Report { told: told.clone(), changes: sender }, Progress { told, changes })
 }
 
 impl Report {
-    /// Everything up to `at` can be seen from now on.
-    pub fn reached(&self, at: Position) {
-        self.standing_still.store(false, Ordering::Release);
-        self.applied.store(at.get(), Ordering::Release);
+    /// Everything up to `at` can be seen from now on, and `at` was the end of the log at the moment `asked` or later.
+    pub fn reached(&self, at: Position, asked: Instant) {
+        let since = asked.saturating_duration_since(self.told.began);
+        self.told.fresh_at.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        self.told.standing_still.store(false, Ordering::Release);
+        self.applied(at);
+    }
+
+    /// Everything up to `at` can be seen from now on, and more is to come. Not told before the first catching up.
+    fn passed(&self, at: Position) {
+        if self.told.applied.load(Ordering::Acquire) != NOTHING {
+            self.applied(at);
+        }
+    }
+
+    fn applied(&self, at: Position) {
+        self.told.applied.store(at.get(), Ordering::Release);
         self.changes.send_replace(Some(at));
     }
 
     /// The log or the view cannot be read or written now.
     pub fn stands_still(&self) {
-        self.standing_still.store(true, Ordering::Release);
+        self.told.standing_still.store(true, Ordering::Release);
     }
 }
 
 impl Progress {
-    /// Whether it cannot go on at present: what it has applied grows old.
-    pub fn is_standing_still(&self) -> bool {
-        self.standing_still.load(Ordering::Acquire)
+    /// How long ago everything that was in the log had been applied; nothing before the first catching up.
+    pub fn age(&self) -> Option<Duration> {
+        self.applied()?;
+        let fresh_at = Duration::from_millis(self.told.fresh_at.load(Ordering::Acquire));
+        Some(self.told.began.elapsed().saturating_sub(fresh_at))
+    }
+
+    /// The age, when it has to be told beside every answer: what has been applied may have been overtaken.
+    pub fn degraded(&self) -> Option<Duration> {
+        let standing_still = self.told.standing_still.load(Ordering::Acquire);
+        self.age().filter(|age| standing_still || *age > FRESH)
     }
 
     /// What has been applied; nothing before the first catching up.
     pub fn applied(&self) -> Option<Position> {
-        let applied = self.applied.load(Ordering::Acquire);
+        let applied = self.told.applied.load(Ordering::Acquire);
         (applied != NOTHING).then(|| Position::new(applied))
     }
 
@@ -116,8 +149,9 @@ impl Progress {
 /// Tells how far somebody else's process has brought a view, for a process that may only read.
 pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, report: Report) {
     loop {
+        let asked = Instant::now();
         match views.checkpoint(name).await {
-            Ok(at) => report.reached(at),
+            Ok(at) => report.reached(at, asked),
             Err(error) => {
                 report.stands_still();
                 tracing::warn!(projection = name, %error, "checkpoint not read");
@@ -127,33 +161,54 @@ pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, rep
     }
 }
 
+/// A page that was applied.
+struct Step {
+    next: Position,
+    /// When the page was asked for, if it was the last one then.
+    end_at: Option<Instant>,
+}
+
 /// Reads everything that is there now, and returns how far that is.
 pub async fn catch_up(
     feed: &dyn EventFeed,
     projection: &mut dyn Projection,
 ) -> Result<Position, ProjectionError> {
+    read_on(feed, projection, |_| {}).await
+}
+
+async fn read_on(
+    feed: &dyn EventFeed,
+    projection: &mut dyn Projection,
+    mut tell: impl FnMut(&Step) + Send,
+) -> Result<Position, ProjectionError> {
     let upcasters = upcasters();
     let mut at = projection.checkpoint().await?;
     loop {
-        let next = match step(feed, projection, at, &upcasters).await {
-            Err(ProjectionError::Moved) => projection.checkpoint().await?,
-            other => other?,
-        };
-        if next == at {
-            return Ok(at);
+        match step(feed, projection, at, &upcasters).await {
+            Ok(step) => {
+                tell(&step);
+                if step.next == at {
+                    return Ok(at);
+                }
+                at = step.next;
+            }
+            Err(ProjectionError::Moved) => at = projection.checkpoint().await?,
+            Err(error) => return Err(error),
         }
-        at = next;
     }
 }
 
 /// Follows the log until the task is dropped. An error is logged and tried again: the projection stands still meanwhile.
 pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, report: Report) {
+    let tell = |step: &Step| match step.end_at {
+        Some(asked) => report.reached(step.next, asked),
+        None => report.passed(step.next),
+    };
     let mut failing = false;
     loop {
-        match catch_up(feed.as_ref(), &mut projection).await {
-            Ok(at) => {
+        match read_on(feed.as_ref(), &mut projection, tell).await {
+            Ok(_) => {
                 failing = false;
-                report.reached(at);
                 feed.changed(IDLE).await;
             }
             Err(error) => {
@@ -173,10 +228,12 @@ async fn step(
     projection: &mut dyn Projection,
     at: Position,
     upcasters: &[Box<dyn EventUpcaster>],
-) -> Result<Position, ProjectionError> {
+) -> Result<Step, ProjectionError> {
+    let asked = Instant::now();
     let page = feed.read(at, PAGE).await?;
+    let step = Step { next: page.next, end_at: (page.events.len() < PAGE).then_some(asked) };
     if page.next == at {
-        return Ok(at);
+        return Ok(step);
     }
     let events = page
         .events
@@ -184,5 +241,5 @@ async fn step(
         .map(|recorded| Event::read(&recorded, upcasters).map(|event| (recorded, event)))
         .collect::<Result<Vec<_>, _>>()?;
     projection.apply(&events, page.next).await?;
-    Ok(page.next)
+    Ok(step)
 }

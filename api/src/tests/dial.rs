@@ -1,7 +1,7 @@
 //! Progress that a test turns by hand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,11 +15,26 @@ use tokio::sync::Notify;
 pub(super) struct Dial {
     at: AtomicU64,
     turned: Notify,
+    fault: Mutex<Option<Fault>>,
+}
+
+/// What is wrong with the log behind a dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It says that it cannot be read.
+    Fails,
+    /// It never answers.
+    Hangs,
 }
 
 impl Dial {
     pub(super) fn set(&self, position: u64) {
         self.at.store(position, Ordering::SeqCst);
+        self.turned.notify_one();
+    }
+
+    pub(super) fn set_fault(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap() = fault;
         self.turned.notify_one();
     }
 
@@ -36,6 +51,12 @@ impl Dial {
 #[async_trait]
 impl EventFeed for Dial {
     async fn read(&self, _after: Position, _limit: usize) -> Result<Page, StoreError> {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            None => {}
+            Some(Fault::Fails) => return Err(StoreError::Unavailable("down".to_owned())),
+            Some(Fault::Hangs) => std::future::pending().await,
+        }
         Ok(Page { events: Vec::new(), next: Position::new(self.at.load(Ordering::SeqCst)) })
     }
 
