@@ -76,7 +76,11 @@ fn describe(operation: &mut Operation) {
     }
     parameters
         .push(header("x-request-id", "Names the request in logs, events and problems; made when left out."));
-    let mut problems = vec![("500", "`internal`: a mistake of the service, which it has logged")];
+    let mut problems = vec![(
+        "500",
+        "`internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history \
+         is of a shape that this version does not know",
+    )];
     if waits {
         problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
         problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`"));

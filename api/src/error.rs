@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::events::UnreadableEvent;
 use domain::ids::{CustomerId, MemberId};
 use domain::ports::{CommandError, StoreError};
 use projections::past::PastError;
-use projections::runner::ProjectionError;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -125,11 +125,13 @@ pub enum ApiError {
     /// The store could not do it.
     #[error("{}", in_store_words(.0))]
     Store(#[from] StoreError),
-    /// A projection could not be read.
+    /// An event that the answer depends on cannot be read.
     #[error(
-        "The service cannot read what it has stored; this has been logged. Give the request id to its operator."
+        "This version of the service cannot read {0}. Access checks keep to what was known before that event; \
+         GET /v1/support/projections lists what stands still. Give this to the service's operator: a version that knows \
+         the event, or its repair, ends it."
     )]
-    Unreadable(String),
+    Unreadable(UnreadableEvent),
     /// A handler panicked.
     #[error("The service made a mistake; this has been logged. Give the request id to its operator.")]
     Panicked(String),
@@ -176,7 +178,8 @@ impl ApiError {
             Self::Store(StoreError::ReadOnly(_)) => {
                 (S::SERVICE_UNAVAILABLE, "read_only", "Store is read-only")
             }
-            Self::Store(StoreError::Corrupt(_)) | Self::Unreadable(_) | Self::Panicked(_) => {
+            Self::Unreadable(_) => (S::INTERNAL_SERVER_ERROR, "unreadable_event", "Unreadable event"),
+            Self::Store(StoreError::Corrupt(_)) | Self::Panicked(_) => {
                 (S::INTERNAL_SERVER_ERROR, "internal", "Internal error")
             }
             Self::Other(status) => (*status, "refused", status.canonical_reason().unwrap_or("Refused")),
@@ -192,7 +195,8 @@ impl ApiError {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Store(error) => Some(error.to_string()),
-            Self::Unreadable(cause) | Self::Panicked(cause) => Some(cause.clone()),
+            Self::Unreadable(event) => Some(event.to_string()),
+            Self::Panicked(cause) => Some(cause.clone()),
             _ => None,
         }
     }
@@ -271,9 +275,9 @@ impl From<PastError> for ApiError {
         match error {
             PastError::UnknownMember(member) => Self::UnknownMember(member.to_string()),
             PastError::UnknownVideo(video) => Self::UnknownVideoThen(video),
-            PastError::NotCaughtUp | PastError::Projection(ProjectionError::Moved) => Self::Behind,
-            PastError::Projection(ProjectionError::Store(error)) => Self::Store(error),
-            PastError::Projection(ProjectionError::Unreadable(error)) => Self::Unreadable(error.to_string()),
+            PastError::NotCaughtUp => Self::Behind,
+            PastError::Store(error) => Self::Store(error),
+            PastError::Unreadable(event) => Self::Unreadable(event),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
 //! | [`deliveries`] | what came in, and what became of it? |
+//! | [`projections`] | how far are the read models, and what stands still? |
 //! | [`health`] | does the process serve, and is it ready? |
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
@@ -22,6 +23,7 @@ pub mod extract;
 pub mod health;
 pub mod members;
 pub mod position;
+pub mod projections;
 pub mod shell;
 pub mod state;
 pub mod support;
@@ -71,6 +73,8 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(support::explain))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
+        .routes(routes!(projections::list))
+        .routes(routes!(projections::redrive))
         .merge(health_table())
 }
 

@@ -11,6 +11,7 @@ use domain::ids::{CustomerId, MemberId};
 use domain::member::Member;
 use domain::ports::{CommandBus, EventFeed, People, StoreError};
 use projections::access_index::AccessIndex;
+use projections::parked::ParkedStreams;
 use projections::past::Past;
 use projections::runner::Progress;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,12 @@ impl ApiState {
     /// The present moment, with as many digits of a second as the stores keep, so that it can be asked about again.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now().trunc_subsecs(6)
+    }
+
+    /// The streams that stand still in any read model of this node.
+    pub(crate) fn parked_streams(&self) -> ParkedStreams {
+        let (index, directory) = (self.index_progress.parked(), self.directory_progress.parked());
+        directory.iter().chain(index.iter()).cloned().collect()
     }
 
     /// Answers about any moment, once the directory that they go through has caught up.

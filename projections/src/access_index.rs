@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use domain::access::{Decision, Source, decide_access};
 use domain::catalog::{self, Catalog, PlanSet, Policy, Video};
 use domain::events::Event;
 use domain::ids::{MemberId, PlanId};
-use domain::ports::{Position, Recorded};
+use domain::ports::Position;
 use domain::subscription::{Item, Standing};
 use sha2::{Digest, Sha256};
 
 use crate::directory;
+use crate::parked::{Batch, ParkedStreams};
 use crate::runner::{Projection, ProjectionError};
 use crate::view_store::DirectoryRow;
 
@@ -237,12 +239,14 @@ pub struct IndexFollower {
     index: Arc<AccessIndex>,
     catalog: Catalog,
     checkpoint: Position,
+    parked: ParkedStreams,
 }
 
 impl IndexFollower {
     /// Fills `index`, which is empty.
     pub fn new(index: Arc<AccessIndex>) -> Self {
-        Self { index, catalog: Catalog::default(), checkpoint: Position::START }
+        let (catalog, checkpoint) = (Catalog::default(), Position::START);
+        Self { index, catalog, checkpoint, parked: ParkedStreams::default() }
     }
 }
 
@@ -256,19 +260,36 @@ impl Projection for IndexFollower {
         Ok(self.checkpoint)
     }
 
-    async fn apply(&mut self, events: &[(Recorded, Event)], next: Position) -> Result<(), ProjectionError> {
-        let mut catalog_changed = false;
-        for (recorded, event) in events {
+    fn parked(&self) -> &ParkedStreams {
+        &self.parked
+    }
+
+    async fn apply(&mut self, batch: Batch, next: Position) -> Result<(), ProjectionError> {
+        let cured = !batch.cured.is_empty();
+        if batch.cured.iter().any(|stream| stream.aggregate_type == Catalog::TYPE) {
+            self.catalog = Catalog::default();
+        }
+        let (mut catalog_changed, mut last) = (false, None);
+        for (recorded, event) in &batch.events {
             if let Event::Catalog(event) = event {
                 catalog::evolve(&mut self.catalog, event);
                 catalog_changed = true;
             } else if let Some(row) = directory::row(recorded, event) {
-                self.index.put(&row);
+                // Of a stream that is read again readers only ever see the end.
+                if cured {
+                    last = Some(row);
+                } else {
+                    self.index.put(&row);
+                }
             }
+        }
+        if let Some(row) = last {
+            self.index.put(&row);
         }
         if catalog_changed {
             self.index.set_catalog(self.catalog.clone());
         }
+        self.parked.take_in(&batch);
         self.checkpoint = next;
         Ok(())
     }

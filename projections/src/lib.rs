@@ -8,6 +8,7 @@
 
 pub mod access_index;
 pub mod directory;
+pub mod parked;
 pub mod past;
 pub mod runner;
 pub mod timeline;

@@ -1,22 +1,27 @@
 //! Follows the log and hands it to a projection, page by page.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use cqrs_es::persist::EventUpcaster;
-use domain::events::{Event, UnreadableEvent, upcasters};
-use domain::ports::{EventFeed, Position, Recorded, StoreError};
+use domain::events::upcasters;
+use domain::ports::{EventFeed, Position, StoreError};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::parked::{Batch, ParkedStream, ParkedStreams, StreamId};
 use crate::view_store::ViewStore;
 
 const PAGE: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(500);
 const WATCH: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_AN_ERROR: Duration = Duration::from_millis(250);
+/// How often parked streams are read again unasked: what they stood still for may have gone.
+const AGAIN: Duration = Duration::from_mins(1);
 /// A follower that is well looks for the end of the log many times a second. Who has not seen it for longer than this
 /// answers from what may have been overtaken, and has to say so.
 const FRESH: Duration = Duration::from_secs(3);
@@ -27,12 +32,12 @@ pub enum ProjectionError {
     /// The log or the view cannot be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An event cannot be read. Skipping it would make wrong answers, so the projection stands still.
-    #[error(transparent)]
-    Unreadable(#[from] UnreadableEvent),
     /// Another process carried the same view on; this one goes on from where that one is.
     #[error("another process moved the checkpoint")]
     Moved,
+    /// Another process has begun to build the same view anew, which ends this build.
+    #[error("another rebuild of {0} was begun or finished meanwhile")]
+    Overtaken(String),
 }
 
 /// A fold of the log with a checkpoint.
@@ -41,11 +46,14 @@ pub trait Projection: Send {
     /// Its name, for logs.
     fn name(&self) -> &'static str;
 
-    /// How far it has read.
+    /// How far it has read. Also finds out what others did to it.
     async fn checkpoint(&mut self) -> Result<Position, ProjectionError>;
 
-    /// Takes events in and moves the checkpoint to `next`, both or neither.
-    async fn apply(&mut self, events: &[(Recorded, Event)], next: Position) -> Result<(), ProjectionError>;
+    /// The streams that stand still in it, as of the checkpoint.
+    fn parked(&self) -> &ParkedStreams;
+
+    /// Takes a batch in and moves the checkpoint to `next`, both or neither.
+    async fn apply(&mut self, batch: Batch, next: Position) -> Result<(), ProjectionError>;
 }
 
 /// How far a projection has come, for those who wait for it.
@@ -71,6 +79,9 @@ struct Told {
     /// When everything that was in the log had been applied, in milliseconds after `began`.
     fresh_at: AtomicU64,
     began: Instant,
+    parked: ArcSwap<ParkedStreams>,
+    /// Parked streams are to be read again.
+    redrive: AtomicBool,
 }
 
 /// No catching up yet.
@@ -84,6 +95,8 @@ pub fn progress() -> (Report, Progress) {
         standing_still: AtomicBool::new(false),
         fresh_at: AtomicU64::new(0),
         began: Instant::now(),
+        parked: ArcSwap::default(),
+        redrive: AtomicBool::new(false),
     });
     (Report { told: told.clone(), changes: sender }, Progress { told, changes })
 }
@@ -109,6 +122,13 @@ impl Report {
         self.changes.send_replace(Some(at));
     }
 
+    /// These streams stand still.
+    pub fn parked(&self, parked: &ParkedStreams) {
+        if **self.told.parked.load() != *parked {
+            self.told.parked.store(Arc::new(parked.clone()));
+        }
+    }
+
     /// The log or the view cannot be read or written now.
     pub fn stands_still(&self) {
         self.told.standing_still.store(true, Ordering::Release);
@@ -127,6 +147,16 @@ impl Progress {
     pub fn degraded(&self) -> Option<Duration> {
         let standing_still = self.told.standing_still.load(Ordering::Acquire);
         self.age().filter(|age| standing_still || *age > FRESH)
+    }
+
+    /// The streams that stand still, each because one of its events cannot be read.
+    pub fn parked(&self) -> Arc<ParkedStreams> {
+        self.told.parked.load_full()
+    }
+
+    /// Has the parked streams read again from their first events, now instead of within a minute.
+    pub fn redrive(&self) {
+        self.told.redrive.store(true, Ordering::Release);
     }
 
     /// What has been applied; nothing before the first catching up.
@@ -150,8 +180,11 @@ impl Progress {
 pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, report: Report) {
     loop {
         let asked = Instant::now();
-        match views.checkpoint(name).await {
-            Ok(at) => report.reached(at, asked),
+        match views.state(name).await {
+            Ok(state) => {
+                report.parked(&state.parked);
+                report.reached(state.checkpoint.position, asked);
+            }
             Err(error) => {
                 report.stands_still();
                 tracing::warn!(projection = name, %error, "checkpoint not read");
@@ -173,20 +206,20 @@ pub async fn catch_up(
     feed: &dyn EventFeed,
     projection: &mut dyn Projection,
 ) -> Result<Position, ProjectionError> {
-    read_on(feed, projection, |_| {}).await
+    read_on(feed, projection, |_, _| {}).await
 }
 
 async fn read_on(
     feed: &dyn EventFeed,
     projection: &mut dyn Projection,
-    mut tell: impl FnMut(&Step) + Send,
+    mut tell: impl FnMut(&Step, &ParkedStreams) + Send,
 ) -> Result<Position, ProjectionError> {
     let upcasters = upcasters();
     let mut at = projection.checkpoint().await?;
     loop {
         match step(feed, projection, at, &upcasters).await {
             Ok(step) => {
-                tell(&step);
+                tell(&step, projection.parked());
                 if step.next == at {
                     return Ok(at);
                 }
@@ -200,15 +233,26 @@ async fn read_on(
 
 /// Follows the log until the task is dropped. An error is logged and tried again: the projection stands still meanwhile.
 pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, report: Report) {
-    let tell = |step: &Step| match step.end_at {
-        Some(asked) => report.reached(step.next, asked),
-        None => report.passed(step.next),
+    let tell = |step: &Step, parked: &ParkedStreams| {
+        report.parked(parked);
+        match step.end_at {
+            Some(asked) => report.reached(step.next, asked),
+            None => report.passed(step.next),
+        }
     };
-    let mut failing = false;
+    let (mut failing, mut redriver) = (false, Redriver::default());
     loop {
-        match read_on(feed.as_ref(), &mut projection, tell).await {
+        let done = match read_on(feed.as_ref(), &mut projection, tell).await {
             Ok(_) => {
+                let asked = report.told.redrive.swap(false, Ordering::AcqRel);
+                redriver.redrive(feed.as_ref(), &mut projection, asked).await
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => {
                 failing = false;
+                report.parked(projection.parked());
                 feed.changed(IDLE).await;
             }
             Err(error) => {
@@ -223,6 +267,78 @@ pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, r
     }
 }
 
+/// Reads parked streams again: each when it is first seen, since this process may be of a newer version than the one that
+/// parked it, and all of them when asked to and now and then.
+#[derive(Default)]
+struct Redriver {
+    /// What this process has tried, by the event that could not be read.
+    tried: HashMap<StreamId, Position>,
+    last: Option<Instant>,
+}
+
+impl Redriver {
+    async fn redrive(
+        &mut self,
+        feed: &dyn EventFeed,
+        projection: &mut dyn Projection,
+        asked: bool,
+    ) -> Result<(), ProjectionError> {
+        if projection.parked().is_empty() {
+            self.tried.clear();
+            return Ok(());
+        }
+        let all = asked || self.last.is_none_or(|last| last.elapsed() > AGAIN);
+        if all {
+            self.last = Some(Instant::now());
+        }
+        let due = |parked: &&ParkedStream| all || self.tried.get(&parked.stream) != Some(&parked.position);
+        let due: Vec<ParkedStream> = projection.parked().iter().filter(due).cloned().collect();
+        for parked in due {
+            match read_again(feed, projection, &parked).await {
+                // Somebody else is at it, too; what is left comes up again.
+                Err(ProjectionError::Moved) => return Ok(()),
+                other => other?,
+            }
+            match projection.parked().get(&parked.stream) {
+                None => {
+                    tracing::info!(projection = projection.name(), stream = %parked.stream, "stream goes on");
+                }
+                Some(parked) => {
+                    let known = self.tried.insert(parked.stream.clone(), parked.position);
+                    if known != Some(parked.position) {
+                        alarm(projection.name(), parked);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn alarm(projection: &str, ParkedStream { stream, position, why }: &ParkedStream) {
+    tracing::error!(
+        projection, %stream, %position, why,
+        "stream parked: an event cannot be read, and nothing later of this stream counts until it can"
+    );
+}
+
+/// Folds a parked stream again up to the checkpoint.
+async fn read_again(
+    feed: &dyn EventFeed,
+    projection: &mut dyn Projection,
+    parked: &ParkedStream,
+) -> Result<(), ProjectionError> {
+    let at = projection.checkpoint().await?;
+    let StreamId { aggregate_type, aggregate_id } = &parked.stream;
+    let mut stream = feed.read_stream(aggregate_type, aggregate_id).await?;
+    stream.retain(|recorded| recorded.position <= at);
+    let Some(parked) = projection.parked().get(&parked.stream) else { return Ok(()) };
+    match Batch::again(parked, stream, &upcasters()) {
+        Some(batch) => projection.apply(batch, at).await,
+        None => Ok(()),
+    }
+}
+
 async fn step(
     feed: &dyn EventFeed,
     projection: &mut dyn Projection,
@@ -232,14 +348,9 @@ async fn step(
     let asked = Instant::now();
     let page = feed.read(at, PAGE).await?;
     let step = Step { next: page.next, end_at: (page.events.len() < PAGE).then_some(asked) };
-    if page.next == at {
-        return Ok(step);
+    if page.next > at {
+        let batch = Batch::read(page.events, projection.parked(), upcasters);
+        projection.apply(batch, page.next).await?;
     }
-    let events = page
-        .events
-        .into_iter()
-        .map(|recorded| Event::read(&recorded, upcasters).map(|event| (recorded, event)))
-        .collect::<Result<Vec<_>, _>>()?;
-    projection.apply(&events, page.next).await?;
     Ok(step)
 }

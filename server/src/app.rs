@@ -210,7 +210,7 @@ impl Registry for ReadModels {
 
     async fn subscriptions_of(&self, customer: &CustomerId) -> Result<Vec<SubscriptionId>, StoreError> {
         self.reach_head(&[&self.directory_progress]).await?;
-        self.views.subscriptions_of(std::slice::from_ref(customer)).await
+        self.views.subscriptions_of(directory::NAME, std::slice::from_ref(customer)).await
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::events::Event;
 use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
+use projections::parked::{Batch, ParkedStreams};
 use projections::runner::{Progress, Projection, ProjectionError, follow, progress};
 use tokio::sync::Notify;
 
@@ -41,7 +41,7 @@ impl Dial {
     pub(super) async fn progress(self: &Arc<Self>, running: bool) -> Progress {
         let (report, progress) = progress();
         if running {
-            tokio::spawn(follow(Arc::clone(self) as Arc<dyn EventFeed>, Nothing, report));
+            tokio::spawn(follow(Arc::clone(self) as Arc<dyn EventFeed>, Nothing::default(), report));
             assert!(progress.wait_for(Position::START, Duration::from_secs(5)).await);
         }
         progress
@@ -73,7 +73,8 @@ impl EventFeed for Dial {
     }
 }
 
-struct Nothing;
+#[derive(Default)]
+struct Nothing(ParkedStreams);
 
 #[async_trait]
 impl Projection for Nothing {
@@ -85,7 +86,11 @@ impl Projection for Nothing {
         Ok(Position::START)
     }
 
-    async fn apply(&mut self, _: &[(Recorded, Event)], _: Position) -> Result<(), ProjectionError> {
+    fn parked(&self) -> &ParkedStreams {
+        &self.0
+    }
+
+    async fn apply(&mut self, _: Batch, _: Position) -> Result<(), ProjectionError> {
         Ok(())
     }
 }

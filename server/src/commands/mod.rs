@@ -76,7 +76,8 @@ impl From<PastError> for Failure {
     fn from(error: PastError) -> Self {
         match error {
             PastError::UnknownMember(_) | PastError::UnknownVideo(_) => Self::Usage(error.to_string()),
-            PastError::NotCaughtUp | PastError::Projection(_) => Self::Unavailable(error.to_string()),
+            PastError::Unreadable(event) => Self::Unavailable(format!("this version cannot read {event}")),
+            PastError::NotCaughtUp | PastError::Store(_) => Self::Unavailable(error.to_string()),
         }
     }
 }
@@ -149,7 +150,13 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
     let mut app = App::start(storage, clock, config.livemode);
     if let Some(content) = content {
-        app.apply_catalog(content, Actor::system(), &command_id()).await?;
+        match app.apply_catalog(content, Actor::system(), &command_id()).await {
+            // Answers keep to the catalogue as it was before the event that cannot be read; nobody is helped by none.
+            Err(CommandError::Store(StoreError::Corrupt(why))) => {
+                tracing::error!(why, "CATALOG was not applied");
+            }
+            applied => drop(applied?),
+        }
     }
     if role.ingests() {
         app.start_worker().await?;
