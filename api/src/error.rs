@@ -103,6 +103,11 @@ pub enum ApiError {
         /// Whose it is and what to do.
         why: String,
     },
+    /// This node is rebuilding the directory already.
+    #[error(
+        "This node is rebuilding the directory already; GET /v1/support/projections shows how far it is."
+    )]
+    RebuildRunning,
     /// Others keep changing the same thing.
     #[error("{0} is being changed by others; ask again.")]
     Contended(String),
@@ -169,6 +174,7 @@ impl ApiError {
             Self::ExternalIdTaken(_) => (S::CONFLICT, "external_id_taken", "External id taken"),
             Self::IdTaken(_) => (S::CONFLICT, "id_taken", "Member id taken"),
             Self::LinkedElsewhere { .. } => (S::CONFLICT, "linked_elsewhere", "Customer linked elsewhere"),
+            Self::RebuildRunning => (S::CONFLICT, "rebuild_running", "Rebuild running"),
             Self::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
             Self::NotReady | Self::Unready { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Behind => (S::SERVICE_UNAVAILABLE, "behind", "Behind"),

@@ -38,7 +38,10 @@ use utoipa_axum::routes;
 
 pub use auth::ServiceTokens;
 pub use shell::serve_shell;
-pub use state::{ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe};
+pub use state::{
+    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe, RebuildReport,
+    RebuildState, Rebuilds,
+};
 
 /// The most bytes the body of a request may have.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -75,6 +78,7 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(deliveries::replay))
         .routes(routes!(projections::list))
         .routes(routes!(projections::redrive))
+        .routes(routes!(projections::rebuild))
         .merge(health_table())
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use domain::ports::Position;
 use projections::parked::ParkedStream;
 use projections::runner::Progress;
@@ -11,10 +12,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::{Allowed, SupportRead, SupportWrite};
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use crate::extract::List;
 use crate::position;
-use crate::state::ApiState;
+use crate::state::{ApiState, RebuildReport, RebuildState};
 
 /// A read model of this node.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,6 +35,46 @@ pub struct ProjectionBody {
     age_seconds: Option<u64>,
     /// The streams that stand still in it because an event cannot be read.
     parked_streams: Vec<ParkedStreamBody>,
+    /// The last rebuild that this node began; null when it began none. The index is rebuilt by a restart.
+    #[schema(required = true)]
+    rebuild: Option<RebuildBody>,
+}
+
+/// A rebuild of a read model beside the live one.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rebuild)]
+pub struct RebuildBody {
+    /// Always `rebuild`.
+    #[schema(example = "rebuild")]
+    object: &'static str,
+    /// Where it stands.
+    state: RebuildState,
+    /// How far it has read.
+    #[serde(serialize_with = "position::token")]
+    #[schema(value_type = String, example = "p-1f")]
+    position: Position,
+    /// The end of the log when it began.
+    #[serde(serialize_with = "position::token")]
+    #[schema(value_type = String, example = "p-1f")]
+    head: Position,
+    /// How much of that it has read, from 0 to 100.
+    percent: u64,
+    /// When it began.
+    started_at: DateTime<Utc>,
+    /// When it ended.
+    #[schema(required = true)]
+    finished_at: Option<DateTime<Utc>>,
+    /// What is to be known of its end.
+    #[schema(required = true)]
+    detail: Option<String>,
+}
+
+impl From<RebuildReport> for RebuildBody {
+    fn from(report: RebuildReport) -> Self {
+        let RebuildReport { state, position, head, started_at, finished_at, detail } = report;
+        let percent = (position.get() * 100).checked_div(head.get()).unwrap_or(100).min(100);
+        Self { object: "rebuild", state, position, head, percent, started_at, finished_at, detail }
+    }
 }
 
 /// A stream that stands still: answers keep to what was known of it before an event that cannot be read.
@@ -58,13 +99,14 @@ impl From<&ParkedStream> for ParkedStreamBody {
 }
 
 impl ProjectionBody {
-    fn new(name: &'static str, progress: &Progress) -> Self {
+    fn new(name: &'static str, progress: &Progress, rebuild: Option<RebuildReport>) -> Self {
         Self {
             object: "projection",
             name,
             position: progress.applied().map(|applied| applied.to_string()),
             age_seconds: progress.age().map(|age| age.as_secs()),
             parked_streams: progress.parked().iter().map(ParkedStreamBody::from).collect(),
+            rebuild: rebuild.map(RebuildBody::from),
         }
     }
 }
@@ -79,9 +121,11 @@ impl ProjectionBody {
     responses((status = 200, description = "The read models of this node", body = List<ProjectionBody>)),
 )]
 pub async fn list(State(state): State<ApiState>, _: Allowed<SupportRead>) -> Json<List<ProjectionBody>> {
-    let models = [("access_index", &state.index_progress), ("directory", &state.directory_progress)];
-    let show = |(name, progress): (_, &Progress)| ProjectionBody::new(name, progress);
-    Json(List::page(models.into(), models.len(), |(name, _)| (*name).to_owned(), show))
+    let models = vec![
+        ProjectionBody::new("access_index", &state.index_progress, None),
+        ProjectionBody::new("directory", &state.directory_progress, state.rebuilds.last()),
+    ];
+    Json(List::page(models, usize::MAX, |model| model.name.to_owned(), |model| model))
 }
 
 /// Parked streams that are read again.
@@ -109,4 +153,21 @@ pub async fn redrive(State(state): State<ApiState>, _: Allowed<SupportWrite>) ->
     state.index_progress.redrive();
     state.directory_progress.redrive();
     Ok((StatusCode::ACCEPTED, Json(RedriveBody { object: "redrive", parked_streams })).into_response())
+}
+
+/// Rebuild the directory.
+///
+/// A new one is built from the first event beside the live one, which serves meanwhile and is then replaced at once. One
+/// that fails changes nothing. `GET /v1/support/projections` shows how far it is.
+#[utoipa::path(
+    post, path = "/v1/support/projections/directory/rebuild", operation_id = "rebuildDirectory", tag = "Support",
+    security(("bearer" = ["support.write"])),
+    responses(
+        (status = 202, description = "It has begun", body = RebuildBody),
+        (status = 409, description = "`rebuild_running`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn rebuild(State(state): State<ApiState>, _: Allowed<SupportWrite>) -> Result<Response, ApiError> {
+    let begun = state.rebuilds.start().await?.ok_or(ApiError::RebuildRunning)?;
+    Ok((StatusCode::ACCEPTED, Json(RebuildBody::from(begun))).into_response())
 }

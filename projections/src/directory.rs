@@ -15,6 +15,9 @@ use crate::view_store::{Change, Checkpoint, DirectoryRow, SaveError, ViewState, 
 /// The name and version of the view; another version is another view, built beside the old one.
 pub const NAME: &str = "directory-v1";
 
+/// The name under which it is built anew.
+pub(crate) const REBUILT: &str = "directory-v1 rebuilt";
+
 /// The row that an event changes, if it changes one. Every event tells the whole row, so that the fold needs no memory.
 pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
     let position = recorded.position;

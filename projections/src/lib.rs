@@ -10,6 +10,7 @@ pub mod access_index;
 pub mod directory;
 pub mod parked;
 pub mod past;
+pub mod rebuild;
 pub mod runner;
 pub mod timeline;
 pub mod verify;

@@ -195,21 +195,14 @@ pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, rep
 }
 
 /// A page that was applied.
-struct Step {
-    next: Position,
+pub(crate) struct Step {
+    pub(crate) next: Position,
     /// When the page was asked for, if it was the last one then.
     end_at: Option<Instant>,
 }
 
-/// Reads everything that is there now, and returns how far that is.
-pub async fn catch_up(
-    feed: &dyn EventFeed,
-    projection: &mut dyn Projection,
-) -> Result<Position, ProjectionError> {
-    read_on(feed, projection, |_, _| {}).await
-}
-
-async fn read_on(
+/// Reads everything that is there now, and returns how far that is. `tell` hears of every page.
+pub(crate) async fn read_on(
     feed: &dyn EventFeed,
     projection: &mut dyn Projection,
     mut tell: impl FnMut(&Step, &ParkedStreams) + Send,

@@ -23,6 +23,8 @@ use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
+use crate::rebuilds::Rebuilds;
+
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -127,6 +129,7 @@ impl App {
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
             deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
+            rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe { storage: self.storage.clone(), worker: self.running_worker.clone() }),
             clock: self.clock.clone(),
             tokens,

@@ -10,6 +10,7 @@ mod identity;
 mod learner_access;
 mod ordering;
 mod poison;
+mod rebuild;
 mod set_aside;
 mod statuses;
 mod two_processes;

@@ -25,7 +25,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
-use crate::state::{Deliveries, DeliveryFilter, DeliveryRecord, Probe};
+use crate::state::{
+    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds,
+};
 
 /// What a store says when it is told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub(super) struct Stores {
     people: Mutex<Vec<PersonRecord>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
     pub(super) worker_gone: AtomicBool,
@@ -226,6 +229,27 @@ impl Deliveries for Stores {
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
+    }
+}
+
+#[async_trait]
+impl Rebuilds for Stores {
+    async fn start(&self) -> Result<Option<RebuildReport>, StoreError> {
+        self.works()?;
+        let begun = RebuildReport {
+            state: RebuildState::Running,
+            position: Position::new(self.head().get() / 2),
+            head: self.head(),
+            started_at: DateTime::UNIX_EPOCH,
+            finished_at: None,
+            detail: None,
+        };
+        let mut rebuild = self.rebuild.lock().unwrap();
+        Ok(rebuild.is_none().then(|| rebuild.insert(begun).clone()))
+    }
+
+    fn last(&self) -> Option<RebuildReport> {
+        self.rebuild.lock().unwrap().clone()
     }
 }
 

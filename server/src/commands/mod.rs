@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub(crate) mod ingest;
 pub(crate) mod member;
 mod progress;
+pub(crate) mod rebuild;
 pub(crate) mod replay;
 
 use std::fmt::Display;

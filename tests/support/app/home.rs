@@ -118,6 +118,21 @@ impl Home {
         }
     }
 
+    /// How many rows of a table, such as `events` or `events WHERE position = 1`, there are.
+    pub async fn count(&self, rows: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {rows}");
+        if let Some(database) = &self.database {
+            let mut connection = PgConnection::connect(&database.url).await.expect("the database is there");
+            sqlx::query_scalar(&sql)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap_or_else(|why| panic!("{sql}: {why}"))
+        } else {
+            let file = rusqlite::Connection::open(self.path("membership.db")).expect("the file is there");
+            file.query_row(&sql, [], |row| row.get(0)).unwrap_or_else(|why| panic!("{sql}: {why}"))
+        }
+    }
+
     /// The program with these settings, in this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
