@@ -1,6 +1,9 @@
 //! The answer to every access check, in memory: one look-up, no I/O, no lock.
 
+mod snapshot;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -13,7 +16,10 @@ use domain::events::Event;
 use domain::ids::{MemberId, PlanId};
 use domain::ports::Position;
 use domain::subscription::{Item, Standing};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use self::snapshot::{EventMark, Snapshot, SnapshotError, decode};
 
 use crate::directory;
 use crate::parked::{Batch, ParkedStreams};
@@ -28,6 +34,17 @@ pub struct AccessIndex {
     view: ArcSwap<View>,
     /// What only the one follower of the log needs.
     links: Mutex<Links>,
+    /// How far the follower is. Held while it takes a batch in, so that a snapshot is of whole batches.
+    kept: tokio::sync::Mutex<Kept>,
+    /// How many events were taken in.
+    changes: AtomicU64,
+}
+
+/// What a snapshot needs beside what readers see.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    last: Option<EventMark>,
+    parked: ParkedStreams,
 }
 
 /// What a check found.
@@ -65,7 +82,7 @@ struct Held {
 }
 
 /// What some subscriptions sell: few kinds exist, many subscriptions share each.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Bundle {
     items: Vec<Item>,
     recorded: Vec<PlanId>,
@@ -81,7 +98,7 @@ struct Links {
 }
 
 /// An id in 16 bytes: the UUID of a generated member id, else the start of a hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Key(u128);
 
 impl Key {
@@ -99,7 +116,13 @@ impl Key {
 impl Default for AccessIndex {
     fn default() -> Self {
         let view = View { catalog: Arc::default(), policy: Policy::default(), opens: Vec::new() };
-        Self { members: papaya::HashMap::new(), view: ArcSwap::from_pointee(view), links: Mutex::default() }
+        Self {
+            members: papaya::HashMap::new(),
+            view: ArcSwap::from_pointee(view),
+            links: Mutex::default(),
+            kept: tokio::sync::Mutex::default(),
+            changes: AtomicU64::new(0),
+        }
     }
 }
 
@@ -186,6 +209,11 @@ impl AccessIndex {
         self.view.store(Arc::new(view));
     }
 
+    /// How many events were taken in by this process.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
     fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,6 +276,14 @@ impl IndexFollower {
         let (catalog, checkpoint) = (Catalog::default(), Position::START);
         Self { index, catalog, checkpoint, parked: ParkedStreams::default() }
     }
+
+    /// Fills `index`, which is empty, with a snapshot, and goes on from there.
+    pub fn resume(index: Arc<AccessIndex>, snapshot: Snapshot) -> Self {
+        let (catalog, checkpoint, parked) =
+            (snapshot.catalog().clone(), snapshot.last().position, snapshot.parked().clone());
+        snapshot.fill(&index);
+        Self { index, catalog, checkpoint, parked }
+    }
 }
 
 #[async_trait]
@@ -265,6 +301,8 @@ impl Projection for IndexFollower {
     }
 
     async fn apply(&mut self, batch: Batch, next: Position) -> Result<(), ProjectionError> {
+        let index = self.index.clone();
+        let mut kept = index.kept.lock().await;
         let cured = !batch.cured.is_empty();
         if batch.cured.iter().any(|stream| stream.aggregate_type == Catalog::TYPE) {
             self.catalog = Catalog::default();
@@ -290,6 +328,11 @@ impl Projection for IndexFollower {
             self.index.set_catalog(self.catalog.clone());
         }
         self.parked.take_in(&batch);
+        kept.parked.clone_from(&self.parked);
+        if let Some((last, _)) = batch.events.last().filter(|_| !cured) {
+            kept.last = Some(EventMark::of(last));
+        }
+        index.changes.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
         self.checkpoint = next;
         Ok(())
     }

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 pub mod config;
 pub mod demo;
+mod index_file;
 mod rebuilds;
 pub mod serve;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! Whole stories, told to the real program over HTTP and by its command line.
 
 mod bad_input;
+mod cold_start;
 mod command_line;
 mod corpus;
 mod crash;

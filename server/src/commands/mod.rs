@@ -149,7 +149,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
-    let mut app = App::start(storage, clock, config.livemode);
+    let mut app = match config.index_snapshot.clone() {
+        Some(file) => App::start_with_file(storage, clock, config.livemode, file).await,
+        None => App::start(storage, clock, config.livemode),
+    };
     if let Some(content) = content {
         match app.apply_catalog(content, Actor::system(), &command_id()).await {
             // Answers keep to the catalogue as it was before the event that cannot be read; nobody is helped by none.

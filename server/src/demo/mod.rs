@@ -54,6 +54,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         livemode: Some(false),
         catalog: None,
         service_tokens: tokens()?,
+        index_snapshot: None,
     };
     let listener = serve::listen(config.listen)
         .await
