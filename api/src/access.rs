@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{AccessRead, Allowed};
-use crate::decision::{AccessDecision, Question};
+use crate::decision::{AccessDecision, Degraded, Question};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Body, Ids, Params, member, moment};
 use crate::position::{self, AnsweredAt};
@@ -33,7 +33,8 @@ pub struct MomentQuery {
 
 /// May this member watch this video?
 ///
-/// Without `at` the answer comes from memory. With `at` the member's history is read, and the answer names the events
+/// Without `at` the answer comes from memory, also while the log cannot be read: then it has `degraded`, and the header
+/// `Membership-Degraded` has the same seconds. With `at` the member's history is read, and the answer names the events
 /// that decided it.
 #[utoipa::path(
     get, path = "/v1/members/{member}/access/videos/{video}", operation_id = "checkAccess", tag = "Access",
@@ -63,9 +64,9 @@ pub async fn check(
         return Ok((answered_at, Json(AccessDecision::explained(&explanation))).into_response());
     }
     let member = member(&id)?;
-    let at = state.now();
-    let decision = decide(&state, Question { member: &member, video: &video, at, position })?;
-    Ok(Json(decision).into_response())
+    let (at, degraded) = (state.now(), Degraded::of(&state.index_progress));
+    let decision = decide(&state, Question { member: &member, video: &video, at, position, degraded })?;
+    Ok((degraded, Json(decision)).into_response())
 }
 
 fn decide<'q>(state: &ApiState, question: Question<'q>) -> Result<AccessDecision<'q>, ApiError> {
@@ -143,6 +144,7 @@ pub struct AccessError<'d> {
 /// May these members watch these videos?
 ///
 /// Up to 200 questions, answered in order and from one position. An unknown member or video fails its own question only.
+/// While the log cannot be read, every decision has `degraded`, and the header `Membership-Degraded` has the same seconds.
 #[utoipa::path(
     post, path = "/v1/access/check", operation_id = "checkAccessBatch", tag = "Access",
     security(("bearer" = ["access.read"])),
@@ -160,11 +162,12 @@ pub async fn check_many(
         let why = format!("it has {} items, and 1 to {MOST_CHECKS} are answered at once", checks.len());
         return Err(ApiError::Invalid { field: "checks", why: why.into() });
     }
-    let at = state.now();
+    let (at, degraded) = (state.now(), Degraded::of(&state.index_progress));
     let members: Vec<_> = checks.iter().map(|item| member(&item.member)).collect();
     let asked = checks.iter().zip(&members);
-    let decisions = asked.map(|(item, member)| item.answer(&state, member.as_ref(), at, position)).collect();
-    Ok(Json(CheckedItems { object: "access_check", position, decisions }).into_response())
+    let decisions =
+        asked.map(|(item, member)| item.answer(&state, member.as_ref(), at, position, degraded)).collect();
+    Ok((degraded, Json(CheckedItems { object: "access_check", position, decisions })).into_response())
 }
 
 impl CheckItem {
@@ -174,13 +177,14 @@ impl CheckItem {
         member: Result<&'d MemberId, &ApiError>,
         at: DateTime<Utc>,
         position: Position,
+        degraded: Option<Degraded>,
     ) -> CheckedItem<'d> {
         let Self { member: id, video } = self;
         let refused = |error: &ApiError| {
             let (code, detail) = (error.code(), error.to_string());
             CheckedItem::Error(AccessError { object: "access_error", member: id, video, code, detail })
         };
-        match member.map(|member| decide(state, Question { member, video, at, position })) {
+        match member.map(|member| decide(state, Question { member, video, at, position, degraded })) {
             Ok(Ok(decision)) => CheckedItem::Decision(decision),
             Ok(Err(error)) => refused(&error),
             Err(error) => refused(error),

@@ -1,14 +1,22 @@
 //! How a decision is written: the same in every answer that holds one.
 
+use std::convert::Infallible;
+
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponseParts, ResponseParts};
 use chrono::{DateTime, Utc};
 use domain::access::{Action, Decision, Fix, Reason};
 use domain::ids::{MemberId, PlanId};
 use domain::ports::Position;
 use projections::past::{DecidingEvent, Explanation};
+use projections::runner::Progress;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::position;
+
+/// The header that says how many seconds old an answer from memory may be, while the log cannot be read.
+pub const DEGRADED: HeaderName = HeaderName::from_static("membership-degraded");
 
 /// Why an answer is what it is.
 ///
@@ -160,10 +168,37 @@ pub struct AccessDecision<'d> {
     #[serde(serialize_with = "position::token")]
     #[schema(value_type = String, example = "p-1f")]
     position: Position,
+    /// Only while this node cannot see the end of the log: the answer is from what it knew before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    degraded: Option<Degraded>,
     /// Only where a moment was asked about: the events that made the decision what it is, oldest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     deciding_events: Option<Vec<DecidingEventBody>>,
+}
+
+/// This node cannot read its log at present. What happened meanwhile is not in its answers.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Degraded {
+    /// How many seconds ago it last knew of everything.
+    age_seconds: u64,
+}
+
+impl Degraded {
+    /// How it stands with an index; nothing while all is well.
+    pub(crate) fn of(progress: &Progress) -> Option<Self> {
+        progress.degraded().map(|age| Self { age_seconds: age.as_secs() })
+    }
+}
+
+impl IntoResponseParts for Degraded {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.headers_mut().insert(DEGRADED, HeaderValue::from(self.age_seconds));
+        Ok(parts)
+    }
 }
 
 /// An event of the log that made a decision what it is.
@@ -200,12 +235,13 @@ pub(crate) struct Question<'q> {
     pub(crate) video: &'q str,
     pub(crate) at: DateTime<Utc>,
     pub(crate) position: Position,
+    pub(crate) degraded: Option<Degraded>,
 }
 
 impl<'d> AccessDecision<'d> {
     /// The answer to a question.
     pub(crate) fn new(question: Question<'d>, decision: Decision, message: String) -> Self {
-        let Question { member, video, at, position } = question;
+        let Question { member, video, at, position, degraded } = question;
         let Decision { allowed, reason, plan, until, fix, source: _ } = decision;
         Self {
             object: "access_decision",
@@ -219,6 +255,7 @@ impl<'d> AccessDecision<'d> {
             fix: fix.map(AccessFix::from),
             at,
             position,
+            degraded,
             deciding_events: None,
         }
     }
@@ -226,7 +263,7 @@ impl<'d> AccessDecision<'d> {
     /// The decision that was explained, with its deciding events taken along.
     pub(crate) fn explained(explanation: &'d Explanation) -> Self {
         let Explanation { member, video, as_of, position, .. } = explanation;
-        let question = Question { member, video, at: as_of.at, position: *position };
+        let question = Question { member, video, at: as_of.at, position: *position, degraded: None };
         let events = explanation.deciding.iter().cloned().map(DecidingEventBody::from).collect();
         let decision = Self::new(question, explanation.decision.clone(), explanation.message.clone());
         Self { deciding_events: Some(events), ..decision }

@@ -83,7 +83,11 @@ fn describe(operation: &mut Operation) {
     }
     let request_id = "Names the request in logs, events and problems; made when left out.";
     parameters.push(header("x-request-id", request_id, None));
-    let mut problems = vec![("500", "`internal`: a mistake of the service, which it has logged")];
+    let mut problems = vec![(
+        "500",
+        "`internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history \
+         is of a shape that this version does not know",
+    )];
     if waits {
         problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
         problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `took_too_long`"));
@@ -105,9 +109,10 @@ fn describe(operation: &mut Operation) {
             .entry(status.to_owned())
             .or_insert_with(|| RefOr::T(problem(description)));
     }
+    let decides = operation.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == "Access"));
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
-            add_headers(status, response);
+            add_headers(status, decides, response);
         }
     }
 }
@@ -117,7 +122,7 @@ fn problem(description: &str) -> Response {
     ResponseBuilder::new().description(description).content("application/problem+json", content).build()
 }
 
-fn add_headers(status: &str, response: &mut Response) {
+fn add_headers(status: &str, decides: bool, response: &mut Response) {
     let mut add = |name: &str, description: &str| {
         let text = ObjectBuilder::new().schema_type(Type::String).build();
         let header = HeaderBuilder::new().schema(Some(text)).description(Some(description)).build();
@@ -129,6 +134,10 @@ fn add_headers(status: &str, response: &mut Response) {
     );
     add("x-request-id", "Names the request.");
     match status {
+        "200" if decides => add(
+            "Membership-Degraded",
+            "Only while this node cannot read its log: how many seconds ago it last knew of everything.",
+        ),
         "503" => add("Retry-After", "After how many seconds to ask again."),
         "401" => add("WWW-Authenticate", "Always a `Bearer` challenge."),
         _ => {}

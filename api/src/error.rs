@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::events::UnreadableEvent;
 use domain::ids::{CustomerId, MemberId};
 use domain::ports::{CommandError, StoreError};
 use projections::past::PastError;
-use projections::runner::ProjectionError;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -104,6 +104,11 @@ pub enum ApiError {
         /// Whose it is and what to do.
         why: String,
     },
+    /// This node is rebuilding the directory already.
+    #[error(
+        "This node is rebuilding the directory already; GET /v1/support/projections shows how far it is."
+    )]
+    RebuildRunning,
     /// Others keep changing the same thing.
     #[error("{0} is being changed by others; ask again.")]
     Contended(String),
@@ -137,11 +142,13 @@ pub enum ApiError {
     /// The store could not do it.
     #[error("{}", in_store_words(.0))]
     Store(#[from] StoreError),
-    /// A projection could not be read.
+    /// An event that the answer depends on cannot be read.
     #[error(
-        "The service cannot read what it has stored; this has been logged. Give the request id to its operator."
+        "This version of the service cannot read {0}. Access checks keep to what was known before that event; \
+         GET /v1/support/projections lists what stands still. Give this to the service's operator: a version that knows \
+         the event, or its repair, ends it."
     )]
-    Unreadable(String),
+    Unreadable(UnreadableEvent),
     /// A handler panicked.
     #[error("The service made a mistake; this has been logged. Give the request id to its operator.")]
     Panicked(String),
@@ -179,6 +186,7 @@ impl ApiError {
             Self::ExternalIdTaken(_) => (S::CONFLICT, "external_id_taken", "External id taken"),
             Self::IdTaken(_) => (S::CONFLICT, "id_taken", "Member id taken"),
             Self::LinkedElsewhere { .. } => (S::CONFLICT, "linked_elsewhere", "Customer linked elsewhere"),
+            Self::RebuildRunning => (S::CONFLICT, "rebuild_running", "Rebuild running"),
             Self::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
             Self::NotReady | Self::Unready { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Behind => (S::SERVICE_UNAVAILABLE, "behind", "Behind"),
@@ -191,7 +199,8 @@ impl ApiError {
             Self::Store(StoreError::ReadOnly(_)) => {
                 (S::SERVICE_UNAVAILABLE, "read_only", "Store is read-only")
             }
-            Self::Store(StoreError::Corrupt(_)) | Self::Unreadable(_) | Self::Panicked(_) => {
+            Self::Unreadable(_) => (S::INTERNAL_SERVER_ERROR, "unreadable_event", "Unreadable event"),
+            Self::Store(StoreError::Corrupt(_)) | Self::Panicked(_) => {
                 (S::INTERNAL_SERVER_ERROR, "internal", "Internal error")
             }
             Self::Other(status) => (*status, "refused", status.canonical_reason().unwrap_or("Refused")),
@@ -207,7 +216,8 @@ impl ApiError {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Store(error) => Some(error.to_string()),
-            Self::Unreadable(cause) | Self::Panicked(cause) => Some(cause.clone()),
+            Self::Unreadable(event) => Some(event.to_string()),
+            Self::Panicked(cause) => Some(cause.clone()),
             Self::TookTooLong(limit) => Some(format!("no answer within {limit:?}")),
             _ => None,
         }
@@ -287,9 +297,9 @@ impl From<PastError> for ApiError {
         match error {
             PastError::UnknownMember(member) => Self::UnknownMember(member.to_string()),
             PastError::UnknownVideo(video) => Self::UnknownVideoThen(video),
-            PastError::NotCaughtUp | PastError::Projection(ProjectionError::Moved) => Self::Behind,
-            PastError::Projection(ProjectionError::Store(error)) => Self::Store(error),
-            PastError::Projection(ProjectionError::Unreadable(error)) => Self::Unreadable(error.to_string()),
+            PastError::NotCaughtUp => Self::Behind,
+            PastError::Store(error) => Self::Store(error),
+            PastError::Unreadable(event) => Self::Unreadable(event),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
 //! | [`deliveries`] | what came in, and what became of it? |
+//! | [`projections`] | how far are the read models, and what stands still? |
 //! | [`health`] | does the process serve, and is it ready? |
 //! | `webhook` | only in the document: what the billing provider may rely on |
 //! | [`docs`] | the `OpenAPI` document and its reader |
@@ -25,6 +26,7 @@ pub mod extract;
 pub mod health;
 pub mod members;
 pub mod position;
+pub mod projections;
 pub mod shell;
 pub mod state;
 pub mod support;
@@ -41,7 +43,10 @@ use utoipa_axum::routes;
 pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
 pub use shell::serve_shell;
-pub use state::{ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe};
+pub use state::{
+    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe, RebuildReport,
+    RebuildState, Rebuilds,
+};
 
 /// The most bytes the body of a request may have.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -76,6 +81,9 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(support::explain))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
+        .routes(routes!(projections::list))
+        .routes(routes!(projections::redrive))
+        .routes(routes!(projections::rebuild))
         .merge(health_table())
 }
 

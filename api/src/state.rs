@@ -9,8 +9,9 @@ use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::ids::{CustomerId, MemberId};
 use domain::member::Member;
-use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
 use projections::access_index::AccessIndex;
+use projections::parked::ParkedStreams;
 use projections::past::Past;
 use projections::runner::Progress;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct ApiParts {
     pub people: Arc<dyn People>,
     /// What the billing provider delivered.
     pub deliveries: Arc<dyn Deliveries>,
+    /// Builds the directory anew.
+    pub rebuilds: Arc<dyn Rebuilds>,
     /// Tells whether the rest of the process works.
     pub probe: Arc<dyn Probe>,
     /// Tells the time.
@@ -62,6 +65,12 @@ impl ApiState {
     /// The present moment, with as many digits of a second as the stores keep, so that it can be asked about again.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now().trunc_subsecs(6)
+    }
+
+    /// The streams that stand still in any read model of this node.
+    pub(crate) fn parked_streams(&self) -> ParkedStreams {
+        let (index, directory) = (self.index_progress.parked(), self.directory_progress.parked());
+        directory.iter().chain(index.iter()).cloned().collect()
     }
 
     /// Answers about any moment, once the directory that they go through has caught up.
@@ -150,6 +159,45 @@ pub trait Deliveries: Send + Sync {
 
     /// A member is known now: has the deliveries that waited for that looked at again, and says how many.
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError>;
+}
+
+/// Where a rebuild of the directory stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RebuildState {
+    /// It is being built beside the live one.
+    Running,
+    /// It has become the live one.
+    Done,
+    /// It was given up; the live one is as it was.
+    Failed,
+}
+
+/// A rebuild of the directory by this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// Where it stands.
+    pub state: RebuildState,
+    /// How far it has read.
+    pub position: Position,
+    /// The end of the log when it began.
+    pub head: Position,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What is to be known of its end.
+    pub detail: Option<String>,
+}
+
+/// Rebuilds of the directory beside the live one.
+#[async_trait]
+pub trait Rebuilds: Send + Sync {
+    /// Begins one; nothing when one runs.
+    async fn start(&self) -> Result<Option<RebuildReport>, StoreError>;
+
+    /// The last one that this process began.
+    fn last(&self) -> Option<RebuildReport>;
 }
 
 /// Whether the rest of the process works.

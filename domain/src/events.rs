@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, CatalogEvent};
 use crate::customer::{Customer, CustomerEvent};
 use crate::ids::{CustomerId, MemberId, SubscriptionId};
 use crate::member::{Member, MemberEvent};
-use crate::ports::Recorded;
+use crate::ports::{Position, Recorded};
 use crate::subscription::{Subscription, SubscriptionEvent};
 
 /// An event that may know better than its command when it was true.
@@ -32,30 +32,27 @@ pub enum Event {
     Catalog(CatalogEvent),
 }
 
-/// Why a stored event cannot be read.
-#[derive(Debug, Error)]
-pub enum UnreadableEvent {
-    /// Its aggregate is not one of ours.
-    #[error("event {position}: no aggregate is called {aggregate_type:?}")]
-    Aggregate {
-        /// Where it is in the log.
-        position: u64,
-        /// The name stored.
-        aggregate_type: String,
-    },
-    /// Its shape is not known.
-    #[error("event {position} ({event_type} version {event_version}) has an unknown shape")]
-    Shape {
-        /// Where it is in the log.
-        position: u64,
-        /// Its name.
-        event_type: String,
-        /// Its version.
-        event_version: String,
-        /// What is wrong with it.
-        #[source]
-        why: serde_json::Error,
-    },
+/// A stored event that cannot be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{event}: {why}")]
+pub struct UnreadableEvent {
+    /// Where it is in the log.
+    pub position: Position,
+    /// The event as staff can find it: number, stream, name, version, position.
+    pub event: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl UnreadableEvent {
+    fn new(recorded: &Recorded, why: String) -> Self {
+        let Recorded { position, aggregate_type, aggregate_id, sequence, event_type, event_version, .. } =
+            recorded;
+        let event = format!(
+            "event {sequence} of {aggregate_type} {aggregate_id} ({event_type} version {event_version}, at position {position})"
+        );
+        Self { position: *position, event, why }
+    }
 }
 
 /// The upcasters of all aggregates: each turns one older shape into the next. Empty while every event is at version 1;
@@ -78,16 +75,16 @@ pub fn upcast(event: SerializedEvent, upcasters: &[Box<dyn EventUpcaster>]) -> S
 impl Event {
     /// Reads a stored event.
     pub fn read(recorded: &Recorded, upcasters: &[Box<dyn EventUpcaster>]) -> Result<Self, UnreadableEvent> {
+        if let Some(why) = &recorded.garbled {
+            return Err(UnreadableEvent::new(recorded, why.clone()));
+        }
         let id = recorded.aggregate_id.as_str();
         match recorded.aggregate_type.as_str() {
             Subscription::TYPE => Ok(Self::Subscription(id.into(), payload(recorded, upcasters)?)),
             Customer::TYPE => Ok(Self::Customer(id.into(), payload(recorded, upcasters)?)),
             Member::TYPE => Ok(Self::Member(id.into(), payload(recorded, upcasters)?)),
             Catalog::TYPE => Ok(Self::Catalog(payload(recorded, upcasters)?)),
-            other => Err(UnreadableEvent::Aggregate {
-                position: recorded.position.get(),
-                aggregate_type: other.to_owned(),
-            }),
+            other => Err(UnreadableEvent::new(recorded, format!("no aggregate is called {other:?}"))),
         }
     }
 }
@@ -104,10 +101,5 @@ fn payload<T: DeserializeOwned>(
         Some(payload) => serde_json::from_value(payload),
         None => T::deserialize(&recorded.payload),
     };
-    read.map_err(|why| UnreadableEvent::Shape {
-        position: recorded.position.get(),
-        event_type: recorded.event_type.clone(),
-        event_version: recorded.event_version.clone(),
-        why,
-    })
+    read.map_err(|why| UnreadableEvent::new(recorded, why.to_string()))
 }

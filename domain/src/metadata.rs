@@ -85,3 +85,16 @@ pub struct Metadata {
     /// Joins everything that follows from one first cause.
     pub correlation_id: String,
 }
+
+impl Metadata {
+    /// What stands in for metadata that cannot be read.
+    pub fn unknown() -> Self {
+        Self {
+            occurred_at: DateTime::UNIX_EPOCH,
+            recorded_at: DateTime::UNIX_EPOCH,
+            actor: Actor("unknown".into()),
+            cause: String::new(),
+            correlation_id: String::new(),
+        }
+    }
+}

@@ -81,6 +81,8 @@ pub struct Recorded {
     pub payload: Value,
     /// When, who, why.
     pub metadata: Metadata,
+    /// Why the store could not read the payload or the metadata, if it could not; neither means anything then.
+    pub garbled: Option<String>,
 }
 
 impl Recorded {

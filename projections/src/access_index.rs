@@ -1,20 +1,28 @@
 //! The answer to every access check, in memory: one look-up, no I/O, no lock.
 
+mod snapshot;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use domain::access::{Decision, Source, decide_access};
 use domain::catalog::{self, Catalog, PlanSet, Policy, Video};
 use domain::events::Event;
 use domain::ids::{MemberId, PlanId};
-use domain::ports::{Position, Recorded};
+use domain::ports::Position;
 use domain::subscription::{Item, Standing};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use self::snapshot::{EventMark, Snapshot, SnapshotError, decode};
+
 use crate::directory;
+use crate::parked::{Batch, ParkedStreams};
 use crate::runner::{Projection, ProjectionError};
 use crate::view_store::DirectoryRow;
 
@@ -26,6 +34,17 @@ pub struct AccessIndex {
     view: ArcSwap<View>,
     /// What only the one follower of the log needs.
     links: Mutex<Links>,
+    /// How far the follower is. Held while it takes a batch in, so that a snapshot is of whole batches.
+    kept: tokio::sync::Mutex<Kept>,
+    /// How many events were taken in.
+    changes: AtomicU64,
+}
+
+/// What a snapshot needs beside what readers see.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    last: Option<EventMark>,
+    parked: ParkedStreams,
 }
 
 /// What a check found.
@@ -63,7 +82,7 @@ struct Held {
 }
 
 /// What some subscriptions sell: few kinds exist, many subscriptions share each.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Bundle {
     items: Vec<Item>,
     recorded: Vec<PlanId>,
@@ -79,7 +98,7 @@ struct Links {
 }
 
 /// An id in 16 bytes: the UUID of a generated member id, else the start of a hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Key(u128);
 
 impl Key {
@@ -97,7 +116,13 @@ impl Key {
 impl Default for AccessIndex {
     fn default() -> Self {
         let view = View { catalog: Arc::default(), policy: Policy::default(), opens: Vec::new() };
-        Self { members: papaya::HashMap::new(), view: ArcSwap::from_pointee(view), links: Mutex::default() }
+        Self {
+            members: papaya::HashMap::new(),
+            view: ArcSwap::from_pointee(view),
+            links: Mutex::default(),
+            kept: tokio::sync::Mutex::default(),
+            changes: AtomicU64::new(0),
+        }
     }
 }
 
@@ -184,6 +209,11 @@ impl AccessIndex {
         self.view.store(Arc::new(view));
     }
 
+    /// How many events were taken in by this process.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
     fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -237,12 +267,22 @@ pub struct IndexFollower {
     index: Arc<AccessIndex>,
     catalog: Catalog,
     checkpoint: Position,
+    parked: ParkedStreams,
 }
 
 impl IndexFollower {
     /// Fills `index`, which is empty.
     pub fn new(index: Arc<AccessIndex>) -> Self {
-        Self { index, catalog: Catalog::default(), checkpoint: Position::START }
+        let (catalog, checkpoint) = (Catalog::default(), Position::START);
+        Self { index, catalog, checkpoint, parked: ParkedStreams::default() }
+    }
+
+    /// Fills `index`, which is empty, with a snapshot, and goes on from there.
+    pub fn resume(index: Arc<AccessIndex>, snapshot: Snapshot) -> Self {
+        let (catalog, checkpoint, parked) =
+            (snapshot.catalog().clone(), snapshot.last().position, snapshot.parked().clone());
+        snapshot.fill(&index);
+        Self { index, catalog, checkpoint, parked }
     }
 }
 
@@ -256,19 +296,43 @@ impl Projection for IndexFollower {
         Ok(self.checkpoint)
     }
 
-    async fn apply(&mut self, events: &[(Recorded, Event)], next: Position) -> Result<(), ProjectionError> {
-        let mut catalog_changed = false;
-        for (recorded, event) in events {
+    fn parked(&self) -> &ParkedStreams {
+        &self.parked
+    }
+
+    async fn apply(&mut self, batch: Batch, next: Position) -> Result<(), ProjectionError> {
+        let index = self.index.clone();
+        let mut kept = index.kept.lock().await;
+        let cured = !batch.cured.is_empty();
+        if batch.cured.iter().any(|stream| stream.aggregate_type == Catalog::TYPE) {
+            self.catalog = Catalog::default();
+        }
+        let (mut catalog_changed, mut last) = (false, None);
+        for (recorded, event) in &batch.events {
             if let Event::Catalog(event) = event {
                 catalog::evolve(&mut self.catalog, event);
                 catalog_changed = true;
             } else if let Some(row) = directory::row(recorded, event) {
-                self.index.put(&row);
+                // Of a stream that is read again readers only ever see the end.
+                if cured {
+                    last = Some(row);
+                } else {
+                    self.index.put(&row);
+                }
             }
+        }
+        if let Some(row) = last {
+            self.index.put(&row);
         }
         if catalog_changed {
             self.index.set_catalog(self.catalog.clone());
         }
+        self.parked.take_in(&batch);
+        kept.parked.clone_from(&self.parked);
+        if let Some((last, _)) = batch.events.last().filter(|_| !cured) {
+            kept.last = Some(EventMark::of(last));
+        }
+        index.changes.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
         self.checkpoint = next;
         Ok(())
     }

@@ -8,11 +8,15 @@ use domain::events::Event;
 use domain::member::MemberEvent;
 use domain::ports::{Position, Recorded};
 
+use crate::parked::{Batch, ParkedStreams};
 use crate::runner::{Projection, ProjectionError};
-use crate::view_store::{DirectoryRow, SaveError, ViewStore};
+use crate::view_store::{Change, Checkpoint, DirectoryRow, SaveError, ViewState, ViewStore};
 
 /// The name and version of the view; another version is another view, built beside the old one.
 pub const NAME: &str = "directory-v1";
+
+/// The name under which it is built anew.
+pub(crate) const REBUILT: &str = "directory-v1 rebuilt";
 
 /// The row that an event changes, if it changes one. Every event tells the whole row, so that the fold needs no memory.
 pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
@@ -39,32 +43,51 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
 /// Keeps the directory up to date with the log.
 pub struct Directory {
     views: Arc<dyn ViewStore>,
-    checkpoint: Position,
+    name: &'static str,
+    /// Set for a build beside the live view: the one generation it writes.
+    only: Option<u64>,
+    state: ViewState,
 }
 
 impl Directory {
-    /// The directory in `views`.
+    /// The live directory in `views`.
     pub fn new(views: Arc<dyn ViewStore>) -> Self {
-        Self { views, checkpoint: Position::START }
+        Self { views, name: NAME, only: None, state: ViewState::default() }
+    }
+
+    /// Another one, begun at `begun`, that nobody reads yet.
+    pub(crate) fn beside(views: Arc<dyn ViewStore>, name: &'static str, begun: Checkpoint) -> Self {
+        let state = ViewState { checkpoint: begun, ..ViewState::default() };
+        Self { views, name, only: Some(begun.generation), state }
     }
 }
 
 #[async_trait]
 impl Projection for Directory {
     fn name(&self) -> &'static str {
-        NAME
+        self.name
     }
 
     async fn checkpoint(&mut self) -> Result<Position, ProjectionError> {
-        self.checkpoint = self.views.checkpoint(NAME).await?;
-        Ok(self.checkpoint)
+        self.state = self.views.state(self.name).await?;
+        if self.only.is_some_and(|only| only != self.state.checkpoint.generation) {
+            return Err(ProjectionError::Overtaken(NAME.to_owned()));
+        }
+        Ok(self.state.checkpoint.position)
     }
 
-    async fn apply(&mut self, events: &[(Recorded, Event)], next: Position) -> Result<(), ProjectionError> {
-        let rows = events.iter().filter_map(|(recorded, event)| row(recorded, event)).collect();
-        match self.views.save(NAME, self.checkpoint, next, rows).await {
-            Ok(()) => {
-                self.checkpoint = next;
+    fn parked(&self) -> &ParkedStreams {
+        &self.state.parked
+    }
+
+    async fn apply(&mut self, batch: Batch, next: Position) -> Result<(), ProjectionError> {
+        let rows = batch.events.iter().filter_map(|(recorded, event)| row(recorded, event)).collect();
+        let Batch { cured, parked, .. } = &batch;
+        let change = Change { to: next, rows, cured: cured.clone(), parked: parked.clone() };
+        match self.views.save(self.name, self.state.checkpoint, change).await {
+            Ok(checkpoint) => {
+                self.state.checkpoint = checkpoint;
+                self.state.parked.take_in(&batch);
                 Ok(())
             }
             Err(SaveError::CheckpointMoved(_)) => Err(ProjectionError::Moved),

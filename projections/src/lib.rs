@@ -8,7 +8,9 @@
 
 pub mod access_index;
 pub mod directory;
+pub mod parked;
 pub mod past;
+pub mod rebuild;
 pub mod runner;
 pub mod timeline;
 pub mod verify;

@@ -8,14 +8,15 @@ use cqrs_es::Aggregate;
 use domain::access::{Decision, Reason, Source, decide_access};
 use domain::catalog::{self, CATALOG_ID, Catalog};
 use domain::customer::{Customer, CustomerEvent};
-use domain::events::{Event, upcasters};
+use domain::events::{Event, UnreadableEvent, upcasters};
 use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
 use domain::member::Member;
 use domain::ports::{EventFeed, Position, Recorded, StoreError};
 use domain::subscription::{self, Evidence, Standing, Subscription};
 use thiserror::Error;
 
-use crate::runner::{Progress, ProjectionError};
+use crate::directory::NAME;
+use crate::runner::Progress;
 use crate::view_store::ViewStore;
 
 /// How long a question waits for the directory to know of everything in the log.
@@ -33,15 +34,12 @@ pub enum PastError {
     /// The directory has not read the whole log yet.
     #[error("the member directory is still reading the log; try again shortly")]
     NotCaughtUp,
-    /// The log cannot be reached or read.
+    /// An event that the answer depends on cannot be read. Everything else of the service goes on without it.
     #[error(transparent)]
-    Projection(#[from] ProjectionError),
-}
-
-impl From<StoreError> for PastError {
-    fn from(error: StoreError) -> Self {
-        Self::Projection(error.into())
-    }
+    Unreadable(#[from] UnreadableEvent),
+    /// The log or the directory cannot be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Which moment, by both clocks.
@@ -212,13 +210,13 @@ impl Past {
         &self,
         member: &MemberId,
     ) -> Result<(Stream, Vec<(CustomerId, Stream)>, Vec<(SubscriptionId, Stream)>), PastError> {
-        if self.views.registered_at(member).await?.is_none() {
+        if self.views.registered_at(NAME, member).await?.is_none() {
             return Err(PastError::UnknownMember(member.clone()));
         }
         let own = self.stream(Member::TYPE, member.as_str()).await?;
-        let ids = self.views.customers_of(member).await?;
+        let ids = self.views.customers_of(NAME, member).await?;
         let mut subscriptions = Vec::new();
-        for id in self.views.subscriptions_of(&ids).await? {
+        for id in self.views.subscriptions_of(NAME, &ids).await? {
             let stream = self.stream(Subscription::TYPE, id.as_str()).await?;
             subscriptions.push((id, stream));
         }
@@ -256,9 +254,7 @@ impl Past {
         let upcasters = upcasters();
         let read = |recorded: Recorded| Event::read(&recorded, &upcasters).map(|event| (recorded, event));
         let recorded = self.feed.read_stream(aggregate_type, id).await?;
-        let events =
-            recorded.into_iter().map(read).collect::<Result<_, _>>().map_err(ProjectionError::from)?;
-        Ok(Stream { events })
+        Ok(Stream { events: recorded.into_iter().map(read).collect::<Result<_, _>>()? })
     }
 }
 

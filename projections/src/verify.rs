@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use domain::catalog::{self, Catalog};
 use domain::events::{Event, upcasters};
 use domain::ids::MemberId;
-use domain::ports::{EventFeed, Position};
+use domain::ports::{EventFeed, Position, StoreError};
 use sha2::{Digest, Sha256};
 
 use crate::access_index::AccessIndex;
 use crate::directory;
-use crate::runner::ProjectionError;
+use crate::parked::{Batch, ParkedStream, ParkedStreams};
 use crate::view_store::{DirectoryRow, ViewStore};
 
 const PAGE: usize = 1_000;
@@ -26,6 +26,8 @@ pub struct Verification {
     pub models: Vec<ModelDigest>,
     /// The first difference, if there is one.
     pub difference: Option<Difference>,
+    /// The streams that stand still in the live directory or in the rebuilt one: nothing later of them was compared.
+    pub parked: Vec<ParkedStream>,
 }
 
 /// The digests of one read model.
@@ -55,23 +57,26 @@ pub async fn verify(
     feed: &dyn EventFeed,
     views: &dyn ViewStore,
     mut tell: impl FnMut(u64),
-) -> Result<Verification, ProjectionError> {
+) -> Result<Verification, StoreError> {
     let dump = views.dump(directory::NAME).await?;
     let upcasters = upcasters();
     // The index is folded event by event, as on a node, and compared with one made from the rows that are live.
     let (mut rebuilt, mut catalog, folded) = (BTreeMap::new(), Catalog::default(), AccessIndex::default());
-    let (mut at, mut events) = (Position::START, 0);
+    let (mut at, mut events, mut parked) = (Position::START, 0, ParkedStreams::default());
     while at < dump.checkpoint {
         let page = feed.read(at, PAGE).await?;
         if page.next == at {
             break;
         }
-        for recorded in page.events.iter().filter(|recorded| recorded.position <= dump.checkpoint) {
-            events += 1;
-            let event = Event::read(recorded, &upcasters)?;
-            if let Event::Catalog(event) = &event {
+        let mut until_there = page.events;
+        until_there.retain(|recorded| recorded.position <= dump.checkpoint);
+        events += until_there.len() as u64;
+        let batch = Batch::read(until_there, &parked, &upcasters);
+        parked.take_in(&batch);
+        for (recorded, event) in &batch.events {
+            if let Event::Catalog(event) = event {
                 catalog::evolve(&mut catalog, event);
-            } else if let Some(row) = directory::row(recorded, &event) {
+            } else if let Some(row) = directory::row(recorded, event) {
                 folded.put(&row);
                 rebuilt.insert(key(&row), row);
             }
@@ -95,13 +100,21 @@ pub async fn verify(
             ModelDigest { name: "access-index", live: live_index, rebuilt: rebuilt_index },
         ],
         difference: first_difference(&live, &rebuilt),
+        parked: dump
+            .parked
+            .iter()
+            .chain(parked.iter().filter(|own| dump.parked.get(&own.stream).is_none()))
+            .cloned()
+            .collect(),
     })
 }
 
 impl Verification {
-    /// Whether nothing differs.
+    /// Whether everything was compared and nothing differs.
     pub fn is_equal(&self) -> bool {
-        self.difference.is_none() && self.models.iter().all(|model| model.live == model.rebuilt)
+        self.parked.is_empty()
+            && self.difference.is_none()
+            && self.models.iter().all(|model| model.live == model.rebuilt)
     }
 }
 

@@ -7,6 +7,8 @@ use domain::ports::{Position, StoreError};
 use domain::subscription::Standing;
 use thiserror::Error;
 
+use crate::parked::{ParkedStream, ParkedStreams, StreamId};
+
 /// One row of the member directory as it should be from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectoryRow {
@@ -39,11 +41,57 @@ pub enum DirectoryRow {
     },
 }
 
+/// How far a view has been built, and what of it is whose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything up to here is in its rows.
+    pub position: Position,
+    /// Which rows are its own; zero before the first.
+    pub generation: u64,
+    /// Counts its changes.
+    pub revision: u64,
+}
+
+/// A view without its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewState {
+    /// How far it is.
+    pub checkpoint: Checkpoint,
+    /// The streams that stand still in it.
+    pub parked: ParkedStreams,
+}
+
+/// What changes in a view at once.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Everything up to here is in its rows from now on.
+    pub to: Position,
+    /// Each replaces the one with its id.
+    pub rows: Vec<DirectoryRow>,
+    /// These streams no longer stand still.
+    pub cured: Vec<StreamId>,
+    /// These do from now on.
+    pub parked: Vec<ParkedStream>,
+}
+
+/// What came of putting a view that was built anew in the place of the live one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promotion {
+    /// It is the live one now, and was built up to here.
+    Done(Position),
+    /// The live one is further; go on building and try again.
+    Behind,
+    /// It is not there any more: another build was begun or finished meanwhile.
+    Gone,
+}
+
 /// The whole directory, for comparing it with one rebuilt from the log. Ordered by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DirectoryDump {
     /// How far it has read.
     pub checkpoint: Position,
+    /// The streams that stand still in it.
+    pub parked: ParkedStreams,
     /// All rows: members, then customers, then subscriptions, each by id.
     pub rows: Vec<DirectoryRow>,
 }
@@ -59,33 +107,40 @@ pub enum SaveError {
     Store(#[from] StoreError),
 }
 
-/// Keeps views. A view and its checkpoint always change together.
+/// Keeps views. A view, its checkpoint and its parked streams always change together. A view is known by its name; readers of
+/// a name see one generation of rows, and never two of them in one answer.
 #[async_trait]
 pub trait ViewStore: Send + Sync {
-    /// How far a projection has read; the start for one that is not known.
-    async fn checkpoint(&self, projection: &str) -> Result<Position, StoreError>;
+    /// How far a view is and what stands still in it, as of one moment; the start for one that is not known.
+    async fn state(&self, view: &str) -> Result<ViewState, StoreError>;
 
-    /// Writes rows (each replacing the one with its id) and moves the checkpoint from `from` to `to`, both or neither.
-    async fn save(
-        &self,
-        projection: &str,
-        from: Position,
-        to: Position,
-        rows: Vec<DirectoryRow>,
-    ) -> Result<(), SaveError>;
+    /// Makes all of a change or none of it, if the view is still as it was `from`, and says how it is then.
+    async fn save(&self, view: &str, from: Checkpoint, change: Change) -> Result<Checkpoint, SaveError>;
 
-    /// Empties the directory and sets its checkpoint to the start, both or neither.
-    async fn reset(&self, projection: &str) -> Result<(), StoreError>;
+    /// Begins a view at the start, without rows. Those it may have had stay until they are swept.
+    async fn begin(&self, view: &str) -> Result<Checkpoint, StoreError>;
+
+    /// Puts `built`, which is still the generation it was, in the place of `live`, unless that is further. Who reads
+    /// `live` sees either all of the one or all of the other.
+    async fn promote(&self, built: &str, generation: u64, live: &str) -> Result<Promotion, StoreError>;
+
+    /// Removes some rows of generations that belong to no view, and says whether there may be more.
+    async fn sweep(&self) -> Result<bool, StoreError>;
 
     /// The payers that belong to a member, by id.
-    async fn customers_of(&self, member: &MemberId) -> Result<Vec<CustomerId>, StoreError>;
+    async fn customers_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError>;
 
     /// The subscriptions that some payers have or had, by id.
-    async fn subscriptions_of(&self, customers: &[CustomerId]) -> Result<Vec<SubscriptionId>, StoreError>;
+    async fn subscriptions_of(
+        &self,
+        view: &str,
+        customers: &[CustomerId],
+    ) -> Result<Vec<SubscriptionId>, StoreError>;
 
     /// When a member was registered, if she was.
-    async fn registered_at(&self, member: &MemberId) -> Result<Option<DateTime<Utc>>, StoreError>;
+    async fn registered_at(&self, view: &str, member: &MemberId)
+    -> Result<Option<DateTime<Utc>>, StoreError>;
 
-    /// Everything, with the checkpoint of `projection`, as of one moment.
-    async fn dump(&self, projection: &str) -> Result<DirectoryDump, StoreError>;
+    /// Everything in a view as of one moment.
+    async fn dump(&self, view: &str) -> Result<DirectoryDump, StoreError>;
 }

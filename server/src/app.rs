@@ -1,5 +1,6 @@
 //! Puts the service together. Everything that is constructed, is constructed here, from top to bottom.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,7 +26,9 @@ use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
+use crate::index_file::IndexFile;
 use crate::limits;
+use crate::rebuilds::Rebuilds;
 
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,19 +54,48 @@ pub struct App {
     models: Arc<ReadModels>,
     tasks: JoinSet<()>,
     running_worker: Option<AbortHandle>,
+    index_file: Option<Arc<IndexFile>>,
 }
 
 impl App {
     /// Starts the read models over a store. The worker is there, and runs when it is told to.
     pub fn start(storage: Storage, clock: Arc<dyn Clock>, livemode: Option<bool>) -> Self {
+        let index = Arc::new(AccessIndex::default());
+        Self::start_following(storage, clock, livemode, IndexFollower::new(index.clone()), index)
+    }
+
+    /// The same, with an index that is kept in a file between starts.
+    pub async fn start_with_file(
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        livemode: Option<bool>,
+        file: PathBuf,
+    ) -> Self {
+        let (index, file) = (Arc::new(AccessIndex::default()), Arc::new(IndexFile::new(file)));
+        let follower = match file.load(storage.feed.as_ref()).await {
+            Some(snapshot) => IndexFollower::resume(index.clone(), snapshot),
+            None => IndexFollower::new(index.clone()),
+        };
+        let mut app = Self::start_following(storage, clock, livemode, follower, index);
+        app.tasks.spawn(file.clone().keep(app.index.clone()));
+        app.index_file = Some(file);
+        app
+    }
+
+    fn start_following(
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        livemode: Option<bool>,
+        follower: IndexFollower,
+        index: Arc<AccessIndex>,
+    ) -> Self {
         #[cfg(feature = "failpoints")]
         let storage = crate::failpoints::sabotaged(storage);
         let storage = Arc::new(storage);
         let mut tasks = JoinSet::new();
 
-        let index = Arc::new(AccessIndex::default());
         let (report, index_progress) = progress();
-        tasks.spawn(follow(storage.feed.clone(), IndexFollower::new(index.clone()), report));
+        tasks.spawn(follow(storage.feed.clone(), follower, report));
 
         let (report, directory_progress) = progress();
         if storage.writable {
@@ -105,6 +137,7 @@ impl App {
             models,
             tasks,
             running_worker,
+            index_file: None,
         }
     }
 
@@ -137,6 +170,7 @@ impl App {
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
             deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
+            rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe {
                 storage: self.storage.clone(),
                 worker: self.running_worker.clone(),
@@ -180,6 +214,9 @@ impl App {
             }
         }
         self.tasks.shutdown().await;
+        if let Some(file) = &self.index_file {
+            file.save(&self.index, 1).await;
+        }
         self.storage.shutdown().await;
     }
 }
@@ -248,7 +285,7 @@ impl Registry for ReadModels {
 
     async fn subscriptions_of(&self, customer: &CustomerId) -> Result<Vec<SubscriptionId>, StoreError> {
         self.reach_head(&[&self.directory_progress]).await?;
-        self.views.subscriptions_of(std::slice::from_ref(customer)).await
+        self.views.subscriptions_of(directory::NAME, std::slice::from_ref(customer)).await
     }
 }
 

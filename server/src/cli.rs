@@ -34,7 +34,8 @@ Answers:
 
 Deliveries and the log:
   ingest       Feed files of Stripe events through the same way as webhooks
-  replay       Rebuild every read model from the first event and compare
+  replay       Fold every read model from the first event again and compare
+  rebuild      Build the member directory anew beside the live one, and switch
 
 Tools:
   openapi      Print the OpenAPI document
@@ -121,13 +122,17 @@ enum Command {
     #[command(after_help = "Example: membership ingest ./events --unsigned --created-order")]
     Ingest(IngestArgs),
 
-    /// Rebuild every read model from the first event and compare
+    /// Fold every read model from the first event again and compare
     #[command(after_help = "Example: membership replay --verify")]
     Replay {
         /// Compare with the live read models; exit code 0 equal, 1 different
         #[arg(long, required = true)]
         verify: bool,
     },
+
+    /// Build the member directory anew beside the live one, which serves meanwhile, and switch
+    #[command(after_help = "Example: membership rebuild")]
+    Rebuild,
 
     /// Print the OpenAPI document
     #[command(after_help = "Example: membership openapi > openapi.json")]
@@ -268,6 +273,7 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Replay { verify: _ } => {
             commands::replay::verify(&settings()?, json).await.map_err(Failure::not_an_answer)
         }
+        Command::Rebuild => commands::rebuild::run(&settings()?, json).await,
         Command::Openapi => commands::print_json(&api::openapi()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "membership", &mut std::io::stdout());

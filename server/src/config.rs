@@ -16,7 +16,7 @@ use webhook_ingest::stripe::signature::Secrets;
 use crate::limits::Limits;
 
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -31,6 +31,7 @@ const NAMES: [&str; 18] = [
     "PUBLIC_URL",
     "LEARN_ORIGINS",
     "SMTP_URL",
+    "INDEX_SNAPSHOT",
     "RUST_LOG",
     "MAX_CONNECTIONS",
     "MAX_IN_FLIGHT",
@@ -90,6 +91,8 @@ pub struct Config {
     pub service_tokens: ServiceTokens,
     /// How much is taken at once, and how long anything may take.
     pub limits: Limits,
+    /// Where the access index is kept between starts, if anywhere.
+    pub index_snapshot: Option<PathBuf>,
 }
 
 /// Where values come from.
@@ -215,6 +218,7 @@ impl Settings {
             catalog: self.get("CATALOG").map(PathBuf::from),
             service_tokens,
             limits: self.limits()?,
+            index_snapshot: self.index_snapshot()?,
         })
     }
 
@@ -234,6 +238,32 @@ impl Settings {
             let what = format!("{text:?} is not a number from {} to {}", range.start(), range.end());
             bad(name, what, &usual.to_string())
         })
+    }
+
+    /// Where the access index is kept between starts: as set, else beside a `SQLite` file; nowhere when switched off.
+    pub fn index_snapshot(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let example = "/var/lib/membership/index, or off";
+        match self.get("INDEX_SNAPSHOT") {
+            Some("off") => Ok(None),
+            Some(text) => {
+                let path = PathBuf::from(text);
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                if path.is_dir() {
+                    return Err(bad("INDEX_SNAPSHOT", format!("{text:?} is a folder, not a file"), example));
+                }
+                if !folder.is_dir() {
+                    let what = format!("the folder {:?} is not there", folder.display().to_string());
+                    return Err(bad("INDEX_SNAPSHOT", what, example));
+                }
+                Ok(Some(path))
+            }
+            None => {
+                let url = self.database_url()?;
+                let file = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+                Ok(file.map(|file| PathBuf::from(format!("{file}.index"))))
+            }
+        }
     }
 
     /// Where to listen.
@@ -278,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn the_index_is_kept_beside_a_file_and_nowhere_else_unless_told_to() {
+        let snapshot = |pairs: &[(&'static str, &str)]| settings(pairs).index_snapshot().unwrap();
+        assert_eq!(snapshot(&[]), Some("membership.db.index".into()));
+        assert_eq!(snapshot(&[("DATABASE_URL", "sqlite:///data/m.db")]), Some("/data/m.db.index".into()));
+        let postgres = ("DATABASE_URL", "postgres://localhost/m");
+        assert_eq!(snapshot(&[postgres]), None);
+        assert_eq!(snapshot(&[postgres, ("INDEX_SNAPSHOT", "here.index")]), Some("here.index".into()));
+        assert_eq!(snapshot(&[("INDEX_SNAPSHOT", "off")]), None);
+    }
+
+    #[test]
     fn a_port_alone_listens_everywhere() {
         let config = settings(&[SECRETS, ("PORT", "9000")]).config(Role::All).unwrap();
         assert_eq!(config.listen.to_string(), "0.0.0.0:9000");
@@ -298,6 +339,8 @@ mod tests {
             ("MAX_IN_FLIGHT", "7"),
             ("MAX_IN_FLIGHT", "many"),
             ("SHUTDOWN_NOTICE", "301"),
+            ("INDEX_SNAPSHOT", "/"),
+            ("INDEX_SNAPSHOT", "/no/such/folder/index"),
         ];
         for (name, value) in cases {
             let mut values = settings(&[SECRETS]);

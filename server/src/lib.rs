@@ -9,7 +9,9 @@ mod connection;
 pub mod demo;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod index_file;
 pub mod limits;
+mod rebuilds;
 mod refusal;
 pub mod serve;
 mod telemetry;

@@ -2,15 +2,18 @@
 //! `make bench` runs this; nothing here decides whether tests pass.
 
 use std::fs;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, Utc};
 use divan::Bencher;
 use domain::catalog::{Catalog, CatalogCommand, decide, evolve};
 use domain::ids::MemberId;
-use domain::ports::Position;
+use domain::metadata::Metadata;
+use domain::ports::{Position, Recorded};
 use domain::subscription::{Anchors, Item, Standing, Status, Terms};
-use projections::access_index::AccessIndex;
+use projections::access_index::{AccessIndex, IndexFollower, decode};
+use projections::parked::{Batch, ParkedStreams};
+use projections::runner::Projection;
 use projections::view_store::DirectoryRow;
 use server::catalog_file;
 
@@ -86,6 +89,7 @@ fn main() {
     LazyLock::force(&INDEX);
     let weight = (resident() - before) / u64::from(MEMBERS);
     println!("{MEMBERS} memberships in the index: {weight} bytes each (resident)");
+    println!("in its file: {} bytes each", FILE.len() / MEMBERS as usize);
     divan::main();
 }
 
@@ -94,6 +98,49 @@ fn check_one_of_a_million_members(bencher: Bencher) {
     let members: Vec<MemberId> = (0..10_000).map(|number| member(number * 97)).collect();
     let mut next = members.iter().cycle();
     bencher.bench_local(move || next.next().map(|member| INDEX.check(member, "projections", now())));
+}
+
+/// The index of a million members as the file that it is kept in.
+static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let index = Arc::new(AccessIndex::default());
+    index.set_catalog(catalog());
+    for number in 0..MEMBERS {
+        put(&index, number);
+    }
+    let event = Recorded {
+        position: Position::new(1),
+        aggregate_type: "member".to_owned(),
+        aggregate_id: "mem_last".to_owned(),
+        sequence: 1,
+        event_type: "MemberRegistered".to_owned(),
+        event_version: "1".to_owned(),
+        payload: serde_json::json!({ "type": "MemberRegistered" }),
+        metadata: Metadata::unknown(),
+        garbled: None,
+    };
+    let batch = Batch::read(vec![event], &ParkedStreams::default(), &[]);
+    let mut follower = IndexFollower::new(index.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let taken_in = runtime.map(|runtime| runtime.block_on(follower.apply(batch, Position::new(1))));
+    assert!(matches!(taken_in, Ok(Ok(()))), "the last event is taken in");
+    index.snapshot().unwrap_or_default()
+});
+
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn read_a_million_members_from_the_file(bencher: Bencher) {
+    LazyLock::force(&FILE);
+    bencher.bench_local(|| {
+        let index = Arc::new(AccessIndex::default());
+        decode(&FILE).map(|snapshot| IndexFollower::resume(index, snapshot)).ok()
+    });
+}
+
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn write_a_million_members_to_the_file(bencher: Bencher) {
+    let index = Arc::new(AccessIndex::default());
+    let read = decode(&FILE).map(|snapshot| IndexFollower::resume(index.clone(), snapshot));
+    assert!(read.is_ok(), "the file can be read");
+    bencher.bench_local(|| index.snapshot());
 }
 
 #[divan::bench]

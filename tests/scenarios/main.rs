@@ -2,6 +2,7 @@
 
 mod api_contract;
 mod bad_input;
+mod cold_start;
 mod command_line;
 mod corpus;
 mod crash;
@@ -11,6 +12,8 @@ mod identity;
 mod learner_access;
 mod ordering;
 mod overload;
+mod poison;
+mod rebuild;
 mod set_aside;
 mod slow_clients;
 mod statuses;

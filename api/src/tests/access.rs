@@ -1,8 +1,11 @@
 //! Access decisions, one and many.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
-use super::world::World;
+use super::dial::Fault;
+use super::world::{Answer, World};
 
 const ADA: &str = "/v1/members/mem_ada/access/videos/projections";
 
@@ -132,4 +135,54 @@ async fn before_the_first_catching_up_nothing_is_decided() {
     let checks = r#"{"checks":[{"member":"mem_ada","video":"projections"}]}"#;
     world.post("/v1/access/check", checks).await.problem(503, "not_ready");
     world.get("/v1/support/members/mem_ada/timeline").await.problem(503, "not_ready");
+}
+
+const BATCH: &str =
+    r#"{"checks":[{"member":"mem_ada","video":"projections"},{"member":"mem_bob","video":"welcome"}]}"#;
+
+/// Asks until answers are degraded, or are no longer.
+async fn until_degraded(world: &World, degraded: bool) -> Answer {
+    let began = Instant::now();
+    loop {
+        let answer = world.get(ADA).await;
+        assert_eq!(answer.status, 200, "a check is answered whatever becomes of the log");
+        assert_eq!(answer.json()["allowed"], true);
+        let (field, header) =
+            (answer.json()["degraded"].clone(), answer.header("membership-degraded").to_owned());
+        assert_eq!(field["age_seconds"].as_u64().map(|age| age.to_string()).unwrap_or_default(), header);
+        if field.is_object() == degraded {
+            return answer;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "answers do not change: {}", answer.text);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn while_the_log_cannot_be_read_every_decision_says_so() {
+    let world = World::new().await;
+    assert!(!world.get(ADA).await.text.contains("degraded"), "nothing is said while all is well");
+    assert!(!world.post("/v1/access/check", BATCH).await.text.contains("degraded"));
+    world.index_dial().set_fault(Some(Fault::Fails));
+    until_degraded(&world, true).await;
+    let batch = world.post("/v1/access/check", BATCH).await;
+    let decisions = batch.json()["decisions"].as_array().unwrap().clone();
+    assert!(decisions.iter().all(|decision| decision["degraded"]["age_seconds"].is_u64()), "{}", batch.text);
+    assert!(!batch.header("membership-degraded").is_empty());
+    assert!(world.get("/readyz").await.problem(503, "not_ready").contains("access_index"));
+    world.index_dial().set_fault(None);
+    until_degraded(&world, false).await;
+    assert_eq!(world.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_answer_is_noticed_by_the_age_of_what_is_known() {
+    let world = World::new().await;
+    assert!(world.get("/readyz").await.json()["age_seconds"].is_u64());
+    world.index_dial().set_fault(Some(Fault::Hangs));
+    let age = until_degraded(&world, true).await.json()["degraded"]["age_seconds"].as_u64();
+    assert!(age >= Some(3), "{age:?}");
+    let report = world.get("/readyz").await;
+    report.problem(503, "not_ready");
+    assert!(report.json()["age_seconds"].as_u64() >= age, "{}", report.text);
 }

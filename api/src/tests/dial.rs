@@ -1,12 +1,12 @@
 //! Progress that a test turns by hand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::events::Event;
 use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
+use projections::parked::{Batch, ParkedStreams};
 use projections::runner::{Progress, Projection, ProjectionError, follow, progress};
 use tokio::sync::Notify;
 
@@ -15,6 +15,16 @@ use tokio::sync::Notify;
 pub(super) struct Dial {
     at: AtomicU64,
     turned: Notify,
+    fault: Mutex<Option<Fault>>,
+}
+
+/// What is wrong with the log behind a dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It says that it cannot be read.
+    Fails,
+    /// It never answers.
+    Hangs,
 }
 
 impl Dial {
@@ -23,10 +33,15 @@ impl Dial {
         self.turned.notify_one();
     }
 
+    pub(super) fn set_fault(&self, fault: Option<Fault>) {
+        *self.fault.lock().unwrap() = fault;
+        self.turned.notify_one();
+    }
+
     pub(super) async fn progress(self: &Arc<Self>, running: bool) -> Progress {
         let (report, progress) = progress();
         if running {
-            tokio::spawn(follow(Arc::clone(self) as Arc<dyn EventFeed>, Nothing, report));
+            tokio::spawn(follow(Arc::clone(self) as Arc<dyn EventFeed>, Nothing::default(), report));
             assert!(progress.wait_for(Position::START, Duration::from_secs(5)).await);
         }
         progress
@@ -36,6 +51,12 @@ impl Dial {
 #[async_trait]
 impl EventFeed for Dial {
     async fn read(&self, _after: Position, _limit: usize) -> Result<Page, StoreError> {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            None => {}
+            Some(Fault::Fails) => return Err(StoreError::Unavailable("down".to_owned())),
+            Some(Fault::Hangs) => std::future::pending().await,
+        }
         Ok(Page { events: Vec::new(), next: Position::new(self.at.load(Ordering::SeqCst)) })
     }
 
@@ -52,7 +73,8 @@ impl EventFeed for Dial {
     }
 }
 
-struct Nothing;
+#[derive(Default)]
+struct Nothing(ParkedStreams);
 
 #[async_trait]
 impl Projection for Nothing {
@@ -64,7 +86,11 @@ impl Projection for Nothing {
         Ok(Position::START)
     }
 
-    async fn apply(&mut self, _: &[(Recorded, Event)], _: Position) -> Result<(), ProjectionError> {
+    fn parked(&self) -> &ParkedStreams {
+        &self.0
+    }
+
+    async fn apply(&mut self, _: Batch, _: Position) -> Result<(), ProjectionError> {
         Ok(())
     }
 }

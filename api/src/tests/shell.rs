@@ -56,6 +56,9 @@ async fn a_token_without_the_scope_is_told_which_one_is_missing() {
         (&shop, Method::GET, "/v1/support/members/mem_ada/explain?video=welcome", "support.read"),
         (&shop, Method::GET, "/v1/support/deliveries", "support.read"),
         (&staff, Method::POST, "/v1/support/deliveries/evt_1/replay", "support.write"),
+        (&shop, Method::GET, "/v1/support/projections", "support.read"),
+        (&staff, Method::POST, "/v1/support/projections/redrive", "support.write"),
+        (&staff, Method::POST, "/v1/support/projections/directory/rebuild", "support.write"),
     ] {
         let detail = world.with(headers, method, path, "").await.problem(403, "forbidden");
         assert!(detail.contains(scope), "{path}: {detail}");

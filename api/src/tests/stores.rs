@@ -18,12 +18,16 @@ use domain::ports::{
 };
 use projections::access_index::AccessIndex;
 use projections::directory;
-use projections::view_store::{DirectoryDump, DirectoryRow, SaveError, ViewStore};
+use projections::view_store::{
+    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
-use crate::state::{Deliveries, DeliveryFilter, DeliveryRecord, Probe};
+use crate::state::{
+    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds,
+};
 
 /// What a store says when it is told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub(super) struct Stores {
     people: Mutex<Vec<PersonRecord>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
     pub(super) worker_gone: AtomicBool,
@@ -101,6 +106,7 @@ impl Stores {
                     cause: context.cause.clone(),
                     correlation_id: context.correlation_id.clone(),
                 },
+                garbled: None,
             };
             if let Some(row) = directory::row(&recorded, &Event::read(&recorded, &[]).unwrap()) {
                 self.index.put(&row);
@@ -228,6 +234,27 @@ impl Deliveries for Stores {
 }
 
 #[async_trait]
+impl Rebuilds for Stores {
+    async fn start(&self) -> Result<Option<RebuildReport>, StoreError> {
+        self.works()?;
+        let begun = RebuildReport {
+            state: RebuildState::Running,
+            position: Position::new(self.head().get() / 2),
+            head: self.head(),
+            started_at: DateTime::UNIX_EPOCH,
+            finished_at: None,
+            detail: None,
+        };
+        let mut rebuild = self.rebuild.lock().unwrap();
+        Ok(rebuild.is_none().then(|| rebuild.insert(begun).clone()))
+    }
+
+    fn last(&self) -> Option<RebuildReport> {
+        self.rebuild.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
 impl Probe for Stores {
     async fn store(&self) -> Result<(), StoreError> {
         self.works()
@@ -248,19 +275,28 @@ impl Probe for Stores {
 
 #[async_trait]
 impl ViewStore for Stores {
-    async fn checkpoint(&self, _projection: &str) -> Result<Position, StoreError> {
-        Ok(Stores::head(self))
+    async fn state(&self, _view: &str) -> Result<ViewState, StoreError> {
+        let checkpoint = Checkpoint { position: Stores::head(self), ..Checkpoint::default() };
+        Ok(ViewState { checkpoint, ..ViewState::default() })
     }
 
-    async fn save(&self, _: &str, _: Position, _: Position, _: Vec<DirectoryRow>) -> Result<(), SaveError> {
-        Ok(())
+    async fn save(&self, _: &str, from: Checkpoint, _: Change) -> Result<Checkpoint, SaveError> {
+        Ok(from)
     }
 
-    async fn reset(&self, _projection: &str) -> Result<(), StoreError> {
-        Ok(())
+    async fn begin(&self, _view: &str) -> Result<Checkpoint, StoreError> {
+        Ok(Checkpoint::default())
     }
 
-    async fn customers_of(&self, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+    async fn promote(&self, _: &str, _: u64, _: &str) -> Result<Promotion, StoreError> {
+        Ok(Promotion::Gone)
+    }
+
+    async fn sweep(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn customers_of(&self, _view: &str, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
         let hers = |row: &DirectoryRow| match row {
             DirectoryRow::Customer { customer, member, .. } if member == wanted => Some(customer.clone()),
             _ => None,
@@ -268,7 +304,11 @@ impl ViewStore for Stores {
         Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
     }
 
-    async fn subscriptions_of(&self, customers: &[CustomerId]) -> Result<Vec<SubscriptionId>, StoreError> {
+    async fn subscriptions_of(
+        &self,
+        _view: &str,
+        customers: &[CustomerId],
+    ) -> Result<Vec<SubscriptionId>, StoreError> {
         let theirs = |row: &DirectoryRow| match row {
             DirectoryRow::Subscription { subscription, standing, .. } => {
                 customers.contains(&standing.terms.customer).then(|| subscription.clone())
@@ -280,7 +320,11 @@ impl ViewStore for Stores {
         Ok(ids)
     }
 
-    async fn registered_at(&self, wanted: &MemberId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    async fn registered_at(
+        &self,
+        _view: &str,
+        wanted: &MemberId,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         self.works()?;
         let hers = |row: &DirectoryRow| match row {
             DirectoryRow::Member { member, registered_at, .. } if member == wanted => Some(*registered_at),
@@ -289,7 +333,7 @@ impl ViewStore for Stores {
         Ok(self.rows.lock().unwrap().iter().find_map(hers))
     }
 
-    async fn dump(&self, _projection: &str) -> Result<DirectoryDump, StoreError> {
+    async fn dump(&self, _view: &str) -> Result<DirectoryDump, StoreError> {
         Ok(DirectoryDump::default())
     }
 }

@@ -115,3 +115,27 @@ async fn a_known_delivery_is_looked_at_again() {
         world.post(&path, "").await.problem(404, "unknown_delivery");
     }
 }
+
+#[tokio::test]
+async fn the_read_models_are_listed_and_one_is_rebuilt_at_a_time() {
+    let world = World::new().await;
+    let list = world.get("/v1/support/projections").await.json();
+    assert_eq!(
+        (&list["data"][0]["name"], &list["data"][1]["name"]),
+        (&json!("access_index"), &json!("directory"))
+    );
+    assert_eq!(list["data"][1]["position"], world.stores.head().to_string());
+    assert!(list["data"][1]["rebuild"].is_null());
+    let path = "/v1/support/projections/directory/rebuild";
+    let begun = world.post(path, "").await;
+    assert_eq!((begun.status.as_u16(), &begun.json()["state"]), (202, &json!("running")));
+    assert!((40..=50).contains(&begun.json()["percent"].as_u64().unwrap()), "{}", begun.text);
+    world.post(path, "").await.problem(409, "rebuild_running");
+    let list = world.get("/v1/support/projections").await.json();
+    assert_eq!(list["data"][1]["rebuild"], begun.json());
+    let redrive = world.post("/v1/support/projections/redrive", "").await;
+    assert_eq!(
+        (redrive.status.as_u16(), redrive.json()),
+        (202, json!({"object": "redrive", "parked_streams": 0}))
+    );
+}

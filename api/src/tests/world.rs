@@ -100,6 +100,7 @@ impl World {
             customers: stores.clone(),
             people: stores.clone(),
             deliveries: stores.clone(),
+            rebuilds: stores.clone(),
             probe: stores.clone(),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),

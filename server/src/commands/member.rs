@@ -8,6 +8,7 @@ use domain::ids::{CustomerId, MemberId};
 use domain::member::MemberCommand;
 use domain::metadata::Context;
 use domain::ports::{PersonRecord, PersonStored};
+use projections::directory;
 use serde_json::json;
 use storage::Access;
 
@@ -71,7 +72,7 @@ pub(crate) async fn link(
     let customer = CustomerId::from(customer);
     let app = open(settings, Access::Write).await?;
     app.caught_up().await?;
-    if app.storage.views.registered_at(&member).await?.is_none() {
+    if app.storage.views.registered_at(directory::NAME, &member).await?.is_none() {
         return Err(Failure::Usage(format!("no member has the id {member}; create it first")));
     }
     let context = Context::asked_by(operator(), &command_id(), SystemClock.now());

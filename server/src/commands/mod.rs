@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub(crate) mod ingest;
 pub(crate) mod member;
 mod progress;
+pub(crate) mod rebuild;
 pub(crate) mod replay;
 
 use std::fmt::Display;
@@ -79,7 +80,8 @@ impl From<PastError> for Failure {
     fn from(error: PastError) -> Self {
         match error {
             PastError::UnknownMember(_) | PastError::UnknownVideo(_) => Self::Usage(error.to_string()),
-            PastError::NotCaughtUp | PastError::Projection(_) => Self::Unavailable(error.to_string()),
+            PastError::Unreadable(event) => Self::Unavailable(format!("this version cannot read {event}")),
+            PastError::NotCaughtUp | PastError::Store(_) => Self::Unavailable(error.to_string()),
         }
     }
 }
@@ -156,9 +158,18 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         Waited::Stopped => return Ok(ExitCode::SUCCESS),
         Waited::Failed(error) => return Err(error.into()),
     };
-    let mut app = App::start(storage, clock, config.livemode);
+    let mut app = match config.index_snapshot.clone() {
+        Some(file) => App::start_with_file(storage, clock, config.livemode, file).await,
+        None => App::start(storage, clock, config.livemode),
+    };
     if let Some(content) = content {
-        app.apply_catalog(content, Actor::system(), &command_id()).await?;
+        match app.apply_catalog(content, Actor::system(), &command_id()).await {
+            // Answers keep to the catalogue as it was before the event that cannot be read; nobody is helped by none.
+            Err(CommandError::Store(StoreError::Corrupt(why))) => {
+                tracing::error!(why, "CATALOG was not applied");
+            }
+            applied => drop(applied?),
+        }
     }
     if role.ingests() {
         app.start_worker().await?;

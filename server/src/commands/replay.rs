@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use projections::parked::ParkedStream;
 use projections::verify;
 use serde_json::json;
 use storage::Access;
@@ -36,6 +37,11 @@ pub(crate) async fn verify(settings: &Settings, json: bool) -> Result<ExitCode, 
             "events": verification.events,
             "position": verification.position.to_string(),
             "models": models,
+            "parked_streams": verification.parked.iter().map(|parked| json!({
+                "stream": parked.stream.to_string(),
+                "position": parked.position.to_string(),
+                "why": parked.why,
+            })).collect::<Vec<_>>(),
             "difference": difference.map(|difference| json!({
                 "member": difference.member,
                 "row": difference.row,
@@ -48,6 +54,11 @@ pub(crate) async fn verify(settings: &Settings, json: bool) -> Result<ExitCode, 
             print(format_args!("{:<14} {verdict:<10} {}", model.name, &model.rebuilt[..16]))?;
         }
         print(format_args!("{} events, up to position {}", verification.events, verification.position))?;
+        for ParkedStream { stream, position, why } in &verification.parked {
+            print(format_args!(
+                "not compared: {stream} from position {position} on, which cannot be read: {why}"
+            ))?;
+        }
         if let Some(difference) = difference {
             let member =
                 difference.member.as_ref().map_or_else(|| "no member".to_owned(), ToString::to_string);

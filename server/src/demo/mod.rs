@@ -55,6 +55,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         catalog: None,
         service_tokens: tokens()?,
         limits: settings.limits()?,
+        index_snapshot: None,
     };
     let listener = serve::listen(config.listen)
         .await

@@ -13,7 +13,6 @@ use fail::fail_point;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
 use tokio::time::sleep;
 
 use super::error::store_error;
@@ -165,6 +164,11 @@ impl PersistedEventRepository for Postgres {
 
 fn recorded(rows: &[PgRow]) -> Result<Vec<Recorded>, StoreError> {
     let read = |row: &PgRow| -> sqlx::Result<Recorded> {
+        let metadata: Value = row.try_get("metadata")?;
+        let (metadata, garbled) = match serde_json::from_value(metadata) {
+            Ok(metadata) => (metadata, None),
+            Err(why) => (Metadata::unknown(), Some(format!("its metadata: {why}"))),
+        };
         Ok(Recorded {
             position: position(row.try_get("position")?),
             aggregate_type: row.try_get("aggregate_type")?,
@@ -173,7 +177,8 @@ fn recorded(rows: &[PgRow]) -> Result<Vec<Recorded>, StoreError> {
             event_type: row.try_get("event_type")?,
             event_version: row.try_get("event_version")?,
             payload: row.try_get("payload")?,
-            metadata: row.try_get::<Json<Metadata>, _>("metadata")?.0,
+            metadata,
+            garbled,
         })
     };
     rows.iter().map(|row| read(row).map_err(store_error)).collect()

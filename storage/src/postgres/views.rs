@@ -6,43 +6,82 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
-use domain::ports::{Position, StoreError};
+use domain::ports::StoreError;
 use domain::subscription::Standing;
 use fail::fail_point;
-use projections::view_store::{DirectoryDump, DirectoryRow, SaveError, ViewStore};
+use projections::parked::{ParkedStream, StreamId};
+use projections::view_store::{
+    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{Postgres, number, position};
 
-const CHECKPOINT: &str = "SELECT position FROM projections WHERE name = $1";
-const INTRODUCE: &str = "INSERT INTO projections (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+/// One statement, so that the checkpoint and the parked streams are of one moment.
+const STATE: &str = "SELECT projections.position, projections.generation, revision, \
+                     parked.aggregate_type, parked.aggregate_id, parked.position, parked.why \
+                     FROM projections LEFT JOIN parked_streams AS parked USING (generation) WHERE name = $1";
+const NEW_GENERATION: &str = "INSERT INTO generations (projection) VALUES ($1) RETURNING generation";
+const INTRODUCE: &str = "INSERT INTO projections (name, position, generation, revision) VALUES ($1, 0, $2, 0) \
+                         ON CONFLICT DO NOTHING";
+const BEGIN: &str = "INSERT INTO projections (name, position, generation, revision) VALUES ($1, 0, $2, 0) \
+                     ON CONFLICT (name) DO UPDATE SET position = 0, generation = excluded.generation, \
+                     revision = projections.revision + 1 RETURNING revision";
 /// Also holds up whoever else would move it, until the rows are saved too.
-const MOVE_CHECKPOINT: &str = "UPDATE projections SET position = $3 WHERE name = $1 AND position = $2";
-const RESET_CHECKPOINT: &str = "UPDATE projections SET position = 0 WHERE name = $1";
-const SAVE_MEMBERS: &str = "INSERT INTO directory_members (member, registered_at, position) \
-                            SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) \
-                            ON CONFLICT (member) DO UPDATE SET registered_at = excluded.registered_at, position = excluded.position";
-const SAVE_CUSTOMERS: &str = "INSERT INTO directory_customers (customer, member, position) \
-                              SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) \
-                              ON CONFLICT (customer) DO UPDATE SET member = excluded.member, position = excluded.position";
-const SAVE_SUBSCRIPTIONS: &str = "INSERT INTO directory_subscriptions (subscription, customer, standing, position) \
-                                  SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[]) \
-                                  ON CONFLICT (subscription) DO UPDATE SET customer = excluded.customer, \
+const MOVE_CHECKPOINT: &str = "UPDATE projections SET position = $4, revision = revision + 1 \
+                               WHERE name = $1 AND generation = $2 AND revision = $3 RETURNING revision";
+const SAVE_MEMBERS: &str = "INSERT INTO directory_members (generation, member, registered_at, position) \
+                            SELECT $1, * FROM unnest($2::text[], $3::timestamptz[], $4::bigint[]) \
+                            ON CONFLICT (generation, member) DO UPDATE SET registered_at = excluded.registered_at, \
+                            position = excluded.position";
+const SAVE_CUSTOMERS: &str = "INSERT INTO directory_customers (generation, customer, member, position) \
+                              SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) \
+                              ON CONFLICT (generation, customer) DO UPDATE SET member = excluded.member, \
+                              position = excluded.position";
+const SAVE_SUBSCRIPTIONS: &str = "INSERT INTO directory_subscriptions (generation, subscription, customer, standing, position) \
+                                  SELECT $1, * FROM unnest($2::text[], $3::text[], $4::jsonb[], $5::bigint[]) \
+                                  ON CONFLICT (generation, subscription) DO UPDATE SET customer = excluded.customer, \
                                   standing = excluded.standing, position = excluded.position";
-const EMPTY: [&str; 3] = [
-    "DELETE FROM directory_members",
-    "DELETE FROM directory_customers",
-    "DELETE FROM directory_subscriptions",
+const CURE: &str =
+    "DELETE FROM parked_streams WHERE generation = $1 AND aggregate_type = $2 AND aggregate_id = $3";
+const PARK: &str = "INSERT INTO parked_streams (generation, aggregate_type, aggregate_id, position, why) \
+                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (generation, aggregate_type, aggregate_id) \
+                    DO UPDATE SET position = excluded.position, why = excluded.why";
+/// In one order, so that two who promote never wait for each other in a circle.
+const BOTH: &str =
+    "SELECT name, position, generation FROM projections WHERE name IN ($1, $2) ORDER BY name FOR UPDATE";
+const REPLACE: &str = "INSERT INTO projections (name, position, generation, revision) VALUES ($1, $2, $3, 0) \
+                       ON CONFLICT (name) DO UPDATE SET position = excluded.position, \
+                       generation = excluded.generation, revision = projections.revision + 1";
+const FORGET: &str = "DELETE FROM projections WHERE name = $1";
+const ORPHAN: &str = "SELECT generation FROM generations WHERE generation NOT IN (SELECT generation FROM projections) \
+                      ORDER BY generation LIMIT 1";
+const SWEEP: [&str; 3] = [
+    "DELETE FROM directory_members WHERE generation = $1 AND member IN \
+     (SELECT member FROM directory_members WHERE generation = $1 ORDER BY member LIMIT $2)",
+    "DELETE FROM directory_customers WHERE generation = $1 AND customer IN \
+     (SELECT customer FROM directory_customers WHERE generation = $1 ORDER BY customer LIMIT $2)",
+    "DELETE FROM directory_subscriptions WHERE generation = $1 AND subscription IN \
+     (SELECT subscription FROM directory_subscriptions WHERE generation = $1 ORDER BY subscription LIMIT $2)",
 ];
-const CUSTOMERS_OF: &str = "SELECT customer FROM directory_customers WHERE member = $1 ORDER BY customer";
-const SUBSCRIPTIONS_OF: &str =
-    "SELECT subscription FROM directory_subscriptions WHERE customer = ANY($1) ORDER BY subscription";
-const REGISTERED_AT: &str = "SELECT registered_at FROM directory_members WHERE member = $1";
-const MEMBERS: &str = "SELECT member, registered_at, position FROM directory_members ORDER BY member";
-const CUSTOMERS: &str = "SELECT customer, member, position FROM directory_customers ORDER BY customer";
-const SUBSCRIPTIONS: &str =
-    "SELECT subscription, standing, position FROM directory_subscriptions ORDER BY subscription";
+const SWEEP_PARKED: &str = "DELETE FROM parked_streams WHERE generation = $1";
+const SWEPT: &str = "DELETE FROM generations WHERE generation = $1";
+/// How many rows of a table are removed at once: more would hold up others.
+const SWEPT_AT_ONCE: i64 = 5_000;
+const CUSTOMERS_OF: &str = "SELECT customer FROM directory_customers \
+                            WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2 \
+                            ORDER BY customer";
+const SUBSCRIPTIONS_OF: &str = "SELECT subscription FROM directory_subscriptions \
+                                WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND customer = ANY($2) \
+                                ORDER BY subscription";
+const REGISTERED_AT: &str = "SELECT registered_at FROM directory_members \
+                             WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2";
+const MEMBERS: &str =
+    "SELECT member, registered_at, position FROM directory_members WHERE generation = $1 ORDER BY member";
+const CUSTOMERS: &str =
+    "SELECT customer, member, position FROM directory_customers WHERE generation = $1 ORDER BY customer";
+const SUBSCRIPTIONS: &str = "SELECT subscription, standing, position FROM directory_subscriptions WHERE generation = $1 ORDER BY subscription";
 const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// What goes through a whole table may take longer than a request.
 const TAKE_TIME: &str = "SET LOCAL statement_timeout = '10min'";
@@ -50,94 +89,157 @@ const LONG: Duration = Duration::from_mins(11);
 
 #[async_trait]
 impl ViewStore for Postgres {
-    async fn checkpoint(&self, projection: &str) -> Result<Position, StoreError> {
-        self.connections.call(checkpoint(&self.connections.pool(), projection)).await
+    async fn state(&self, view: &str) -> Result<ViewState, StoreError> {
+        self.connections.call(state(&self.connections.pool(), view)).await
     }
 
-    async fn save(
+    async fn save(&self, view: &str, from: Checkpoint, change: Change) -> Result<Checkpoint, SaveError> {
+        let saved = self.connections.call(self.save_change(view, from, change)).await?;
+        saved.ok_or_else(|| SaveError::CheckpointMoved(view.to_owned()))
+    }
+
+    async fn begin(&self, view: &str) -> Result<Checkpoint, StoreError> {
+        self.connections.call(self.begin_view(view)).await
+    }
+
+    async fn promote(&self, built: &str, generation: u64, live: &str) -> Result<Promotion, StoreError> {
+        self.connections.call(self.replace_view(built, signed(generation), live)).await
+    }
+
+    async fn sweep(&self) -> Result<bool, StoreError> {
+        self.connections.call(self.sweep_some()).await
+    }
+
+    async fn customers_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>(CUSTOMERS_OF).bind(view).bind(member.as_str());
+        let ids = self.connections.call(query.fetch_all(&self.connections.pool())).await?;
+        Ok(ids.into_iter().map(CustomerId::from).collect())
+    }
+
+    async fn subscriptions_of(
         &self,
-        projection: &str,
-        from: Position,
-        to: Position,
-        rows: Vec<DirectoryRow>,
-    ) -> Result<(), SaveError> {
-        let save = self.save_rows(projection, from, to, Rows::new(rows));
-        let saved = self.connections.call(save).await?;
-        if saved { Ok(()) } else { Err(SaveError::CheckpointMoved(projection.to_owned())) }
-    }
-
-    async fn reset(&self, projection: &str) -> Result<(), StoreError> {
-        self.connections.call_for(LONG, self.empty(projection)).await
-    }
-
-    async fn customers_of(&self, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
-        let pool = self.connections.pool();
-        let ids = sqlx::query_scalar::<_, String>(CUSTOMERS_OF).bind(member.as_str()).fetch_all(&pool);
-        Ok(self.connections.call(ids).await?.into_iter().map(CustomerId::from).collect())
-    }
-
-    async fn subscriptions_of(&self, customers: &[CustomerId]) -> Result<Vec<SubscriptionId>, StoreError> {
+        view: &str,
+        customers: &[CustomerId],
+    ) -> Result<Vec<SubscriptionId>, StoreError> {
         let customers: Vec<&str> = customers.iter().map(CustomerId::as_str).collect();
-        let pool = self.connections.pool();
-        let ids = sqlx::query_scalar::<_, String>(SUBSCRIPTIONS_OF).bind(customers).fetch_all(&pool);
-        Ok(self.connections.call(ids).await?.into_iter().map(SubscriptionId::from).collect())
+        let query = sqlx::query_scalar::<_, String>(SUBSCRIPTIONS_OF).bind(view).bind(customers);
+        let ids = self.connections.call(query.fetch_all(&self.connections.pool())).await?;
+        Ok(ids.into_iter().map(SubscriptionId::from).collect())
     }
 
-    async fn registered_at(&self, member: &MemberId) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let pool = self.connections.pool();
-        self.connections
-            .call(sqlx::query_scalar(REGISTERED_AT).bind(member.as_str()).fetch_optional(&pool))
-            .await
+    async fn registered_at(
+        &self,
+        view: &str,
+        member: &MemberId,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let query = sqlx::query_scalar(REGISTERED_AT).bind(view).bind(member.as_str());
+        self.connections.call(query.fetch_optional(&self.connections.pool())).await
     }
 
-    async fn dump(&self, projection: &str) -> Result<DirectoryDump, StoreError> {
-        self.connections.call_for(LONG, self.dump_all(projection)).await
+    async fn dump(&self, view: &str) -> Result<DirectoryDump, StoreError> {
+        self.connections.call_for(LONG, self.dump_all(view)).await
     }
 }
 
 impl Postgres {
-    async fn save_rows(
+    async fn save_change(
         &self,
-        projection: &str,
-        from: Position,
-        to: Position,
-        rows: Rows,
-    ) -> sqlx::Result<bool> {
+        view: &str,
+        from: Checkpoint,
+        change: Change,
+    ) -> sqlx::Result<Option<Checkpoint>> {
         let mut transaction = self.connections.pool().begin().await?;
-        if from == Position::START {
-            sqlx::query(INTRODUCE).bind(projection).execute(&mut *transaction).await?;
-        }
-        let moved = sqlx::query(MOVE_CHECKPOINT).bind(projection).bind(number(from)).bind(number(to));
-        if moved.execute(&mut *transaction).await?.rows_affected() == 0 {
+        let generation = match from.generation {
+            0 => {
+                let generation = new_generation(&mut transaction, view).await?;
+                let introduce = sqlx::query(INTRODUCE).bind(view).bind(generation);
+                if introduce.execute(&mut *transaction).await?.rows_affected() == 0 {
+                    transaction.rollback().await?;
+                    return Ok(None);
+                }
+                generation
+            }
+            known => signed(known),
+        };
+        let moved = sqlx::query_scalar(MOVE_CHECKPOINT)
+            .bind(view)
+            .bind(generation)
+            .bind(signed(from.revision))
+            .bind(number(change.to));
+        let Some(revision) = moved.fetch_optional(&mut *transaction).await? else {
             transaction.rollback().await?;
-            return Ok(false);
+            return Ok(None);
+        };
+        for StreamId { aggregate_type, aggregate_id } in &change.cured {
+            let cure = sqlx::query(CURE).bind(generation).bind(aggregate_type).bind(aggregate_id);
+            cure.execute(&mut *transaction).await?;
+        }
+        for ParkedStream { stream, position, why } in &change.parked {
+            let park = sqlx::query(PARK).bind(generation).bind(&stream.aggregate_type);
+            let park = park.bind(&stream.aggregate_id).bind(number(*position)).bind(why);
+            park.execute(&mut *transaction).await?;
         }
         fail_point!("views::saving");
-        rows.save(&mut transaction).await?;
+        Rows::new(change.rows).save(generation, &mut transaction).await?;
         fail_point!("postgres::committing");
         transaction.commit().await?;
+        Ok(Some(checkpoint(number(change.to), generation, revision)))
+    }
+
+    async fn begin_view(&self, view: &str) -> sqlx::Result<Checkpoint> {
+        let mut transaction = self.connections.pool().begin().await?;
+        let generation = new_generation(&mut transaction, view).await?;
+        let begin = sqlx::query_scalar(BEGIN).bind(view).bind(generation);
+        let revision = begin.fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(checkpoint(0, generation, revision))
+    }
+
+    async fn replace_view(&self, built: &str, generation: i64, live: &str) -> sqlx::Result<Promotion> {
+        let mut transaction = self.connections.pool().begin().await?;
+        let both: Vec<(String, i64, i64)> =
+            sqlx::query_as(BOTH).bind(built).bind(live).fetch_all(&mut *transaction).await?;
+        let found = |name: &str| both.iter().find(|(found, ..)| found == name);
+        let Some((_, to, _)) = found(built).filter(|(.., found)| *found == generation) else {
+            return Ok(Promotion::Gone);
+        };
+        if found(live).is_some_and(|(_, held, _)| held > to) {
+            return Ok(Promotion::Behind);
+        }
+        sqlx::query(FORGET).bind(built).execute(&mut *transaction).await?;
+        sqlx::query(REPLACE).bind(live).bind(to).bind(generation).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Promotion::Done(position(*to)))
+    }
+
+    async fn sweep_some(&self) -> sqlx::Result<bool> {
+        let pool = self.connections.pool();
+        let Some(orphan) = sqlx::query_scalar::<_, i64>(ORPHAN).fetch_optional(&pool).await? else {
+            return Ok(false);
+        };
+        let mut swept = 0;
+        for table in SWEEP {
+            let sweep = sqlx::query(table).bind(orphan).bind(SWEPT_AT_ONCE);
+            swept += sweep.execute(&pool).await?.rows_affected();
+        }
+        if swept == 0 {
+            sqlx::query(SWEEP_PARKED).bind(orphan).execute(&pool).await?;
+            sqlx::query(SWEPT).bind(orphan).execute(&pool).await?;
+        }
         Ok(true)
     }
 
-    async fn empty(&self, projection: &str) -> sqlx::Result<()> {
-        let mut transaction = self.connections.pool().begin().await?;
-        sqlx::query(TAKE_TIME).execute(&mut *transaction).await?;
-        sqlx::query(RESET_CHECKPOINT).bind(projection).execute(&mut *transaction).await?;
-        for table in EMPTY {
-            sqlx::query(table).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await
-    }
-
-    async fn dump_all(&self, projection: &str) -> sqlx::Result<DirectoryDump> {
+    async fn dump_all(&self, view: &str) -> sqlx::Result<DirectoryDump> {
         let mut snapshot = self.connections.pool().begin_with(ONE_MOMENT).await?;
         sqlx::query(TAKE_TIME).execute(&mut *snapshot).await?;
+        let ViewState { checkpoint, parked } = state(&mut *snapshot, view).await?;
+        let generation = signed(checkpoint.generation);
         let members: Vec<(String, DateTime<Utc>, i64)> =
-            sqlx::query_as(MEMBERS).fetch_all(&mut *snapshot).await?;
+            sqlx::query_as(MEMBERS).bind(generation).fetch_all(&mut *snapshot).await?;
         let customers: Vec<(String, String, i64)> =
-            sqlx::query_as(CUSTOMERS).fetch_all(&mut *snapshot).await?;
+            sqlx::query_as(CUSTOMERS).bind(generation).fetch_all(&mut *snapshot).await?;
         let subscriptions: Vec<(String, Json<Standing>, i64)> =
-            sqlx::query_as(SUBSCRIPTIONS).fetch_all(&mut *snapshot).await?;
+            sqlx::query_as(SUBSCRIPTIONS).bind(generation).fetch_all(&mut *snapshot).await?;
         let members = members.into_iter().map(|(member, registered_at, at)| DirectoryRow::Member {
             member: member.into(),
             registered_at,
@@ -155,7 +257,8 @@ impl Postgres {
                 position: position(at),
             });
         Ok(DirectoryDump {
-            checkpoint: checkpoint(&mut *snapshot, projection).await?,
+            checkpoint: checkpoint.position,
+            parked,
             rows: members.chain(customers).chain(subscriptions).collect(),
         })
     }
@@ -188,18 +291,19 @@ impl Rows {
         sorted
     }
 
-    async fn save(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    async fn save(&self, generation: i64, connection: &mut PgConnection) -> sqlx::Result<()> {
         if !self.members.is_empty() {
             let ids: Vec<&str> = self.members.keys().map(MemberId::as_str).collect();
             let (registered_at, positions): (Vec<_>, Vec<_>) = self.members.values().copied().unzip();
-            let save = sqlx::query(SAVE_MEMBERS).bind(ids).bind(registered_at).bind(positions);
+            let save =
+                sqlx::query(SAVE_MEMBERS).bind(generation).bind(ids).bind(registered_at).bind(positions);
             save.execute(&mut *connection).await?;
         }
         if !self.customers.is_empty() {
             let ids: Vec<&str> = self.customers.keys().map(CustomerId::as_str).collect();
             let (members, positions): (Vec<_>, Vec<_>) =
                 self.customers.values().map(|(member, at)| (member.as_str(), *at)).unzip();
-            let save = sqlx::query(SAVE_CUSTOMERS).bind(ids).bind(members).bind(positions);
+            let save = sqlx::query(SAVE_CUSTOMERS).bind(generation).bind(ids).bind(members).bind(positions);
             save.execute(&mut *connection).await?;
         }
         if !self.subscriptions.is_empty() {
@@ -208,14 +312,42 @@ impl Rows {
             let customers: Vec<&str> = standings().map(|standing| standing.terms.customer.as_str()).collect();
             let json: Vec<Json<&Standing>> = standings().map(|standing| Json(&**standing)).collect();
             let positions: Vec<i64> = self.subscriptions.values().map(|(_, at)| *at).collect();
-            let save = sqlx::query(SAVE_SUBSCRIPTIONS).bind(ids).bind(customers).bind(json).bind(positions);
+            let save = sqlx::query(SAVE_SUBSCRIPTIONS)
+                .bind(generation)
+                .bind(ids)
+                .bind(customers)
+                .bind(json)
+                .bind(positions);
             save.execute(&mut *connection).await?;
         }
         Ok(())
     }
 }
 
-async fn checkpoint(executor: impl PgExecutor<'_>, projection: &str) -> sqlx::Result<Position> {
-    let known = sqlx::query_scalar(CHECKPOINT).bind(projection).fetch_optional(executor).await?;
-    Ok(known.map_or(Position::START, position))
+type StateRow = (i64, i64, i64, Option<String>, Option<String>, Option<i64>, Option<String>);
+
+async fn state(executor: impl PgExecutor<'_>, view: &str) -> sqlx::Result<ViewState> {
+    let rows: Vec<StateRow> = sqlx::query_as(STATE).bind(view).fetch_all(executor).await?;
+    let known = rows.first().map(|(at, generation, revision, ..)| checkpoint(*at, *generation, *revision));
+    let parked = |(_, _, _, aggregate_type, aggregate_id, at, why): StateRow| {
+        let stream = StreamId { aggregate_type: aggregate_type?, aggregate_id: aggregate_id? };
+        Some(ParkedStream { stream, position: position(at?), why: why? })
+    };
+    Ok(ViewState {
+        checkpoint: known.unwrap_or_default(),
+        parked: rows.into_iter().filter_map(parked).collect(),
+    })
+}
+
+async fn new_generation(connection: &mut PgConnection, view: &str) -> sqlx::Result<i64> {
+    sqlx::query_scalar(NEW_GENERATION).bind(view).fetch_one(connection).await
+}
+
+fn checkpoint(at: i64, generation: i64, revision: i64) -> Checkpoint {
+    let (generation, revision) = (generation.unsigned_abs(), revision.unsigned_abs());
+    Checkpoint { position: position(at), generation, revision }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

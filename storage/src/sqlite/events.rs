@@ -7,6 +7,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
+use domain::metadata::Metadata;
 use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
@@ -32,6 +33,8 @@ const POLL: Duration = Duration::from_millis(50);
 struct Stored {
     position: i64,
     event: SerializedEvent,
+    /// Why payload or metadata are no JSON, if so.
+    garbled: Option<String>,
 }
 
 #[async_trait]
@@ -49,7 +52,7 @@ impl EventFeed for Sqlite {
     async fn read_stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Recorded>, StoreError> {
         let (aggregate_type, id) = (aggregate_type.to_owned(), id.to_owned());
         let stored = self.readers.read(move |connection| stream(connection, &aggregate_type, &id)).await?;
-        stored.into_iter().map(recorded).collect()
+        Ok(stored.into_iter().map(recorded).collect())
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
@@ -103,9 +106,16 @@ impl EventLog for Sqlite {
 
 impl PersistedEventRepository for Sqlite {
     async fn get_events<A: Aggregate>(&self, id: &str) -> Result<Vec<SerializedEvent>, PersistenceError> {
-        let id = id.to_owned();
-        let stored = self.readers.read(move |connection| stream(connection, A::TYPE, &id)).await;
-        Ok(stored.map_err(persistence_error)?.into_iter().map(|stored| stored.event).collect())
+        let wanted = id.to_owned();
+        let stored = self.readers.read(move |connection| stream(connection, A::TYPE, &wanted)).await;
+        let whole = |Stored { position, event, garbled }| match garbled {
+            None => Ok(event),
+            Some(why) => {
+                let why = format!("event {} of {} {id} (at {position}): {why}", event.sequence, A::TYPE);
+                Err(persistence_error(StoreError::Corrupt(why)))
+            }
+        };
+        stored.map_err(persistence_error)?.into_iter().map(whole).collect()
     }
 
     async fn persist<A: Aggregate>(
@@ -180,7 +190,7 @@ fn page(connection: &mut Connection, after: Position, limit: usize) -> Result<Pa
         None if limit == 0 => after,
         None => head(&snapshot)?,
     };
-    Ok(Page { events: stored.into_iter().map(recorded).collect::<Result<_, _>>()?, next })
+    Ok(Page { events: stored.into_iter().map(recorded).collect(), next })
 }
 
 fn stream(connection: &mut Connection, aggregate_type: &str, id: &str) -> Result<Vec<Stored>, StoreError> {
@@ -190,38 +200,42 @@ fn stream(connection: &mut Connection, aggregate_type: &str, id: &str) -> Result
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let json = |column: usize| -> rusqlite::Result<Value> {
-        serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|why| {
-            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(why))
-        })
+    let mut garbled = None;
+    let mut json = |column: usize, what: &str| -> rusqlite::Result<Value> {
+        let read = serde_json::from_slice(row.get_ref(column)?.as_bytes()?);
+        Ok(read.unwrap_or_else(|why| {
+            garbled = Some(format!("its {what}: {why}"));
+            Value::Null
+        }))
     };
-    Ok(Stored {
-        position: row.get(0)?,
-        event: SerializedEvent {
-            aggregate_type: row.get(1)?,
-            aggregate_id: row.get(2)?,
-            sequence: row.get(3)?,
-            event_type: row.get(4)?,
-            event_version: row.get(5)?,
-            payload: json(6)?,
-            metadata: json(7)?,
-        },
-    })
+    let event = SerializedEvent {
+        aggregate_type: row.get(1)?,
+        aggregate_id: row.get(2)?,
+        sequence: row.get(3)?,
+        event_type: row.get(4)?,
+        event_version: row.get(5)?,
+        payload: json(6, "payload")?,
+        metadata: json(7, "metadata")?,
+    };
+    Ok(Stored { position: row.get(0)?, event, garbled })
 }
 
-fn recorded(stored: Stored) -> Result<Recorded, StoreError> {
-    let Stored { position: at, event } = stored;
-    Ok(Recorded {
+fn recorded(Stored { position: at, event, mut garbled }: Stored) -> Recorded {
+    let metadata = serde_json::from_value(event.metadata).unwrap_or_else(|why| {
+        garbled.get_or_insert_with(|| format!("its metadata: {why}"));
+        Metadata::unknown()
+    });
+    Recorded {
         position: position(at),
-        metadata: serde_json::from_value(event.metadata)
-            .map_err(|why| StoreError::Corrupt(format!("the metadata of event {at}: {why}")))?,
+        metadata,
         aggregate_type: event.aggregate_type,
         aggregate_id: event.aggregate_id,
         sequence: event.sequence as u64,
         event_type: event.event_type,
         event_version: event.event_version,
         payload: event.payload,
-    })
+        garbled,
+    }
 }
 
 fn persistence_error(error: StoreError) -> PersistenceError {

@@ -28,7 +28,7 @@ async fn a_store_opened_for_reading_reads_and_refuses_to_write(place: Place) {
 
     let refused = reader.members.execute("mem_eve", MemberCommand::Register, context()).await;
     assert!(matches!(refused, Err(CommandError::Store(StoreError::ReadOnly(_)))), "{refused:?}");
-    let refused = reader.views.reset("directory").await;
+    let refused = reader.views.begin("directory").await;
     assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
 }
 

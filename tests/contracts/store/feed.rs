@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::ports::{Page, Position};
+use domain::member::MemberCommand;
+use domain::ports::{CommandError, Page, Position, StoreError};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::Storage;
 
@@ -14,6 +15,7 @@ on_both! {
     an_empty_log_has_no_events_and_ends_at_its_start,
     pages_follow_each_other_without_a_gap,
     a_stream_holds_the_events_of_one_aggregate_only,
+    an_event_that_is_garbled_is_handed_out_as_such_and_takes_no_other_with_it,
     a_follower_is_woken_by_an_event,
     a_wait_without_an_event_ends_in_time,
     an_event_can_be_read_soon_after_its_command_returned,
@@ -66,6 +68,37 @@ async fn a_stream_holds_the_events_of_one_aggregate_only(place: Place) {
     assert!(stream.iter().all(|event| event.aggregate_id == "mem_bob"));
     assert!(stream.is_sorted_by(|earlier, later| earlier.position < later.position));
     assert!(storage.feed.read_stream("customer", "mem_bob").await.unwrap().is_empty());
+}
+
+async fn an_event_that_is_garbled_is_handed_out_as_such_and_takes_no_other_with_it(place: Place) {
+    let storage = place.open().await;
+    register(&storage, "mem_ada").await;
+    let columns =
+        "events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)";
+    let mut garbled = vec![("mem_bob", "'{\"type\": \"MemberRegistered\"}'", "'{}'")];
+    if let Place::Sqlite(_) = place {
+        garbled.push(("mem_eve", "'{\"type\": '", "'{}'"));
+    }
+    for (member, payload, metadata) in &garbled {
+        let values = format!("'member', '{member}', 1, 'MemberRegistered', '1', {payload}, {metadata}");
+        place.execute(&format!("INSERT INTO {columns} VALUES ({values})")).await.unwrap();
+    }
+    register(&storage, "mem_fay").await;
+    let all = follow(&storage, garbled.len() + 2).await;
+    let whole = |member: &str| {
+        all.iter().find(|event| event.aggregate_id == member).map(|event| event.garbled.is_none())
+    };
+    assert_eq!((whole("mem_ada"), whole("mem_fay")), (Some(true), Some(true)));
+    for (member, ..) in garbled {
+        assert_eq!(whole(member), Some(false), "{member}");
+        let stream = storage.feed.read_stream("member", member).await.unwrap();
+        let read = domain::events::Event::read(&stream[0], &[]);
+        assert!(read.as_ref().is_err_and(|why| why.to_string().contains(member)), "{read:?}");
+    }
+    let told = storage.members.execute("mem_eve", MemberCommand::Register, context()).await;
+    let refused =
+        matches!(&told, Err(CommandError::Store(StoreError::Corrupt(why))) if why.contains("mem_eve"));
+    assert_eq!(refused, matches!(place, Place::Sqlite(_)), "{told:?}");
 }
 
 async fn a_follower_is_woken_by_an_event(place: Place) {

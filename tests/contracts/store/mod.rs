@@ -92,6 +92,21 @@ impl Place {
             }
         }
     }
+
+    /// How many rows a table has.
+    async fn count(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        match self {
+            Self::Sqlite(_) => {
+                let connection = rusqlite::Connection::open(self.file()).unwrap();
+                connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+            }
+            Self::Postgres(database) => {
+                let mut connection = PgConnection::connect(&database.url).await.unwrap();
+                sqlx::query_scalar(&sql).fetch_one(&mut connection).await.unwrap()
+            }
+        }
+    }
 }
 
 /// Noon of the day the clock of these tests stands at.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde_json::Value;
+use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::{HANG, POLL, TOKEN, TestApp};
@@ -33,7 +34,7 @@ pub enum Store {
 pub struct Home {
     settings: BTreeMap<String, String>,
     folder: Arc<TempDir>,
-    _database: Option<Arc<postgres::Database>>,
+    database: Option<Arc<postgres::Database>>,
 }
 
 /// What a command said.
@@ -70,7 +71,7 @@ impl Home {
             || format!("sqlite://{}", folder.path().join("membership.db").display()),
             |database| database.url.clone(),
         );
-        let home = Self { settings: BTreeMap::new(), folder: Arc::new(folder), _database: database };
+        let home = Self { settings: BTreeMap::new(), folder: Arc::new(folder), database };
         home.with("DATABASE_URL", &url)
             .with("STRIPE_WEBHOOK_SECRETS", &SECRETS.join(","))
             .with("STRIPE_LIVEMODE", "false")
@@ -113,6 +114,33 @@ impl Home {
         fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the folder can be made");
         fs::write(&path, text).expect("the file can be written");
         path
+    }
+
+    /// Runs a statement past the program. Casts, which `SQLite` does without, are left out there.
+    pub async fn sql(&self, sql: &str) {
+        if let Some(database) = &self.database {
+            let mut connection = PgConnection::connect(&database.url).await.expect("the database is there");
+            connection.execute(sql).await.unwrap_or_else(|why| panic!("{sql}: {why}"));
+        } else {
+            let file = rusqlite::Connection::open(self.path("membership.db")).expect("the file is there");
+            let sql = sql.replace("::text", "").replace("::jsonb", "");
+            file.execute_batch(&sql).unwrap_or_else(|why| panic!("{sql}: {why}"));
+        }
+    }
+
+    /// How many rows of a table, such as `events` or `events WHERE position = 1`, there are.
+    pub async fn count(&self, rows: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {rows}");
+        if let Some(database) = &self.database {
+            let mut connection = PgConnection::connect(&database.url).await.expect("the database is there");
+            sqlx::query_scalar(&sql)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap_or_else(|why| panic!("{sql}: {why}"))
+        } else {
+            let file = rusqlite::Connection::open(self.path("membership.db")).expect("the file is there");
+            file.query_row(&sql, [], |row| row.get(0)).unwrap_or_else(|why| panic!("{sql}: {why}"))
+        }
     }
 
     /// The program with these settings, in this folder.
