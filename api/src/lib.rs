@@ -7,6 +7,7 @@
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
 //! | [`deliveries`] | what came in, and what became of it? |
 //! | [`health`] | does the process serve, and is it ready? |
+//! | [`metrics`] | what can be measured from outside? |
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
 //! Every route is in [`router`]'s one table, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
@@ -21,6 +22,8 @@ pub mod error;
 pub mod extract;
 pub mod health;
 pub mod members;
+pub mod metrics;
+pub mod observe;
 pub mod position;
 pub mod shell;
 pub mod state;
@@ -75,5 +78,8 @@ fn table() -> OpenApiRouter<ApiState> {
 }
 
 fn health_table() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default().routes(routes!(health::live)).routes(routes!(health::ready))
+    OpenApiRouter::default()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::scrape))
 }

@@ -16,8 +16,10 @@ use axum::response::{IntoResponse, Response};
 use domain::ports::Position;
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Span;
 
 use crate::error::{ApiError, Pending};
+use crate::observe::{noted, observe};
 use crate::position;
 use crate::state::ApiState;
 
@@ -29,7 +31,9 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// Puts around all of `router`, which may hold other routes than the API's, what all answers share.
 pub fn serve_shell(router: Router, state: ApiState) -> Router {
     // As a service of its own: a layer of the router would not see the `Allow` header, which is added outside of layers.
-    let answered = (from_fn_with_state(state, answer), CatchPanicLayer::custom(panicked)).layer(router);
+    let seen = from_fn_with_state(state.clone(), observe);
+    let router = noted(router);
+    let answered = (seen, from_fn_with_state(state, answer), CatchPanicLayer::custom(panicked)).layer(router);
     Router::new().fallback_service(answered)
 }
 
@@ -75,6 +79,7 @@ async fn answer(State(state): State<ApiState>, request: Request, next: Next) -> 
     let waited = position::wait(&state, &parts).await;
     // Read before anything is looked up, so that the answer is never older than the position it names.
     let asked = Asked::of(&parts, &state);
+    Span::current().record("request_id", asked.request_id());
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let mut response = match waited {
         Ok(()) => {
@@ -104,7 +109,7 @@ fn as_problem(mut response: Response, method: &Method, uri: &Uri, request_id: &s
         }
     };
     if let Some(cause) = &pending.cause {
-        tracing::error!(request_id, %method, path = uri.path(), code = pending.code, cause, "request failed");
+        tracing::error!(request_id, code = pending.code, cause, "request failed");
     }
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);

@@ -10,6 +10,7 @@ use domain::events::{Event, UnreadableEvent, upcasters};
 use domain::ports::{EventFeed, Position, Recorded, StoreError};
 use thiserror::Error;
 use tokio::sync::watch;
+use tracing::{Instrument, debug_span};
 
 use crate::view_store::ViewStore;
 
@@ -183,6 +184,7 @@ async fn step(
         .into_iter()
         .map(|recorded| Event::read(&recorded, upcasters).map(|event| (recorded, event)))
         .collect::<Result<Vec<_>, _>>()?;
-    projection.apply(&events, page.next).await?;
+    let span = debug_span!("apply", projection = projection.name(), events = events.len(), to = %page.next);
+    projection.apply(&events, page.next).instrument(span).await?;
     Ok(page.next)
 }

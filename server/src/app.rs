@@ -23,6 +23,9 @@ use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
+use crate::metrics::{self, Sampler};
+use crate::telemetry;
+
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -83,6 +86,7 @@ impl App {
             livemode,
             wake: Arc::new(Notify::new()),
         });
+        tasks.spawn(metrics::keep_small());
         let running_worker = None;
         Self {
             storage,
@@ -127,10 +131,15 @@ impl App {
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
             deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
-            probe: Arc::new(Probe { storage: self.storage.clone(), worker: self.running_worker.clone() }),
+            probe: Arc::new(Probe {
+                storage: self.storage.clone(),
+                worker: self.running_worker.clone(),
+                sampler: Sampler::new(self),
+            }),
             clock: self.clock.clone(),
             tokens,
             random: Arc::new(random),
+            continue_trace: telemetry::continue_trace,
         })
     }
 
@@ -291,6 +300,7 @@ struct Probe {
     storage: Arc<Storage>,
     /// None in a process that takes no webhooks.
     worker: Option<AbortHandle>,
+    sampler: Sampler,
 }
 
 #[async_trait]
@@ -305,5 +315,11 @@ impl api::Probe for Probe {
 
     fn worker_alive(&self) -> bool {
         self.worker.as_ref().is_none_or(|worker| !worker.is_finished())
+    }
+
+    async fn metrics(&self) -> String {
+        let alive = self.worker.as_ref().map(|worker| !worker.is_finished());
+        self.sampler.sample(&self.storage, alive).await;
+        metrics::text()
     }
 }

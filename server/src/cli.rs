@@ -10,7 +10,7 @@ use domain::ids::MemberId;
 
 use crate::commands::{self, Failure};
 use crate::config::{Role, Settings};
-use crate::{demo, telemetry};
+use crate::{demo, metrics, telemetry};
 
 const GROUPS: &str = "\
 {about}
@@ -224,6 +224,7 @@ fn member_id(text: &str) -> Result<MemberId, String> {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     telemetry::start(if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" });
+    metrics::install();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

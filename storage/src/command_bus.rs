@@ -13,10 +13,13 @@ use domain::clock::Clock;
 use domain::events::{Dated, upcast};
 use domain::metadata::{Context, Metadata};
 use domain::ports::{CommandBus, CommandError, Executed, Position, StoreError};
+use metrics::counter;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
+use tracing::{Instrument, debug_span};
 
 use crate::Upcasters;
+use crate::measured::measured;
 
 /// How often a command is carried out again after somebody else changed its aggregate.
 const RETRIES: u32 = 10;
@@ -145,7 +148,7 @@ impl<L: EventLog> Bus<L> {
         A::Command: Send,
         A::Event: Dated,
     {
-        let Loaded { mut aggregate, sequence } = self.load::<A>(id).await?;
+        let Loaded { mut aggregate, sequence } = measured("load", self.load::<A>(id)).await?;
         let sink = EventSink::default();
         let decided = aggregate.handle(command, &(), &sink).await;
         decided.map_err(CommandError::Refused)?;
@@ -158,11 +161,19 @@ impl<L: EventLog> Bus<L> {
             return Ok(Some(Executed { events, position }));
         }
         let stored = self.stored::<A>(id, sequence, &events, context)?;
-        match self.log.append::<A>(&stored).await {
-            Ok(position) => Ok(Some(Executed { events, position })),
-            Err(PersistenceError::OptimisticLockError) => Ok(None),
-            Err(error) => Err(L::meaning(error).into()),
-        }
+        let append = async {
+            match self.log.append::<A>(&stored).await {
+                Ok(position) => Ok(Some(position)),
+                Err(PersistenceError::OptimisticLockError) => Ok(None),
+                Err(error) => Err(L::meaning(error)),
+            }
+        };
+        let Some(position) = measured("append", append).await? else {
+            counter!("membership_command_conflicts_total").increment(1);
+            return Ok(None);
+        };
+        tracing::debug!(events = events.len(), %position, "events appended");
+        Ok(Some(Executed { events, position }))
     }
 
     fn turn(&self, id: &str) -> &Mutex<()> {
@@ -186,16 +197,25 @@ where
         command: A::Command,
         context: Context,
     ) -> Result<Executed<A::Event>, CommandError<A::Error>> {
-        let _turn = self.turn(id).lock().await;
-        for tried in 0..=RETRIES {
-            if tried > 0 {
-                sleep(pause(tried)).await;
+        let span = debug_span!(
+            "command",
+            aggregate_type = A::TYPE,
+            aggregate_id = id,
+            correlation_id = context.correlation_id
+        );
+        let tries = async {
+            let _turn = self.turn(id).lock().await;
+            for tried in 0..=RETRIES {
+                if tried > 0 {
+                    sleep(pause(tried)).await;
+                }
+                if let Some(executed) = self.attempt::<A>(id, command.clone(), &context).await? {
+                    return Ok(executed);
+                }
             }
-            if let Some(executed) = self.attempt::<A>(id, command.clone(), &context).await? {
-                return Ok(executed);
-            }
-        }
-        Err(CommandError::Contended(format!("{} {id}", A::TYPE)))
+            Err(CommandError::Contended(format!("{} {id}", A::TYPE)))
+        };
+        tries.instrument(span).await
     }
 }
 

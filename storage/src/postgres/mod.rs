@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use self::error::store_error;
 use self::sequencer::Sequencer;
-use crate::{Access, OpenError};
+use crate::{Access, OpenError, Vitals};
 
 /// How many connections a process uses at most, beside the sequencer's.
 const CONNECTIONS: u32 = 16;
@@ -91,6 +91,15 @@ impl Postgres {
 
     pub(crate) fn is_writable(&self) -> bool {
         self.sequencer.is_some()
+    }
+
+    pub(crate) fn vitals(&self) -> Vitals {
+        let idle = self.pool.num_idle();
+        Vitals::Postgres {
+            used: usize::try_from(self.pool.size()).unwrap_or_default().saturating_sub(idle),
+            idle,
+            troubled: self.sequencer.as_ref().and_then(Sequencer::trouble).is_some(),
+        }
     }
 
     pub(crate) async fn healthy(&self) -> Result<(), StoreError> {

@@ -58,6 +58,11 @@ impl Sqlite {
         self.writer.is_ok()
     }
 
+    /// How many changes wait for the writer, if it is ours.
+    pub(crate) fn queued(&self) -> Option<usize> {
+        self.writer.as_ref().ok().map(Writer::queued)
+    }
+
     pub(crate) async fn healthy(&self) -> Result<(), StoreError> {
         if let Ok(writer) = &self.writer {
             writer.write(|_| Ok(())).await?;

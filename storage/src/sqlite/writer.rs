@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use domain::ports::StoreError;
+use metrics::histogram;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -143,6 +144,11 @@ impl Writer {
         &self.head
     }
 
+    /// How many changes wait.
+    pub(super) fn queued(&self) -> usize {
+        self.jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
+    }
+
     /// Makes a change. Durable when it returns.
     pub(super) async fn write<T: Send + 'static>(
         &self,
@@ -207,6 +213,7 @@ fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>, publisher: &
         if batch.is_empty() {
             continue;
         }
+        histogram!("membership_sqlite_commit_changes").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let before = head.get();
         let committed = commit(connection, &head, &mut batch);
         if let Err(why) = &committed {
