@@ -12,7 +12,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::access::Decision;
+use domain::access::{Decision, Reason};
 use metrics::{Counter, Histogram, counter, histogram};
 use tower::util::MapRequestLayer;
 use tracing::field::Empty;
@@ -26,8 +26,6 @@ const UNMATCHED: &str = "unmatched";
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
 const OTHER_METHOD: &str = "OTHER";
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-/// More reasons than there are.
-const REASONS: usize = 32;
 
 tokio::task_local! {
     static ROUTE: Cell<Option<MatchedPath>>;
@@ -145,16 +143,43 @@ fn measure(route: &str, method: usize, status: StatusCode, took: Duration) {
     duration.record(took);
 }
 
-static DECISIONS: [[OnceLock<Counter>; 2]; REASONS] = [const { [const { OnceLock::new() }; 2] }; REASONS];
+/// Every reason with its answer, in the order of their numbers.
+const REASONS: [(Reason, &str); 17] = [
+    (Reason::Free, "true"),
+    (Reason::Subscription, "true"),
+    (Reason::Trial, "true"),
+    (Reason::Grace, "true"),
+    (Reason::CancelsLater, "true"),
+    (Reason::Grant, "true"),
+    (Reason::NotSignedIn, "false"),
+    (Reason::NoMembership, "false"),
+    (Reason::PlanTooLow, "false"),
+    (Reason::PastDue, "false"),
+    (Reason::PaymentPending, "false"),
+    (Reason::Unpaid, "false"),
+    (Reason::Paused, "false"),
+    (Reason::Ended, "false"),
+    (Reason::Disputed, "false"),
+    (Reason::Refunded, "false"),
+    (Reason::StatusUnknown, "false"),
+];
+
+static DECISIONS: LazyLock<[Counter; REASONS.len()]> = LazyLock::new(|| {
+    REASONS.map(|(reason, allowed)| {
+        counter!("membership_access_decisions_total", "allowed" => allowed, "reason" => reason.as_str())
+    })
+});
+
+/// Begins to count decisions, all from zero, so that the first of a kind is seen as a change.
+pub fn begin() {
+    LazyLock::force(&DECISIONS);
+}
 
 /// Counts a decision: one addition, no lock.
 pub fn decided(decision: &Decision) {
-    let Some(counters) = DECISIONS.get(decision.reason as usize) else { return };
-    let counter = counters[usize::from(decision.allowed)].get_or_init(|| {
-        let allowed = if decision.allowed { "true" } else { "false" };
-        counter!("membership_access_decisions_total", "allowed" => allowed, "reason" => decision.reason.as_str())
-    });
-    counter.increment(1);
+    if let Some(counter) = DECISIONS.get(decision.reason as usize) {
+        counter.increment(1);
+    }
 }
 
 #[cfg(test)]
@@ -187,5 +212,13 @@ mod tests {
     fn a_method_that_somebody_made_up_does_not_become_a_label() {
         assert_eq!(name_of(place_of(&Method::from_bytes(b"ADA").unwrap())), OTHER_METHOD);
         assert_eq!(name_of(place_of(&Method::DELETE)), "DELETE");
+    }
+
+    #[test]
+    fn every_reason_has_its_counter() {
+        for (place, (reason, _)) in REASONS.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason:?}");
+        }
+        assert_eq!(Reason::StatusUnknown as usize + 1, REASONS.len(), "the last one");
     }
 }

@@ -35,6 +35,7 @@ Deliveries and the log:
   replay       Rebuild every read model from the first event and compare
 
 Tools:
+  doctor       Look an installation over, running or stopped, and name what is wrong
   openapi      Print the OpenAPI document
   completions  Print a completion script for a shell
   help         Print this, or the help of a command
@@ -125,6 +126,17 @@ enum Command {
         /// Compare with the live read models; exit code 0 equal, 1 different
         #[arg(long, required = true)]
         verify: bool,
+    },
+
+    /// Look an installation over, running or stopped, and name what is wrong. Exit code 0 nothing, 1 a problem
+    #[command(after_help = "Example: DATABASE_URL=sqlite://membership.db membership doctor")]
+    Doctor {
+        /// Look at every event and at every page of a file, however long that takes
+        #[arg(long)]
+        deep: bool,
+        /// Which part of the service the settings are for
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
     },
 
     /// Print the OpenAPI document
@@ -263,6 +275,9 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Ingest(args) => commands::ingest::run(&settings()?, &args, json).await,
         Command::Replay { verify: _ } => {
             commands::replay::verify(&settings()?, json).await.map_err(Failure::not_an_answer)
+        }
+        Command::Doctor { deep, role } => {
+            commands::doctor::run(Settings::read(cli.config.as_deref()), role, deep, json).await
         }
         Command::Openapi => commands::print_json(&api::openapi()),
         Command::Completions { shell } => {

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use domain::clock::Clock;
 use domain::ports::{EventFeed, Position, StoreError};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -14,6 +14,7 @@ use projections::runner::Progress;
 use storage::{Storage, Vitals};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
+use webhook_ingest::routes;
 
 use crate::app::App;
 
@@ -37,7 +38,7 @@ const COUNTERS: [(&str, &str); 9] = [
     ("membership_deliveries_received_total", "Deliveries stored; duplicate ones were there before"),
     ("membership_deliveries_settled_total", "Deliveries carried out, by outcome and reason"),
     ("membership_deliveries_postponed_total", "Attempts at a delivery that will be made again"),
-    ("membership_store_errors_total", "Operations of the store that failed, by operation and kind"),
+    ("membership_store_errors_total", "Operations of the store that failed, by kind"),
     (
         "membership_command_conflicts_total",
         "Appends that another writer was faster than; they are made again",
@@ -104,7 +105,27 @@ pub fn install() {
     for (name, help) in GAUGES {
         describe_gauge!(name, help);
     }
+    begin_at_zero();
     gauge!("process_start_time_seconds").set(seconds(domain::clock::SystemClock.now()));
+}
+
+/// The first of something that is not there yet does not look like a change, so what alerts ask for begins at zero.
+fn begin_at_zero() {
+    api::observe::begin();
+    for reason in routes::REASONS {
+        counter!("membership_webhooks_refused_total", "reason" => reason).absolute(0);
+    }
+    for duplicate in ["true", "false"] {
+        counter!("membership_deliveries_received_total", "duplicate" => duplicate).absolute(0);
+    }
+    for level in ["error", "warn"] {
+        counter!("membership_log_lines_total", "level" => level).absolute(0);
+    }
+    for kind in ["unavailable", "corrupt", "read_only", "checkpoint_moved"] {
+        counter!("membership_store_errors_total", "kind" => kind).absolute(0);
+    }
+    counter!("membership_deliveries_postponed_total").absolute(0);
+    counter!("membership_command_conflicts_total").absolute(0);
 }
 
 /// Everything that is measured, in Prometheus' text format.

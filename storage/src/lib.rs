@@ -2,6 +2,7 @@
 //! [`open`] and seen nowhere else. One folder per database.
 
 mod command_bus;
+pub mod examine;
 mod head;
 mod measured;
 mod open_error;

@@ -29,6 +29,16 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 /// How long the rest of a body that is too large is read and dropped.
 const POLITENESS: Duration = Duration::from_secs(1);
 
+/// Why a request is not taken, in a word each.
+pub const REASONS: [&str; 6] = [
+    "too_large",
+    "signature_missing",
+    "signature_malformed",
+    "signature_no_match",
+    "signature_too_old",
+    "store_unavailable",
+];
+
 /// What the route works with.
 #[derive(Clone)]
 pub struct Intake {

@@ -16,6 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
 
+pub(crate) use self::error::is;
 use self::error::store_error;
 use self::sequencer::Sequencer;
 use crate::{Access, OpenError, Vitals};
@@ -36,7 +37,7 @@ const READ_ONLY: [(&str, &str); 1] = [("default_transaction_read_only", "on")];
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
 const ALIVE: &str = "SELECT 1";
 /// The tables of no release at all.
-const UNDEFINED_TABLE: &str = "42P01";
+pub(crate) const UNDEFINED_TABLE: &str = "42P01";
 
 /// A store in one database.
 pub(crate) struct Postgres {

@@ -21,8 +21,10 @@ use migrations::SQLITE_VERSION;
 use rusqlite::Connection;
 
 use self::error::store_error;
+pub(crate) use self::lock::lock_file;
 use self::lock::{Lock, Locked};
 use self::readers::Readers;
+pub(crate) use self::readers::connect;
 use self::writer::{Undone, Writer};
 use crate::{Access, OpenError};
 
@@ -178,7 +180,7 @@ fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(|_| ())
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<usize> {
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<usize> {
     connection.query_row(VERSION, [], |row| row.get(0))
 }
 

@@ -92,6 +92,11 @@ impl Home {
         self.with("CATALOG", &file.display().to_string())
     }
 
+    /// A setting.
+    pub fn setting(&self, name: &str) -> &str {
+        self.settings.get(name).map(String::as_str).unwrap_or_default()
+    }
+
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
