@@ -50,9 +50,8 @@ pub(crate) async fn observe(State(state): State<ApiState>, request: Request, nex
     let is_check = is_check(request.uri().path());
     let span = span(method, is_check);
     if !span.is_disabled() {
-        match trace_of(request.headers()) {
-            Some(trace) => drop(span.record("trace_id", trace)),
-            None => {}
+        if let Some(trace) = trace_of(request.headers()) {
+            span.record("trace_id", trace);
         }
         (state.continue_trace)(&span, request.headers());
     }

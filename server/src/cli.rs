@@ -235,7 +235,6 @@ fn member_id(text: &str) -> Result<MemberId, String> {
 /// Does what the command line says.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start(if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" });
     metrics::install();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -243,10 +242,14 @@ pub fn run() -> ExitCode {
             return Failure::Failed(format!("the runtime did not start: {error}")).report();
         }
     };
-    match runtime.block_on(carry_out(cli)) {
+    let level = if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" };
+    telemetry::start(level, runtime.handle());
+    let code = match runtime.block_on(carry_out(cli)) {
         Ok(code) => code,
         Err(failure) => failure.report(),
-    }
+    };
+    telemetry::stop();
+    code
 }
 
 async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {

@@ -345,6 +345,15 @@ fn origin(text: &str) -> Result<Uri, String> {
     Ok(url)
 }
 
+/// Where a collector of traces is; the standard name, which the exporter reads too.
+pub(crate) const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// The collector of traces, if there is one.
+pub(crate) fn collector() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
+    std::env::var(COLLECTOR).ok().filter(|url| !url.trim().is_empty())
+}
+
 fn bad(name: &str, what: impl Into<String>, example: &str) -> ConfigError {
     ConfigError { name: name.to_owned(), what: what.into(), example: example.to_owned() }
 }
