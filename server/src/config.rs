@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use api::ServiceTokens;
 use axum::http::Uri;
+use axum::http::uri::Authority;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
@@ -335,7 +336,7 @@ fn origin(text: &str) -> Result<Uri, String> {
     if !matches!(url.scheme_str(), Some("http" | "https")) {
         return Err("begins with neither https:// nor http://".to_owned());
     }
-    let authority = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let authority = url.authority().map(Authority::as_str).unwrap_or_default();
     if url.host().is_none_or(str::is_empty) || authority.contains('@') || authority.ends_with(':') {
         return Err("names no plain host, with or without a port".to_owned());
     }

@@ -12,7 +12,7 @@ use domain::ports::Position;
 use domain::subscription::{Anchors, Item, Standing, Status, Terms};
 use projections::access_index::AccessIndex;
 use projections::view_store::DirectoryRow;
-use server::catalog_file;
+use server::{catalog_file, metrics};
 
 const MEMBERS: u32 = 1_000_000;
 const CATALOG: &str = include_str!("../../server/src/demo/catalog.toml");
@@ -94,6 +94,20 @@ fn check_one_of_a_million_members(bencher: Bencher) {
     let members: Vec<MemberId> = (0..10_000).map(|number| member(number * 97)).collect();
     let mut next = members.iter().cycle();
     bencher.bench_local(move || next.next().map(|member| INDEX.check(member, "projections", now())));
+}
+
+#[divan::bench]
+fn check_one_of_a_million_members_and_count_the_answer(bencher: Bencher) {
+    metrics::install();
+    let members: Vec<MemberId> = (0..10_000).map(|number| member(number * 97)).collect();
+    let mut next = members.iter().cycle();
+    bencher.bench_local(move || {
+        let checked = next.next().map(|member| INDEX.check(member, "projections", now()));
+        if let Some(Ok(checked)) = &checked {
+            metrics::decided(&checked.decision);
+        }
+        checked
+    });
 }
 
 #[divan::bench]

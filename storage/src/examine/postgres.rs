@@ -42,14 +42,12 @@ const IDLE: &str = "SELECT activity.pid, coalesce(activity.application_name, '')
 type Server = (i32, String, bool, String, String, String);
 
 pub(super) async fn examine(url: &str) -> Vec<Finding> {
-    let options = match url.parse::<PgConnectOptions>() {
-        Ok(options) => options.application_name("membership-doctor").options(SETTINGS),
-        Err(_) => {
-            // The URL may hold a password, and so may what the parser says of it.
-            let remedy = "write postgres://user:password@host/database, with %-codes for special characters";
-            return vec![Finding::problem("store", "DATABASE_URL cannot be read", remedy)];
-        }
+    let Ok(options) = url.parse::<PgConnectOptions>() else {
+        // The URL may hold a password, and so may what the parser says of it.
+        let remedy = "write postgres://user:password@host/database, with %-codes for special characters";
+        return vec![Finding::problem("store", "DATABASE_URL cannot be read", remedy)];
     };
+    let options = options.application_name("membership-doctor").options(SETTINGS);
     let store = format!("{} on {}", options.get_database().unwrap_or("the database"), options.get_host());
     let connected = timeout(CONNECT, PgConnection::connect_with(&options)).await;
     let mut connection = match connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
