@@ -276,8 +276,7 @@ mod tests {
 
     #[test]
     fn every_reason_that_is_written_in_these_sources_is_counted_by_its_name() {
-        let sources =
-            [include_str!("handling.rs"), include_str!("worker.rs"), include_str!("stripe/translate.rs")];
+        let sources = [include_str!("handling.rs"), include_str!("stripe/translate.rs")];
         let mut found = 0;
         for call in ["why(", "parked(", "ignored("] {
             let uses = sources.iter().flat_map(|source| source.split(call).skip(1));
@@ -286,7 +285,7 @@ mod tests {
                 found += 1;
             }
         }
-        assert!(found >= CODES.len() - 2, "only {found}");
+        assert!(found >= CODES.len() - 1, "only {found}: {CODES:?}");
         assert_eq!(label("made_up"), "other");
     }
 }
