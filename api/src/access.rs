@@ -15,6 +15,7 @@ use crate::auth::{AccessRead, Allowed};
 use crate::decision::{AccessDecision, Degraded, Question};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Body, Ids, Params, member, moment};
+use crate::observe;
 use crate::position::{self, AnsweredAt};
 use crate::shell::Asked;
 use crate::state::ApiState;
@@ -71,7 +72,10 @@ pub async fn check(
 
 fn decide<'q>(state: &ApiState, question: Question<'q>) -> Result<AccessDecision<'q>, ApiError> {
     match state.index.check(question.member, question.video, question.at) {
-        Ok(Checked { decision, message }) => Ok(AccessDecision::new(question, decision, message)),
+        Ok(Checked { decision, message }) => {
+            observe::decided(&decision);
+            Ok(AccessDecision::new(question, decision, message))
+        }
         Err(NotThere::Member) => Err(ApiError::UnknownMember(question.member.to_string())),
         Err(NotThere::Video) => Err(ApiError::UnknownVideo(question.video.to_owned())),
     }

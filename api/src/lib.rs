@@ -8,6 +8,7 @@
 //! | [`deliveries`] | what came in, and what became of it? |
 //! | [`projections`] | how far are the read models, and what stands still? |
 //! | [`health`] | does the process serve, and is it ready? |
+//! | [`metrics`] | what can be measured from outside? |
 //! | `webhook` | only in the document: what the billing provider may rely on |
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
@@ -25,6 +26,8 @@ pub mod error;
 pub mod extract;
 pub mod health;
 pub mod members;
+pub mod metrics;
+pub mod observe;
 pub mod position;
 pub mod projections;
 pub mod shell;
@@ -88,5 +91,8 @@ fn table() -> OpenApiRouter<ApiState> {
 }
 
 fn health_table() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::default().routes(routes!(health::live)).routes(routes!(health::ready))
+    OpenApiRouter::default()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::scrape))
 }

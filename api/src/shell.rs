@@ -16,9 +16,11 @@ use axum::response::{IntoResponse, Response};
 use domain::ports::Position;
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Span;
 
 use crate::admission::Admission;
 use crate::error::{ApiError, Pending};
+use crate::observe::{noted, observe};
 use crate::position;
 use crate::state::ApiState;
 
@@ -31,8 +33,9 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// `admission` has room for.
 pub fn serve_shell(router: Router, state: ApiState, admission: Arc<Admission>) -> Router {
     // As a service of its own: a layer of the router would not see the `Allow` header, which is added outside of layers.
-    let answered =
-        (from_fn_with_state((state, admission), answer), CatchPanicLayer::custom(panicked)).layer(router);
+    let seen = from_fn_with_state(state.clone(), observe);
+    let let_in = from_fn_with_state((state, admission), answer);
+    let answered = (seen, let_in, CatchPanicLayer::custom(panicked)).layer(noted(router));
     Router::new().fallback_service(answered)
 }
 
@@ -82,6 +85,7 @@ async fn answer(
     let waited = position::wait(&state, &admission, &parts).await;
     // Read before anything is looked up, so that the answer is never older than the position it names.
     let asked = Asked::of(&parts, &state);
+    Span::current().record("request_id", asked.request_id());
     let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let answered = match waited {
         Ok(()) => {
@@ -112,7 +116,7 @@ fn as_problem(mut response: Response, method: &Method, uri: &Uri, request_id: &s
         }
     };
     if let Some(cause) = &pending.cause {
-        tracing::error!(request_id, %method, path = uri.path(), code = pending.code, cause, "request failed");
+        tracing::error!(request_id, code = pending.code, cause, "request failed");
     }
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::http::HeaderMap;
 use chrono::{DateTime, SubsecRound, Utc};
 use domain::clock::Clock;
 use domain::customer::Customer;
@@ -15,6 +16,7 @@ use projections::parked::ParkedStreams;
 use projections::past::Past;
 use projections::runner::Progress;
 use serde::{Deserialize, Serialize};
+use tracing::Span;
 use utoipa::ToSchema;
 
 use crate::auth::ServiceTokens;
@@ -54,6 +56,8 @@ pub struct ApiParts {
     pub tokens: ServiceTokens,
     /// Random bits for new ids.
     pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
+    /// Makes a request's span go on with the trace that its headers name.
+    pub continue_trace: fn(&Span, &HeaderMap),
 }
 
 impl ApiState {
@@ -214,4 +218,7 @@ pub trait Probe: Send + Sync {
 
     /// Whether the process has been asked to stop.
     fn stopping(&self) -> bool;
+
+    /// Everything that is measured, in Prometheus' text format. Answers in time also when the store does not.
+    async fn metrics(&self) -> String;
 }

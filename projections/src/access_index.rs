@@ -139,6 +139,11 @@ impl AccessIndex {
         Ok(Checked { decision, message })
     }
 
+    /// How many members it knows.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// The videos a member may watch at `at` under `catalog`, which need not be the one in force.
     pub fn open_videos<'c>(
         &self,

@@ -12,6 +12,7 @@ use domain::events::upcasters;
 use domain::ports::{EventFeed, Position, StoreError};
 use thiserror::Error;
 use tokio::sync::watch;
+use tracing::{Instrument, debug_span};
 
 use crate::parked::{Batch, ParkedStream, ParkedStreams, StreamId};
 use crate::view_store::ViewStore;
@@ -357,8 +358,10 @@ async fn step(
     let page = feed.read(at, PAGE).await?;
     let step = Step { next: page.next, end_at: (page.events.len() < PAGE).then_some(asked) };
     if page.next > at {
+        let span =
+            debug_span!("apply", projection = projection.name(), events = page.events.len(), to = %page.next);
         let batch = Batch::read(page.events, projection.parked(), upcasters);
-        projection.apply(batch, page.next).await?;
+        projection.apply(batch, page.next).instrument(span).await?;
     }
     Ok(step)
 }

@@ -28,7 +28,9 @@ use webhook_ingest::worker::{Registry, Worker};
 
 use crate::index_file::IndexFile;
 use crate::limits;
+use crate::metrics::{self, Sampler};
 use crate::rebuilds::Rebuilds;
+use crate::telemetry;
 
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -124,6 +126,7 @@ impl App {
             wake: Arc::new(Notify::new()),
             stopping: AtomicBool::new(false),
         });
+        tasks.spawn(metrics::keep_small());
         let running_worker = None;
         Self {
             storage,
@@ -175,10 +178,12 @@ impl App {
                 storage: self.storage.clone(),
                 worker: self.running_worker.clone(),
                 stopping: self.stopping.clone(),
+                sampler: Sampler::new(self),
             }),
             clock: self.clock.clone(),
             tokens,
             random: Arc::new(random),
+            continue_trace: telemetry::continue_trace,
         })
     }
 
@@ -367,6 +372,7 @@ struct Probe {
     /// None in a process that takes no webhooks.
     worker: Option<AbortHandle>,
     stopping: Stopping,
+    sampler: Sampler,
 }
 
 #[async_trait]
@@ -385,5 +391,11 @@ impl api::Probe for Probe {
 
     fn stopping(&self) -> bool {
         self.stopping.has_begun()
+    }
+
+    async fn metrics(&self) -> String {
+        let alive = self.worker.as_ref().map(|worker| !worker.is_finished());
+        self.sampler.sample(&self.storage, alive).await;
+        metrics::text()
     }
 }

@@ -64,8 +64,8 @@ struct PolicyTable {
 #[serde(deny_unknown_fields)]
 struct PlanTable {
     id: Spanned<String>,
-    name: String,
-    rank: i32,
+    name: Spanned<String>,
+    rank: Spanned<i32>,
     #[serde(default)]
     stripe_prices: Vec<Spanned<String>>,
     #[serde(default)]
@@ -76,7 +76,7 @@ struct PlanTable {
 #[serde(deny_unknown_fields)]
 struct RoadmapTable {
     id: Spanned<String>,
-    name: String,
+    name: Spanned<String>,
     #[serde(default)]
     plans: Vec<Spanned<String>>,
     #[serde(default)]
@@ -87,7 +87,7 @@ struct RoadmapTable {
 #[serde(deny_unknown_fields)]
 struct CourseTable {
     id: Spanned<String>,
-    name: String,
+    name: Spanned<String>,
     #[serde(default)]
     free: bool,
     #[serde(default)]
@@ -98,7 +98,7 @@ struct CourseTable {
 #[serde(deny_unknown_fields)]
 struct VideoTable {
     id: Spanned<String>,
-    name: String,
+    name: Spanned<String>,
     #[serde(default)]
     free: bool,
     vimeo_id: Option<Spanned<String>>,
@@ -182,7 +182,14 @@ impl Reading {
     }
 
     fn plan(&mut self, plan: PlanTable) -> Result<(), Mistake> {
-        let id = self.slug("plan", plan.id)?;
+        let id: domain::ids::PlanId = self.slug("plan", plan.id)?;
+        if let Some(other) = self.content.plans.iter().find(|other| other.rank == *plan.rank.get_ref()) {
+            let what = format!(
+                "the plans {:?} and {id:?} have the same rank {}; the higher of two plans has to be the better one",
+                other.id, other.rank
+            );
+            return Err(mistake(plan.rank.span(), what));
+        }
         let mut stripe = |ids: Vec<Spanned<String>>| -> Result<Vec<String>, Mistake> {
             let one = |id: Spanned<String>| {
                 if id.get_ref().trim().is_empty() {
@@ -195,12 +202,20 @@ impl Reading {
         };
         let prices = stripe(plan.stripe_prices)?.into_iter().map(Into::into).collect();
         let products = stripe(plan.stripe_products)?.into_iter().map(Into::into).collect();
-        self.content.plans.push(Plan { id, name: plan.name, rank: plan.rank, prices, products });
+        let (name, rank) = (name("plan", plan.name)?, plan.rank.into_inner());
+        self.content.plans.push(Plan { id, name, rank, prices, products });
         Ok(())
     }
 
     fn roadmap(&mut self, place: u32, roadmap: RoadmapTable) -> Result<(), Mistake> {
+        let span = roadmap.id.span();
         let id: domain::ids::RoadmapId = self.slug("roadmap", roadmap.id)?;
+        if roadmap.plans.is_empty() {
+            let what = format!(
+                "the roadmap {id:?} has no plans, so nobody could open it; write plans = [\"…\"] with at least one plan's id"
+            );
+            return Err(mistake(span, what));
+        }
         for plan in &roadmap.plans {
             if !self.content.plans.iter().any(|known| known.id.as_str() == plan.get_ref()) {
                 let what = format!(
@@ -211,7 +226,8 @@ impl Reading {
             }
         }
         let plans = roadmap.plans.into_iter().map(|plan| plan.into_inner().into()).collect();
-        self.content.roadmaps.push(Roadmap { id: id.clone(), name: roadmap.name, plans, place });
+        let name = name("roadmap", roadmap.name)?;
+        self.content.roadmaps.push(Roadmap { id: id.clone(), name, plans, place });
         for (place, course) in (0..).zip(roadmap.courses) {
             self.course(place, &id, course)?;
         }
@@ -225,11 +241,12 @@ impl Reading {
         course: CourseTable,
     ) -> Result<(), Mistake> {
         let id: domain::ids::CourseId = self.slug("course", course.id)?;
+        let name = name("course", course.name)?;
         for (place, video) in (0..).zip(course.videos) {
             self.video(place, &id, video)?;
         }
         let roadmap = roadmap.clone();
-        self.content.courses.push(Course { id, name: course.name, free: course.free, roadmap, place });
+        self.content.courses.push(Course { id, name, free: course.free, roadmap, place });
         Ok(())
     }
 
@@ -248,7 +265,8 @@ impl Reading {
             (None, None) => None,
         };
         let (id, course) = (self.slug("video", video.id)?, course.clone());
-        self.content.videos.push(Video { id, name: video.name, free: video.free, course, place, playback });
+        let name = name("video", video.name)?;
+        self.content.videos.push(Video { id, name, free: video.free, course, place, playback });
         Ok(())
     }
 
@@ -271,6 +289,14 @@ impl Reading {
             }
         }
     }
+}
+
+/// A name that can be read.
+fn name(kind: &str, name: Spanned<String>) -> Result<String, Mistake> {
+    if name.get_ref().trim().is_empty() {
+        return Err(mistake(name.span(), format!("the {kind} has an empty name; members read it")));
+    }
+    Ok(name.into_inner())
 }
 
 /// A path that stays inside the folder that files are served from.
@@ -366,6 +392,13 @@ plans = ["basic"]
             (GOOD.replace("vimeo_id = \"76979871\"", "vimeo_id = \"1\"\n    file = \"a.mp4\""), 23, "either"),
             (GOOD.replace("name = \"Hello\"", "nam = \"Hello\""), 22, "nam"),
             (GOOD.replace("rank = 1", "rank = \"one\""), 8, "invalid type"),
+            (GOOD.replace("name = \"Basic\"", "name = \" \""), 7, "the plan has an empty name"),
+            (GOOD.replace("name = \"Start\"", "name = \"\""), 13, "the roadmap has an empty name"),
+            (GOOD.replace("name = \"Rust\"", "name = \"\""), 18, "the course has an empty name"),
+            (GOOD.replace("name = \"Hello\"", "name = \"\""), 22, "the video has an empty name"),
+            (GOOD.replace("plans = [\"basic\"]\n", ""), 12, "has no plans"),
+            (GOOD.replace("plans = [\"basic\"]", "plans = []"), 12, "has no plans"),
+            (format!("{GOOD}\n[[plans]]\nid = \"pro\"\nname = \"Pro\"\nrank = 1\n"), 28, "the same rank 1"),
             (format!("{GOOD}\n[[plans]]\nid = \"basic\"\nname = \"B\"\nrank = 2\n"), 26, "twice"),
             (
                 format!(

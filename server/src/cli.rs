@@ -12,7 +12,7 @@ use domain::ids::MemberId;
 
 use crate::commands::{self, Failure};
 use crate::config::{Role, Settings};
-use crate::{demo, telemetry};
+use crate::{demo, metrics, telemetry};
 
 const GROUPS: &str = "\
 {about}
@@ -38,6 +38,7 @@ Deliveries and the log:
   rebuild      Build the member directory anew beside the live one, and switch
 
 Tools:
+  doctor       Look an installation over, running or stopped, and name what is wrong
   openapi      Print the OpenAPI document
   completions  Print a completion script for a shell
   help         Print this, or the help of a command
@@ -133,6 +134,17 @@ enum Command {
     /// Build the member directory anew beside the live one, which serves meanwhile, and switch
     #[command(after_help = "Example: membership rebuild")]
     Rebuild,
+
+    /// Look an installation over, running or stopped, and name what is wrong. Exit code 0 nothing, 1 a problem
+    #[command(after_help = "Example: DATABASE_URL=sqlite://membership.db membership doctor")]
+    Doctor {
+        /// Look at every event and at every page of a file, however long that takes
+        #[arg(long)]
+        deep: bool,
+        /// Which part of the service the settings are for
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
+    },
 
     /// Print the OpenAPI document
     #[command(after_help = "Example: membership openapi > openapi.json")]
@@ -233,14 +245,17 @@ pub fn run() -> ExitCode {
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm();
     let cli = Cli::parse();
-    telemetry::start(if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" });
+    metrics::install();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return Failure::Failed(format!("the runtime did not start: {error}")).report();
         }
     };
+    let level = if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" };
+    telemetry::start(level, runtime.handle());
     let done = runtime.block_on(carry_out(cli));
+    telemetry::stop();
     // A read that hangs must not keep a process that has nothing more to do.
     runtime.shutdown_timeout(Duration::from_millis(100));
     done.unwrap_or_else(Failure::report)
@@ -274,6 +289,9 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
             commands::replay::verify(&settings()?, json).await.map_err(Failure::not_an_answer)
         }
         Command::Rebuild => commands::rebuild::run(&settings()?, json).await,
+        Command::Doctor { deep, role } => {
+            commands::doctor::run(Settings::read(cli.config.as_deref()), role, deep, json).await
+        }
         Command::Openapi => commands::print_json(&api::openapi()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "membership", &mut std::io::stdout());

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::ServiceTokens;
+use axum::http::Uri;
+use axum::http::uri::Authority;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 use thiserror::Error;
 use toml::Value;
@@ -37,6 +41,9 @@ const NAMES: [&str; 19] = [
     "MAX_IN_FLIGHT",
     "SHUTDOWN_NOTICE",
 ];
+
+/// A key for HMAC-SHA-256 is as long as its hash.
+const SHORTEST_KEY: usize = 32;
 
 /// What is wrong with a setting. One line, which names it.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -194,32 +201,130 @@ impl Settings {
 
     /// Everything the service needs in `role`.
     pub fn config(&self, role: Role) -> Result<Config, ConfigError> {
+        let config = Config {
+            webhook_secrets: self.webhook_secrets(role)?,
+            service_tokens: self.service_tokens()?,
+            listen: self.listen()?,
+            database_url: self.database_url()?,
+            livemode: self.livemode()?,
+            catalog: self.catalog(),
+            limits: self.limits()?,
+            index_snapshot: self.index_snapshot()?,
+        };
+        self.public_url()?;
+        self.session_keys()?;
+        self.learn_origins()?;
+        self.smtp_url()?;
+        Ok(config)
+    }
+
+    /// Everything that is wrong, each with its name, for whoever wants to mend it in one go.
+    pub fn mistakes(&self, role: Role) -> Vec<ConfigError> {
+        let looked = [
+            self.webhook_secrets(role).err(),
+            self.service_tokens().err(),
+            self.listen().err(),
+            self.database_url().err(),
+            self.livemode().err(),
+            self.public_url().err(),
+            self.session_keys().err(),
+            self.learn_origins().err(),
+            self.smtp_url().err(),
+            self.limits().err(),
+            self.index_snapshot().err(),
+        ];
+        looked.into_iter().flatten().collect()
+    }
+
+    /// How many things are set.
+    pub fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// A catalogue to apply at start.
+    pub fn catalog(&self) -> Option<PathBuf> {
+        self.get("CATALOG").map(PathBuf::from)
+    }
+
+    fn webhook_secrets(&self, role: Role) -> Result<Option<Secrets>, ConfigError> {
         let example = "whsec_… as shown beside the endpoint in Stripe's dashboard";
-        let webhook_secrets = match self.get("STRIPE_WEBHOOK_SECRETS") {
+        match self.get("STRIPE_WEBHOOK_SECRETS") {
             Some(text) => {
                 let secrets = Secrets::parse(text)
                     .map_err(|error| bad("STRIPE_WEBHOOK_SECRETS", error.to_string(), example))?;
-                Some(secrets)
+                Ok(Some(secrets))
             }
             None if role.ingests() => {
                 let what = "is missing, so no webhook could be trusted";
-                return Err(bad("STRIPE_WEBHOOK_SECRETS", what, example));
+                Err(bad("STRIPE_WEBHOOK_SECRETS", what, example))
             }
-            None => None,
-        };
+            None => Ok(None),
+        }
+    }
+
+    fn service_tokens(&self) -> Result<ServiceTokens, ConfigError> {
         let example = "django:access.read+members.write:a-long-random-token";
-        let service_tokens = ServiceTokens::parse(self.get("SERVICE_TOKENS").unwrap_or_default())
-            .map_err(|error| bad("SERVICE_TOKENS", error.to_string(), example))?;
-        Ok(Config {
-            listen: self.listen()?,
-            database_url: self.database_url()?,
-            webhook_secrets,
-            livemode: self.livemode()?,
-            catalog: self.get("CATALOG").map(PathBuf::from),
-            service_tokens,
-            limits: self.limits()?,
-            index_snapshot: self.index_snapshot()?,
-        })
+        ServiceTokens::parse(self.get("SERVICE_TOKENS").unwrap_or_default())
+            .map_err(|error| bad("SERVICE_TOKENS", error.to_string(), example))
+    }
+
+    /// Where this service is reached from outside.
+    pub fn public_url(&self) -> Result<Option<Uri>, ConfigError> {
+        let read =
+            |text| origin(text).map_err(|what| bad("PUBLIC_URL", what, "https://membership.example.com"));
+        self.get("PUBLIC_URL").map(read).transpose()
+    }
+
+    fn learn_origins(&self) -> Result<(), ConfigError> {
+        let example = "https://learn.example.com,https://www.example.com";
+        let entries = self.get("LEARN_ORIGINS").unwrap_or_default();
+        for (entry, text) in (1..).zip(entries.split(',').filter(|_| !entries.is_empty())) {
+            origin(text.trim())
+                .map_err(|what| bad("LEARN_ORIGINS", format!("entry {entry} {what}"), example))?;
+        }
+        Ok(())
+    }
+
+    /// Never says what an entry holds: any part of it may be a key.
+    fn session_keys(&self) -> Result<(), ConfigError> {
+        let mut known: Vec<&str> = Vec::new();
+        let Some(text) = self.get("SESSION_KEYS") else { return Ok(()) };
+        for (entry, text) in (1..).zip(text.split(',')) {
+            let wrong = |what: &str| {
+                let example = "2026-11:BASE64, where BASE64 is what openssl rand -base64 32 prints";
+                bad("SESSION_KEYS", format!("entry {entry} {what}"), example)
+            };
+            let (kid, key) = text.trim().split_once(':').ok_or_else(|| wrong("is not kid:base64"))?;
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+            if kid.is_empty() || !kid.bytes().all(plain) {
+                return Err(wrong("has a kid that is not made of letters, digits, '-', '_' and '.'"));
+            }
+            if known.contains(&kid) {
+                return Err(wrong("has the kid of an entry before it"));
+            }
+            known.push(kid);
+            let key = STANDARD.decode(key).map_err(|_| wrong("has a key that is not base64"))?;
+            if key.len() < SHORTEST_KEY {
+                return Err(wrong("has a key of less than 32 bytes"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Never says what it holds: it may be a password.
+    fn smtp_url(&self) -> Result<(), ConfigError> {
+        let Some(text) = self.get("SMTP_URL") else { return Ok(()) };
+        let wrong = |what: &str| bad("SMTP_URL", what, "smtps://user:password@mail.example.com:465");
+        let url: Uri = text
+            .parse()
+            .map_err(|_| wrong("is not a URL (write special characters of user and password as %-codes)"))?;
+        if !matches!(url.scheme_str(), Some("smtp" | "smtps")) {
+            return Err(wrong("begins with neither smtp:// nor smtps://"));
+        }
+        if url.host().is_none_or(str::is_empty) {
+            return Err(wrong("names no host"));
+        }
+        Ok(())
     }
 
     /// How much is taken at once, and how long anything may take.
@@ -285,6 +390,31 @@ impl Settings {
     }
 }
 
+/// Scheme, host and port, and nothing else.
+fn origin(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err("begins with neither https:// nor http://".to_owned());
+    }
+    let authority = url.authority().map(Authority::as_str).unwrap_or_default();
+    if url.host().is_none_or(str::is_empty) || authority.contains('@') || authority.ends_with(':') {
+        return Err("names no plain host, with or without a port".to_owned());
+    }
+    if url.path() != "/" || url.query().is_some() || text.contains('#') {
+        return Err("says more than scheme, host and port".to_owned());
+    }
+    Ok(url)
+}
+
+/// Where a collector of traces is; the standard name, which the exporter reads too.
+pub(crate) const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// The collector of traces, if there is one.
+pub(crate) fn collector() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
+    std::env::var(COLLECTOR).ok().filter(|url| !url.trim().is_empty())
+}
+
 fn bad(name: &str, what: impl Into<String>, example: &str) -> ConfigError {
     ConfigError { name: name.to_owned(), what: what.into(), example: example.to_owned() }
 }
@@ -341,6 +471,24 @@ mod tests {
             ("SHUTDOWN_NOTICE", "301"),
             ("INDEX_SNAPSHOT", "/"),
             ("INDEX_SNAPSHOT", "/no/such/folder/index"),
+            ("PUBLIC_URL", "membership.example.com"),
+            ("PUBLIC_URL", "https://membership.example.com/app"),
+            ("PUBLIC_URL", "ftp://membership.example.com"),
+            ("LEARN_ORIGINS", "https://a.example,b.example"),
+            ("LEARN_ORIGINS", "*"),
+            ("LEARN_ORIGINS", "https://a.example,,"),
+            ("LEARN_ORIGINS", "https://user:secret@a.example"),
+            ("SESSION_KEYS", "secret@"),
+            ("SESSION_KEYS", "one:secret@"),
+            ("SESSION_KEYS", "one:c2VjcmV0"),
+            ("SESSION_KEYS", "a b:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
+            (
+                "SESSION_KEYS",
+                "a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=,a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+            ),
+            ("SMTP_URL", "mail.example.com"),
+            ("SMTP_URL", "smtp://"),
+            ("SMTP_URL", "https://user:secret@mail.example.com"),
         ];
         for (name, value) in cases {
             let mut values = settings(&[SECRETS]);
@@ -348,6 +496,7 @@ mod tests {
             let line = values.config(Role::All).unwrap_err().to_string();
             assert!(line.starts_with(name) && line.contains("for example") && !line.contains('\n'), "{line}");
             assert!(!line.contains("secret@"), "{line}");
+            assert_eq!(values.mistakes(Role::All).len(), 1, "{name} {value}");
         }
         assert!(settings(&[]).config(Role::All).unwrap_err().to_string().contains("STRIPE_WEBHOOK_SECRETS"));
         assert!(settings(&[]).config(Role::Api).is_ok());
@@ -360,6 +509,27 @@ mod tests {
         let set = [SECRETS, ("MAX_CONNECTIONS", "7"), ("MAX_IN_FLIGHT", "11"), ("SHUTDOWN_NOTICE", "5")];
         let set = settings(&set).config(Role::All).unwrap().limits;
         assert_eq!((set.connections, set.requests.in_flight, set.notice.as_secs()), (7, 11, 5));
+    }
+
+    #[test]
+    fn good_settings_of_later_parts_are_taken() {
+        let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+        let keys = format!("2026-11:{key}, old.1:{key}");
+        let good = [
+            SECRETS,
+            ("PUBLIC_URL", "https://membership.example.com:8443/"),
+            ("LEARN_ORIGINS", "https://learn.example.com, http://127.0.0.1:5173"),
+            ("SESSION_KEYS", &keys),
+            ("SMTP_URL", "smtps://user:pass%40word@mail.example.com:465"),
+        ];
+        assert!(settings(&good).config(Role::All).is_ok());
+    }
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let wrong = settings(&[("LISTEN", "here"), ("STRIPE_LIVEMODE", "yes"), ("SMTP_URL", "x")]);
+        let names: Vec<_> = wrong.mistakes(Role::All).into_iter().map(|mistake| mistake.name).collect();
+        assert_eq!(names, ["STRIPE_WEBHOOK_SECRETS", "LISTEN", "STRIPE_LIVEMODE", "SMTP_URL"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod demo;
 mod failpoints;
 mod index_file;
 pub mod limits;
+pub mod metrics;
 mod rebuilds;
 mod refusal;
 pub mod serve;

@@ -14,10 +14,13 @@ use domain::events::{Dated, upcast};
 use domain::metadata::{Context, Metadata};
 use domain::ports::{CommandBus, CommandError, Executed, Position, StoreError};
 use fail::fail_point;
+use metrics::counter;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
+use tracing::{Instrument, debug_span};
 
 use crate::Upcasters;
+use crate::measured::measured;
 
 /// How often a command is carried out again after somebody else changed its aggregate.
 const RETRIES: u32 = 10;
@@ -148,7 +151,7 @@ impl<L: EventLog> Bus<L> {
         A::Command: Send,
         A::Event: Dated,
     {
-        let Loaded { mut aggregate, sequence } = self.load::<A>(id).await?;
+        let Loaded { mut aggregate, sequence } = measured("load", self.load::<A>(id)).await?;
         let sink = EventSink::default();
         let decided = aggregate.handle(command, &(), &sink).await;
         decided.map_err(CommandError::Refused)?;
@@ -162,14 +165,20 @@ impl<L: EventLog> Bus<L> {
         }
         let stored = self.stored::<A>(id, sequence, &events, context)?;
         fail_point!("command::decided");
-        match self.log.append::<A>(&stored).await {
-            Ok(position) => {
-                fail_point!("command::appended");
-                Ok(Some(Executed { events, position }))
+        let append = async {
+            match self.log.append::<A>(&stored).await {
+                Ok(position) => Ok(Some(position)),
+                Err(PersistenceError::OptimisticLockError) => Ok(None),
+                Err(error) => Err(L::meaning(error)),
             }
-            Err(PersistenceError::OptimisticLockError) => Ok(None),
-            Err(error) => Err(L::meaning(error).into()),
-        }
+        };
+        let Some(position) = measured("append", append).await? else {
+            counter!("membership_command_conflicts_total").increment(1);
+            return Ok(None);
+        };
+        fail_point!("command::appended");
+        tracing::debug!(events = events.len(), %position, "events appended");
+        Ok(Some(Executed { events, position }))
     }
 
     fn turn(&self, id: &str) -> &Mutex<()> {
@@ -193,17 +202,26 @@ where
         command: A::Command,
         context: Context,
     ) -> Result<Executed<A::Event>, CommandError<A::Error>> {
-        let contended = || CommandError::Contended(format!("{} {id}", A::TYPE));
-        let _turn = timeout(TURN, self.turn(id).lock()).await.map_err(|_| contended())?;
-        for tried in 0..=RETRIES {
-            if tried > 0 {
-                sleep(pause(tried)).await;
+        let span = debug_span!(
+            "command",
+            aggregate_type = A::TYPE,
+            aggregate_id = id,
+            correlation_id = context.correlation_id
+        );
+        let tries = async {
+            let contended = || CommandError::Contended(format!("{} {id}", A::TYPE));
+            let _turn = timeout(TURN, self.turn(id).lock()).await.map_err(|_| contended())?;
+            for tried in 0..=RETRIES {
+                if tried > 0 {
+                    sleep(pause(tried)).await;
+                }
+                if let Some(executed) = self.attempt::<A>(id, command.clone(), &context).await? {
+                    return Ok(executed);
+                }
             }
-            if let Some(executed) = self.attempt::<A>(id, command.clone(), &context).await? {
-                return Ok(executed);
-            }
-        }
-        Err(contended())
+            Err(contended())
+        };
+        tries.instrument(span).await
     }
 }
 

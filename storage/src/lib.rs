@@ -2,7 +2,9 @@
 //! [`open`] and seen nowhere else. One folder per database.
 
 mod command_bus;
+pub mod examine;
 mod head;
+mod measured;
 mod open_error;
 mod postgres;
 mod sqlite;
@@ -24,6 +26,7 @@ use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
 
 use crate::command_bus::Bus;
+use crate::measured::{Measured, measured};
 pub use crate::open_error::OpenError;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
@@ -41,6 +44,25 @@ pub enum Access {
 
 /// How stored events of older shapes are read.
 pub type Upcasters = Arc<[Box<dyn EventUpcaster>]>;
+
+/// What a store can tell of itself without being asked a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vitals {
+    /// A file.
+    Sqlite {
+        /// How many changes wait for the writer; none where another process writes.
+        queued: Option<usize>,
+    },
+    /// A database.
+    Postgres {
+        /// Connections of this process's pool that are in use.
+        used: usize,
+        /// Connections that are open and rest.
+        idle: usize,
+        /// Whether the watermark has not moved for a while because something is wrong.
+        troubled: bool,
+    },
+}
 
 /// An open store.
 pub struct Storage {
@@ -93,15 +115,16 @@ impl Storage {
         B: EventFeed + Inbox + ViewStore + People + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
+        let ports = Arc::new(Measured(Arc::clone(ports)));
         Self {
-            feed: Arc::clone(ports) as Arc<dyn EventFeed>,
+            feed: Arc::clone(&ports) as Arc<dyn EventFeed>,
             subscriptions: backend.bus(&clock, &upcasters),
             customers: backend.bus(&clock, &upcasters),
             members: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),
-            inbox: Arc::clone(ports) as Arc<dyn Inbox>,
-            views: Arc::clone(ports) as Arc<dyn ViewStore>,
-            people: Arc::clone(ports) as Arc<dyn People>,
+            inbox: Arc::clone(&ports) as Arc<dyn Inbox>,
+            views: Arc::clone(&ports) as Arc<dyn ViewStore>,
+            people: ports,
             writable,
             backend,
             clock,
@@ -122,8 +145,16 @@ impl Storage {
     /// Whether it can do its work now.
     pub async fn healthy(&self) -> Result<(), StoreError> {
         match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.healthy().await,
-            Backend::Postgres(postgres) => postgres.healthy().await,
+            Backend::Sqlite(sqlite) => measured("health", sqlite.healthy()).await,
+            Backend::Postgres(postgres) => measured("health", postgres.healthy()).await,
+        }
+    }
+
+    /// How busy it is.
+    pub fn vitals(&self) -> Vitals {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => Vitals::Sqlite { queued: sqlite.queued() },
+            Backend::Postgres(postgres) => postgres.vitals(),
         }
     }
 

@@ -15,7 +15,7 @@ use projections::access_index::{AccessIndex, IndexFollower, decode};
 use projections::parked::{Batch, ParkedStreams};
 use projections::runner::Projection;
 use projections::view_store::DirectoryRow;
-use server::catalog_file;
+use server::{catalog_file, metrics};
 
 const MEMBERS: u32 = 1_000_000;
 const CATALOG: &str = include_str!("../../server/src/demo/catalog.toml");
@@ -141,6 +141,20 @@ fn write_a_million_members_to_the_file(bencher: Bencher) {
     let read = decode(&FILE).map(|snapshot| IndexFollower::resume(index.clone(), snapshot));
     assert!(read.is_ok(), "the file can be read");
     bencher.bench_local(|| index.snapshot());
+}
+
+#[divan::bench]
+fn check_one_of_a_million_members_and_count_the_answer(bencher: Bencher) {
+    metrics::install();
+    let members: Vec<MemberId> = (0..10_000).map(|number| member(number * 97)).collect();
+    let mut next = members.iter().cycle();
+    bencher.bench_local(move || {
+        let checked = next.next().map(|member| INDEX.check(member, "projections", now()));
+        if let Some(Ok(checked)) = &checked {
+            metrics::decided(&checked.decision);
+        }
+        checked
+    });
 }
 
 #[divan::bench]

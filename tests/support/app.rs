@@ -109,6 +109,17 @@ impl TestApp {
         self.send(Method::GET, path, None, "").await
     }
 
+    /// A request without any headers of ours, and its whole answer as text.
+    pub async fn raw(&self, request: reqwest::RequestBuilder) -> (StatusCode, String) {
+        let response = request.send().await.expect("the service answers");
+        (response.status(), response.text().await.expect("the answer is text"))
+    }
+
+    /// Begins a request to a path.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
     /// Posts raw bytes to the webhook with these signature headers.
     pub async fn post_webhook(&self, body: &[u8], signatures: &[&str]) -> Reply {
         let mut request = self.client.post(format!("{}/webhooks/stripe", self.url)).body(body.to_vec());

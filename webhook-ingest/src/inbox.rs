@@ -160,6 +160,20 @@ pub enum Redrive {
     },
 }
 
+/// How much waits in an inbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Deliveries that are pending.
+    pub pending: u64,
+    /// Deliveries that are parked.
+    pub parked: u64,
+    /// Deliveries that could not be carried out.
+    pub failed: u64,
+    /// Since when the one that waits longest is due. One that is looked at again counts from the moment it was put off
+    /// to, if it was: when somebody asked for that is not kept.
+    pub waiting_since: Option<DateTime<Utc>>,
+}
+
 /// Keeps deliveries. What it has said to have stored survives a power cut.
 #[async_trait]
 pub trait Inbox: Send + Sync {
@@ -204,4 +218,7 @@ pub trait Inbox: Send + Sync {
 
     /// How many deliveries are pending.
     async fn pending(&self) -> Result<u64, StoreError>;
+
+    /// How much waits.
+    async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog, StoreError>;
 }

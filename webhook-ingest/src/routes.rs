@@ -14,6 +14,7 @@ use domain::clock::Clock;
 use fail::fail_point;
 use futures_util::StreamExt;
 use futures_util::future::ready;
+use metrics::counter;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -28,6 +29,16 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 
 /// How long the rest of a body that is too large is read and dropped.
 const POLITENESS: Duration = Duration::from_secs(1);
+
+/// Why a request is not taken, in a word each.
+pub const REASONS: [&str; 6] = [
+    "too_large",
+    "signature_missing",
+    "signature_malformed",
+    "signature_no_match",
+    "signature_too_old",
+    "store_unavailable",
+];
 
 /// What the route works with.
 #[derive(Clone)]
@@ -49,7 +60,10 @@ pub fn router(intake: Intake) -> Router {
 
 async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -> Response {
     let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let refuse = |refusal: Refusal| refusal.into_response(request_id.as_deref());
+    let refuse = |refusal: Refusal| {
+        counter!("membership_webhooks_refused_total", "reason" => refusal.reason()).increment(1);
+        refusal.into_response(request_id.as_deref())
+    };
     let Some(body) = read(&headers, body).await else { return refuse(Refusal::TooLarge) };
     let now = intake.clock.now();
     let mut signatures = headers.get_all("stripe-signature").iter();
@@ -62,11 +76,16 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         return refuse(Refusal::BadSignature(bad));
     }
     fail_point!("webhook::verified");
-    match intake.inbox.store(delivery(body, now)).await {
+    let delivery = delivery(body, now);
+    let id = delivery.id.clone();
+    match intake.inbox.store(delivery).await {
         Ok(stored) => {
             fail_point!("webhook::stored");
             intake.wake.notify_one();
             let duplicate = matches!(stored, Stored::Duplicate { .. });
+            let label = if duplicate { "true" } else { "false" };
+            counter!("membership_deliveries_received_total", "duplicate" => label).increment(1);
+            tracing::info!(delivery = id, duplicate, "delivery stored");
             axum::Json(json!({ "object": "webhook_receipt", "received": true, "duplicate": duplicate }))
                 .into_response()
         }
@@ -121,6 +140,18 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// In a word, for counting.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::BadSignature(BadSignature::Missing) => "signature_missing",
+            Self::BadSignature(BadSignature::Malformed) => "signature_malformed",
+            Self::BadSignature(BadSignature::NoMatch) => "signature_no_match",
+            Self::BadSignature(BadSignature::TooOld) => "signature_too_old",
+            Self::Unavailable => "store_unavailable",
+        }
+    }
+
     fn into_response(self, request_id: Option<&str>) -> Response {
         let (status, code, title, detail) = match self {
             Self::TooLarge => (

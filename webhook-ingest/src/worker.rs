@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::catalog::Catalog;
@@ -16,11 +16,13 @@ use domain::member::Member;
 use domain::ports::{CommandBus, CommandError, EventFeed, StoreError};
 use domain::subscription::Subscription;
 use fail::fail_point;
+use metrics::{counter, histogram};
 use thiserror::Error;
 use tokio::sync::Notify;
+use tracing::{Instrument, info_span};
 
 use crate::handling::Settled;
-use crate::inbox::{Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive};
+use crate::inbox::{Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive, Why};
 use crate::stripe::translate::why;
 
 /// How many deliveries are taken at once.
@@ -33,6 +35,27 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription or a setting comes.
 const CURABLE: [&str; 5] =
     ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer", "other_mode"];
+/// All reasons, as they are counted.
+const CODES: [&str; 18] = [
+    "applied",
+    "no_change",
+    "stale",
+    "error",
+    "unreadable",
+    "other_mode",
+    "other_account",
+    "no_catalog",
+    "unmapped_product",
+    "unknown_customer",
+    "unknown_member",
+    "contradiction",
+    "no_member_named",
+    "thin_event",
+    "no_time",
+    "no_subscription",
+    "unhandled_type",
+    "incomplete_object",
+];
 /// After so many attempts a delivery is left for people.
 const MOST_ATTEMPTS: u32 = 20;
 
@@ -148,6 +171,16 @@ impl Worker {
     }
 
     async fn carry_out(self: &Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {
+        // The events that follow carry the delivery's id as their correlation id.
+        let id = delivery.id.as_str();
+        let span = info_span!("delivery", delivery = id, correlation_id = id, attempt = delivery.attempts);
+        let begun = Instant::now();
+        let done = self.carry_out_in_span(delivery).instrument(span).await;
+        histogram!("membership_delivery_duration_seconds").record(begun.elapsed());
+        done
+    }
+
+    async fn carry_out_in_span(self: &Arc<Self>, delivery: Delivery) -> Result<(), StoreError> {
         let delivery = Arc::new(delivery);
         let (id, attempts) = (delivery.id.as_str(), delivery.attempts);
         let trouble = match self.try_once(&delivery).await {
@@ -155,26 +188,36 @@ impl Worker {
                 tracing::info!(delivery = id, %outcome, reason = why.code, "delivery carried out");
                 let waits = is_curable(&why.code).then(|| why.code.clone());
                 fail_point!("worker::settling");
-                self.inbox.settle(id, outcome, Some(why), self.clock.now()).await?;
+                self.settle(id, outcome, why).await?;
                 fail_point!("worker::settled");
                 return self.look_again(&delivery, waits).await;
             }
             Err(trouble) => trouble,
         };
-        let (now, why) = (self.clock.now(), why("error", trouble.to_string()));
+        let why = why("error", trouble.to_string());
         let hopeless = matches!(trouble, Trouble::Store(StoreError::Corrupt(_)) | Trouble::Panicked(_));
         if hopeless || attempts >= MOST_ATTEMPTS {
             tracing::error!(delivery = id, error = why.detail, attempts, "delivery failed");
-            return self.inbox.settle(id, Outcome::Failed, Some(why), now).await;
+            return self.settle(id, Outcome::Failed, why).await;
         }
         tracing::warn!(delivery = id, error = why.detail, attempts, "delivery postponed");
-        self.inbox.postpone(id, why, now + backoff(attempts)).await
+        counter!("membership_deliveries_postponed_total").increment(1);
+        self.inbox.postpone(id, why, self.clock.now() + backoff(attempts)).await
+    }
+
+    async fn settle(&self, id: &str, outcome: Outcome, why: Why) -> Result<(), StoreError> {
+        let reason = label(&why.code);
+        self.inbox.settle(id, outcome, Some(why), self.clock.now()).await?;
+        counter!("membership_deliveries_settled_total", "outcome" => outcome.as_str(), "reason" => reason)
+            .increment(1);
+        Ok(())
     }
 
     async fn try_once(self: &Arc<Self>, delivery: &Arc<Delivery>) -> Result<Settled, Trouble> {
         let (worker, delivery) = (self.clone(), delivery.clone());
         // In a task of its own, so that a body nobody foresaw cannot take the worker with it.
-        let done = tokio::spawn(async move { worker.understand(&delivery).await }).await;
+        let work = async move { worker.understand(&delivery).await }.in_current_span();
+        let done = tokio::spawn(work).await;
         done.unwrap_or_else(|panic| Err(Trouble::Panicked(panic.to_string())))
     }
 
@@ -190,7 +233,7 @@ impl Worker {
                 Ok((_, why)) if why.code == code => {}
                 Ok((outcome, why)) => {
                     waits = is_curable(&why.code).then(|| why.code.clone());
-                    self.inbox.settle(&delivery.id, outcome, Some(why), self.clock.now()).await?;
+                    self.settle(&delivery.id, outcome, why).await?;
                 }
                 Err(trouble) => {
                     let due = self.clock.now() + backoff(delivery.attempts);
@@ -237,6 +280,11 @@ impl Worker {
     }
 }
 
+/// A reason's code as a label: one of a fixed set, whatever a later version or another process writes.
+fn label(code: &str) -> &'static str {
+    CODES.into_iter().find(|known| *known == code).unwrap_or("other")
+}
+
 fn is_curable(code: &str) -> bool {
     CURABLE.contains(&code)
 }
@@ -244,4 +292,24 @@ fn is_curable(code: &str) -> bool {
 /// Doubling from half a second to the longest time.
 fn backoff(attempts: u32) -> Duration {
     Duration::from_millis(500).saturating_mul(1 << attempts.min(11)).min(MOST_POSTPONED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_that_is_written_in_these_sources_is_counted_by_its_name() {
+        let sources = [include_str!("handling.rs"), include_str!("stripe/translate.rs")];
+        let mut found = 0;
+        for call in ["why(", "parked(", "ignored("] {
+            let uses = sources.iter().flat_map(|source| source.split(call).skip(1));
+            for code in uses.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()) {
+                assert_eq!(label(code), code);
+                found += 1;
+            }
+        }
+        assert!(found >= CODES.len() - 1, "only {found}: {CODES:?}");
+        assert_eq!(label("made_up"), "other");
+    }
 }

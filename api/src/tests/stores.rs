@@ -271,6 +271,10 @@ impl Probe for Stores {
     fn worker_alive(&self) -> bool {
         !self.worker_gone.load(Ordering::SeqCst)
     }
+
+    async fn metrics(&self) -> String {
+        "membership_store_up 1\n".to_owned()
+    }
 }
 
 #[async_trait]

@@ -105,6 +105,7 @@ impl World {
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),
             random: Arc::new(|| [7; 10]),
+            continue_trace: |_, _| {},
         });
         Self { app: serve_shell(router(state.clone()), state.clone(), Admission::new(LIMITS)), stores, state }
     }

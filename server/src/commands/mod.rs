@@ -2,6 +2,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod catalog;
+pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod member;
 mod progress;

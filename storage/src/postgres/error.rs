@@ -36,7 +36,7 @@ pub(super) fn store_error(error: Error) -> StoreError {
 }
 
 /// Whether the database said this code.
-pub(super) fn is(error: &Error, code: &str) -> bool {
+pub(crate) fn is(error: &Error, code: &str) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|told| told == code)
 }
 

@@ -8,7 +8,7 @@ use domain::ports::StoreError;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_ingest::inbox::{
-    Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
 };
 
 use super::error::store_error;
@@ -62,6 +62,11 @@ const LIST_OUTCOME: &str = concat!(
 );
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = $1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
+const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \
+                       (SELECT count(*) FROM inbox WHERE outcome = 'parked'), \
+                       (SELECT count(*) FROM inbox WHERE outcome = 'failed'), \
+                       (SELECT min(coalesce(due_at, received_at)) FROM inbox WHERE outcome = 'pending' \
+                        AND (due_at <= $1 OR (due_at IS NULL AND NOT redriven)))";
 
 #[async_trait]
 impl Inbox for Postgres {
@@ -161,6 +166,14 @@ impl Inbox for Postgres {
         let pool = self.connections.pool();
         let counted = self.connections.call(sqlx::query_scalar(PENDING).fetch_one(&pool)).await;
         counted.map(i64::unsigned_abs)
+    }
+
+    async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog, StoreError> {
+        let counted = sqlx::query_as::<_, (i64, i64, i64, Option<DateTime<Utc>>)>(BACKLOG).bind(now);
+        let (pending, parked, failed, waiting_since) =
+            self.connections.call(counted.fetch_one(&self.connections.pool())).await?;
+        let [pending, parked, failed] = [pending, parked, failed].map(i64::unsigned_abs);
+        Ok(Backlog { pending, parked, failed, waiting_since })
     }
 }
 

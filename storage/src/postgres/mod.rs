@@ -19,9 +19,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use self::connections::Connections;
+pub(crate) use self::error::is;
 use self::history::History;
 use self::sequencer::Sequencer;
-use crate::{Access, OpenError};
+use crate::{Access, OpenError, Vitals};
 
 /// How long opening waits for the database.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -35,7 +36,7 @@ const IS_STANDBY: &str = "SELECT pg_is_in_recovery()";
 const STANDBY: &str = "it is a standby, which takes no changes";
 const REMEDY: &str = "see that the server runs and that host, user, password and database are right";
 /// The tables of no release at all.
-const UNDEFINED_TABLE: &str = "42P01";
+pub(crate) const UNDEFINED_TABLE: &str = "42P01";
 
 /// A store in one database.
 pub(crate) struct Postgres {
@@ -74,6 +75,16 @@ impl Postgres {
 
     pub(crate) fn is_writable(&self) -> bool {
         self.connections.is_writable()
+    }
+
+    pub(crate) fn vitals(&self) -> Vitals {
+        let pool = self.connections.pool();
+        let idle = pool.num_idle();
+        Vitals::Postgres {
+            used: usize::try_from(pool.size()).unwrap_or_default().saturating_sub(idle),
+            idle,
+            troubled: self.sequencer.as_ref().and_then(Sequencer::trouble).is_some(),
+        }
     }
 
     pub(crate) async fn healthy(&self) -> Result<(), StoreError> {

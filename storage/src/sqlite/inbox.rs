@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use webhook_ingest::inbox::{
-    Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
 };
 
 use super::error::store_error;
@@ -60,6 +60,11 @@ const LIST_OUTCOME: &str = concat!(
 );
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = ?1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
+const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \
+                       (SELECT count(*) FROM inbox WHERE outcome = 'parked'), \
+                       (SELECT count(*) FROM inbox WHERE outcome = 'failed'), \
+                       (SELECT min(coalesce(due_at, received_at)) FROM inbox WHERE outcome = 'pending' \
+                        AND (due_at <= ?1 OR (due_at IS NULL AND redriven = 0)))";
 
 #[async_trait]
 impl Inbox for Sqlite {
@@ -142,6 +147,20 @@ impl Inbox for Sqlite {
         let counted = self.readers.read(move |connection| count(connection).map_err(store_error)).await;
         counted.map(i64::unsigned_abs)
     }
+
+    async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog, StoreError> {
+        let (counts, since) = self
+            .readers
+            .read(move |connection| backlog(connection, micros(now)).map_err(store_error))
+            .await?;
+        let [pending, parked, failed] = counts.map(i64::unsigned_abs);
+        Ok(Backlog { pending, parked, failed, waiting_since: since.map(moment).transpose()? })
+    }
+}
+
+fn backlog(connection: &Connection, now: i64) -> rusqlite::Result<([i64; 3], Option<i64>)> {
+    let mut statement = connection.prepare_cached(BACKLOG)?;
+    statement.query_row([now], |row| Ok(([row.get(0)?, row.get(1)?, row.get(2)?], row.get(3)?)))
 }
 
 fn store(connection: &Connection, delivery: &NewDelivery) -> rusqlite::Result<Stored> {

@@ -50,7 +50,7 @@ impl Drop for Lock {
 }
 
 /// Beside the file itself, whatever name it was opened by.
-fn lock_file(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn lock_file(path: &Path) -> io::Result<PathBuf> {
     let mut name = path.canonicalize()?.into_os_string();
     name.push(".lock");
     Ok(name.into())

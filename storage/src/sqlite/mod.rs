@@ -21,8 +21,10 @@ use migrations::SQLITE_VERSION;
 use rusqlite::Connection;
 
 use self::error::store_error;
+pub(crate) use self::lock::lock_file;
 use self::lock::{Lock, Locked};
 use self::readers::Readers;
+pub(crate) use self::readers::connect;
 use self::writer::{Undone, Writer};
 use crate::{Access, OpenError};
 
@@ -56,6 +58,11 @@ impl Sqlite {
 
     pub(crate) fn is_writable(&self) -> bool {
         self.writer.is_ok()
+    }
+
+    /// How many changes wait for the writer, if it is ours.
+    pub(crate) fn queued(&self) -> Option<usize> {
+        self.writer.as_ref().ok().map(Writer::queued)
     }
 
     pub(crate) async fn healthy(&self) -> Result<(), StoreError> {
@@ -176,7 +183,7 @@ fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(|_| ())
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<usize> {
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<usize> {
     connection.query_row(VERSION, [], |row| row.get(0))
 }
 

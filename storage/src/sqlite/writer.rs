@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::ports::StoreError;
 use fail::fail_point;
+use metrics::histogram;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -153,6 +154,11 @@ impl Writer {
         self.trouble.recent()
     }
 
+    /// How many changes wait.
+    pub(super) fn queued(&self) -> usize {
+        self.jobs.as_ref().map_or(0, |jobs| jobs.max_capacity() - jobs.capacity())
+    }
+
     /// Makes a change. Durable when it returns.
     pub(super) async fn write<T: Send + 'static>(
         &self,
@@ -223,6 +229,7 @@ fn run(
         if batch.is_empty() {
             continue;
         }
+        histogram!("membership_sqlite_commit_changes").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let before = head.get();
         let committed = commit(connection, &head, &mut batch);
         if let Err(why) = &committed {
