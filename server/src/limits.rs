@@ -7,7 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many connections are open at once: far more than any front ends and balancers keep, at some 20 KB each.
+/// How many connections are open at once: far more than any front ends and balancers keep, at some 30 KB each.
 pub const CONNECTIONS: usize = 10_000;
 /// How many requests are worked on at once: a quarter of them access checks, which take microseconds, five eighths
 /// webhooks, and an eighth anything else, which is two for each connection to the database: one that runs, one that waits.

@@ -117,9 +117,15 @@ async fn stopped_in_a_burst(signal: &str) -> (Vec<Value>, Duration) {
         let id = format!("evt_{number}");
         let body = event(&id, "radar.early_fraud_warning.created", now(), &json!({})).to_string();
         let request = one.signed(body);
-        sending.spawn(async move { request.send().await.is_ok_and(|answer| answer.status() == 200) });
+        // As Stripe does with what was not taken, which a busy machine does not always manage.
+        sending.spawn(async move {
+            let again = || request.try_clone().expect("its body is not a stream").send();
+            while !again().await.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                seen().await;
+            }
+        });
     }
-    assert!(sending.join_all().await.into_iter().all(|taken| taken));
+    sending.join_all().await;
     one.signal(signal);
     one.ended().await;
     let begun = Instant::now();
