@@ -140,8 +140,7 @@ async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Returns when the process is asked to stop and has given notice of it. Being asked once more ends the process at once.
-pub async fn asked_to_stop(stopping: Stopping, notice: Duration) {
-    let mut signals = Signals::heard();
+pub async fn asked_to_stop(mut signals: Signals, stopping: Stopping, notice: Duration) {
     signals.next().await;
     tracing::info!("stopping; ask once more to end at once");
     stopping.begin();
@@ -153,16 +152,12 @@ pub async fn asked_to_stop(stopping: Stopping, notice: Duration) {
     sleep(notice).await;
 }
 
-/// Returns when the process is asked to stop.
-pub(crate) async fn asked_once() {
-    Signals::heard().next().await;
-}
-
 /// The signals that ask to stop.
-struct Signals(Vec<(Signal, SignalKind)>);
+pub struct Signals(Vec<(Signal, SignalKind)>);
 
 impl Signals {
-    fn heard() -> Self {
+    /// From now on.
+    pub fn heard() -> Self {
         let heard = [SignalKind::interrupt(), SignalKind::terminate()].into_iter().filter_map(|kind| {
             let heard = signal(kind);
             if let Err(error) = &heard {
@@ -174,7 +169,7 @@ impl Signals {
     }
 
     /// The number of the next one.
-    async fn next(&mut self) -> i32 {
+    pub async fn next(&mut self) -> i32 {
         poll_fn(|context| {
             let mut heard = self.0.iter_mut();
             let heard =

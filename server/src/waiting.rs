@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::random;
 use crate::limits::Limits;
-use crate::serve::{asked_once, serve};
+use crate::serve::{Signals, serve};
 
 /// How long opening may take before somebody has to be told.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -50,13 +50,14 @@ pub(crate) async fn open(
     url: &str,
     clock: &Arc<dyn Clock>,
     limits: Limits,
+    signals: &mut Signals,
 ) -> io::Result<Waited> {
     let opening = async {
         tokio::select! {
             opened = keep_trying(url, clock) => {
                 opened.map_or_else(Waited::Failed, |storage| Waited::Open(Box::new(storage)))
             }
-            () = asked_once() => Waited::Stopped,
+            _ = signals.next() => Waited::Stopped,
         }
     };
     let mut opening = pin!(opening);

@@ -136,24 +136,24 @@ async fn a_service_whose_database_is_not_there_yet_says_so_and_begins_by_itself(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_outlives_restarts_and_hard_stops_of_the_database() {
-    restarts(2).await;
+    restarts(2, &[]).await;
 }
 
 /// The longest time from a database that answers to a service that is ready.
-async fn restarts(count: usize) -> Duration {
-    let cluster = Cluster::start(&[]);
+async fn restarts(count: usize, settings: &[&str]) -> Duration {
+    let cluster = Cluster::start(settings);
     let app = Arc::new(home_over(&cluster.url()).await.serve().await);
     make_learner(&app).await;
     let load = Load::on(&app, Buyers::Few);
     let mut slowest = Duration::ZERO;
     for number in 0..count {
-        for_a_while(1_000).await;
+        load.goes_on().await;
         cluster.stop(if number % 2 == 0 { Stop::Immediate } else { Stop::Fast });
         assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
         cluster.start_again();
         slowest = slowest.max(ready(&app).await);
     }
-    for_a_while(500).await;
+    load.goes_on().await;
     let told = load.end().await;
     figures("restarts", &told, &format!("{count} restarts, ready at most {slowest:.1?} after the database"));
     assert!(told.refused > 0, "nobody noticed");
@@ -188,7 +188,7 @@ async fn a_standby_that_was_behind_loses_what_it_had_not_got_and_the_service_beg
 async fn busy_until(app: TestApp, fault: impl FnOnce()) -> (TestApp, Told) {
     let app = Arc::new(app);
     let load = Load::on(&app, Buyers::Few);
-    for_a_while(1_500).await;
+    load.goes_on().await;
     fault();
     let told = load.end().await;
     told.assert_right("before the loss");
@@ -221,20 +221,20 @@ async fn a_synchronous_standby_loses_nothing_when_it_is_promoted_and_holds_write
     assert_eq!(home.cli(&["member", "create"]).code, 3, "a standby was written to");
 
     let load = Load::on(&app, Buyers::Few);
-    for_a_while(1_000).await;
+    load.goes_on().await;
     standby.stop(Stop::Fast);
     let words = unready(&app).await;
     assert!(words.contains("store: ") || words.contains("directory: "), "{words}");
     for_a_while(2_000).await;
     standby.start_again();
     let back = ready(&app).await;
-    for_a_while(1_000).await;
+    load.goes_on().await;
 
     primary.stop(Stop::Immediate);
     standby.promote();
     proxy.set(Network::Good(standby.socket_file()));
     let promoted = ready(&app).await;
-    for_a_while(1_000).await;
+    load.goes_on().await;
     let told = load.end().await;
     figures(
         "synchronous failover",
@@ -279,7 +279,7 @@ async fn networks(names: &[&str]) {
         for_a_while(3_000).await;
         proxy.set(Network::Good(cluster.socket_file()));
         let back = ready(&app).await;
-        for_a_while(1_000).await;
+        load.goes_on().await;
         let told = load.end().await;
         figures(name, &told, &format!("ready {back:.1?} after the network"));
         assert!(told.refused > 0, "{name}: nobody noticed");
@@ -302,13 +302,13 @@ async fn a_full_disk_refuses_and_takes_again_when_there_is_room_on_sqlite() {
 async fn full_disk(name: &str, app: &Arc<TestApp>, disk: &SmallDisk) -> Told {
     make_learner(app).await;
     let load = Load::on(app, Buyers::Few);
-    for_a_while(500).await;
+    load.goes_on().await;
     disk.fill();
     assert!(unready(app).await.contains("store: "), "it does not say what is wrong");
     for_a_while(3_000).await;
     disk.clear();
     let back = ready(app).await;
-    for_a_while(500).await;
+    load.goes_on().await;
     let told = load.end().await;
     figures(name, &told, &format!("ready {back:.1?} after there was room"));
     assert!(told.refused > 0, "{name}: nobody noticed");

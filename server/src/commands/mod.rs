@@ -154,7 +154,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let limits = config.limits.within_the_system();
-    let storage = match waiting::open(listener.try_clone()?, &config.database_url, &clock, limits).await? {
+    // One for all of it, or a signal that comes while the service is put together would not be heard.
+    let mut signals = serve::Signals::heard();
+    let (answering, url) = (listener.try_clone()?, &config.database_url);
+    let storage = match waiting::open(answering, url, &clock, limits, &mut signals).await? {
         Waited::Open(storage) => *storage,
         Waited::Stopped => return Ok(ExitCode::SUCCESS),
         Waited::Failed(error) => return Err(error.into()),
@@ -183,7 +186,7 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");
     let (rewritten, storage) = (Arc::new(AtomicBool::new(false)), app.storage.clone());
     let noted = rewritten.clone();
-    let asked = serve::asked_to_stop(app.stopping.clone(), config.limits.notice);
+    let asked = serve::asked_to_stop(signals, app.stopping.clone(), config.limits.notice);
     let stop = async move {
         tokio::select! {
             () = asked => {}

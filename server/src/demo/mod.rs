@@ -78,7 +78,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
     let shown = Shown { app: &app, database: &database, url: format!("http://{address}"), now, is_new };
     shown.print(started, json).await?;
     // The routes are made again, now that there is a worker whose health they can tell.
-    let stop = serve::asked_to_stop(app.stopping.clone(), config.limits.notice);
+    let stop = serve::asked_to_stop(serve::Signals::heard(), app.stopping.clone(), config.limits.notice);
     let limits = config.limits.within_the_system();
     serve::serve(listener, serve::routes(&app, &config, Role::All), limits, stop).await;
     drop(router);

@@ -36,7 +36,7 @@ type Seen = Vec<(Position, String, u64)>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_on_the_primary_and_a_standby_see_every_event_once_and_in_order() {
-    followers_among_writers(6_000).await;
+    followers_among_writers(5_000).await;
 }
 
 async fn followers_among_writers(events: u64) {

@@ -13,6 +13,8 @@ use tests::stripe::{BASIC, Price, Story, bought, days_ago, events};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::HANG;
+
 /// How many buy at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Buyers {
@@ -28,11 +30,15 @@ const BETWEEN_CHECKS: Duration = Duration::from_millis(20);
 /// Who watches all the time.
 const LEARNER: &str = "mem_learner";
 
+/// How many deliveries show that it goes on.
+const SOME: u64 = 10;
+
 static NAMES: AtomicU64 = AtomicU64::new(0);
 
 /// What is going on.
 pub(super) struct Load {
     end: watch::Sender<bool>,
+    acknowledged: Arc<AtomicU64>,
     buyers: JoinSet<Told>,
     learner: JoinHandle<Told>,
 }
@@ -84,12 +90,22 @@ impl Load {
             Buyers::Few => (4, Duration::from_millis(100)),
             Buyers::Many => (24, Duration::from_millis(600)),
         };
-        let (end, _) = watch::channel(false);
+        let (end, acknowledged) = (watch::channel(false).0, Arc::default());
         let mut buyers = JoinSet::new();
         for _ in 0..at_once {
-            buyers.spawn(Caller::new(app, &end).buy(pause));
+            buyers.spawn(Caller::new(app, &end, &acknowledged).buy(pause));
         }
-        Self { learner: tokio::spawn(Caller::new(app, &end).learn()), buyers, end }
+        let learner = tokio::spawn(Caller::new(app, &end, &acknowledged).learn());
+        Self { end, acknowledged, buyers, learner }
+    }
+
+    /// Waits until some deliveries more are acknowledged.
+    pub(super) async fn goes_on(&self) {
+        let (begun, before) = (Instant::now(), self.acknowledged.load(Ordering::Relaxed));
+        while self.acknowledged.load(Ordering::Relaxed) < before + SOME {
+            assert!(begun.elapsed() < HANG, "nothing is acknowledged any more");
+            tokio::time::sleep(BETWEEN_CHECKS).await;
+        }
     }
 
     /// Ends it: nobody begins anything any more, and nobody is asked again.
@@ -111,12 +127,14 @@ impl Load {
 struct Caller {
     app: Arc<TestApp>,
     end: watch::Receiver<bool>,
+    acknowledged: Arc<AtomicU64>,
     told: Told,
 }
 
 impl Caller {
-    fn new(app: &Arc<TestApp>, end: &watch::Sender<bool>) -> Self {
-        Self { app: Arc::clone(app), end: end.subscribe(), told: Told::default() }
+    fn new(app: &Arc<TestApp>, end: &watch::Sender<bool>, acknowledged: &Arc<AtomicU64>) -> Self {
+        let (app, acknowledged) = (Arc::clone(app), Arc::clone(acknowledged));
+        Self { app, end: end.subscribe(), acknowledged, told: Told::default() }
     }
 
     fn is_over(&self) -> bool {
@@ -164,6 +182,7 @@ impl Caller {
             match self.understand(&reply, begun) {
                 Some(true) => {
                     self.told.deliveries.push(id.to_owned());
+                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
                     return true;
                 }
                 Some(false) => return false,

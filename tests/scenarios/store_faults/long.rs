@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: make soak"]
 async fn what_was_acknowledged_outlives_50_restarts_and_hard_stops_of_the_database() {
-    let slowest = restarts(50).await;
+    let slowest = restarts(50, &["fsync = on"]).await;
     assert!(slowest < Duration::from_secs(5), "ready {slowest:?} after the database");
 }
 
@@ -50,7 +50,7 @@ async fn a_database_that_is_locked_or_has_no_room_for_connections_is_waited_for_
     let connect = async || PgConnection::connect(&cluster.url()).await;
 
     let load = Load::on(&app, Buyers::Few);
-    for_a_while(500).await;
+    load.goes_on().await;
     let mut locking = locked(&cluster).await;
     assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
     for_a_while(5_000).await;
@@ -70,7 +70,7 @@ async fn a_database_that_is_locked_or_has_no_room_for_connections_is_waited_for_
     assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
     drop(taken);
     let room = ready(&app).await;
-    for_a_while(500).await;
+    load.goes_on().await;
     let told = load.end().await;
     let figure = format!("ready {back:.1?} after the lock, {room:.1?} after there was room");
     figures("locked and without room", &told, &figure);

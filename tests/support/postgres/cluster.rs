@@ -12,8 +12,10 @@ use crate::watchdog::Watchdog;
 
 const CLEANING: &str = r#"kill -QUIT "$(head -n 1 "$2/data/postmaster.pid")"; sleep 1; rm -rf "$2""#;
 
-/// As a server that keeps things has it, but small and quick to notice that another has come back.
-const SETTINGS: [&str; 7] = [
+/// As a server that keeps things has it, but small and quick to notice that another has come back. The machine does not go
+/// down in these tests, and what a server has written outlives its end, so nothing waits for the disk.
+const SETTINGS: [&str; 8] = [
+    "fsync = off",
     "listen_addresses = ''",
     "max_connections = 80",
     "shared_buffers = '32MB'",
