@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::parked::{Batch, ParkedStream, ParkedStreams, StreamId};
-use crate::view_store::ViewStore;
+use crate::view_store::{ViewState, ViewStore};
 
 const PAGE: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(500);
@@ -22,6 +22,8 @@ const WATCH: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_AN_ERROR: Duration = Duration::from_millis(250);
 /// How often parked streams are read again unasked: what they stood still for may have gone.
 const AGAIN: Duration = Duration::from_mins(1);
+/// How many of them, before the log is looked at again.
+const AT_ONCE: usize = 50;
 /// A follower that is well looks for the end of the log many times a second. Who has not seen it for longer than this
 /// answers from what may have been overtaken, and has to say so.
 const FRESH: Duration = Duration::from_secs(3);
@@ -178,10 +180,11 @@ impl Progress {
 
 /// Tells how far somebody else's process has brought a view, for a process that may only read.
 pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, report: Report) {
+    let mut state = ViewState::default();
     loop {
         let asked = Instant::now();
-        match views.state(name).await {
-            Ok(state) => {
+        match state.refresh(views.as_ref(), name).await {
+            Ok(()) => {
                 report.parked(&state.parked);
                 report.reached(state.checkpoint.position, asked);
             }
@@ -264,9 +267,10 @@ pub async fn follow(feed: Arc<dyn EventFeed>, mut projection: impl Projection, r
 /// parked it, and all of them when asked to and now and then.
 #[derive(Default)]
 struct Redriver {
-    /// What this process has tried, by the event that could not be read.
-    tried: HashMap<StreamId, Position>,
-    last: Option<Instant>,
+    /// What this process has tried: the event that could not be read, and in which round.
+    tried: HashMap<StreamId, (Position, u64)>,
+    round: u64,
+    began: Option<Instant>,
 }
 
 impl Redriver {
@@ -280,12 +284,14 @@ impl Redriver {
             self.tried.clear();
             return Ok(());
         }
-        let all = asked || self.last.is_none_or(|last| last.elapsed() > AGAIN);
-        if all {
-            self.last = Some(Instant::now());
+        if asked || self.began.is_none_or(|began| began.elapsed() > AGAIN) {
+            self.round += 1;
+            self.began = Some(Instant::now());
         }
-        let due = |parked: &&ParkedStream| all || self.tried.get(&parked.stream) != Some(&parked.position);
-        let due: Vec<ParkedStream> = projection.parked().iter().filter(due).cloned().collect();
+        let due = |parked: &&ParkedStream| {
+            self.tried.get(&parked.stream).is_none_or(|tried| *tried != (parked.position, self.round))
+        };
+        let due: Vec<ParkedStream> = projection.parked().iter().filter(due).take(AT_ONCE).cloned().collect();
         for parked in due {
             match read_again(feed, projection, &parked).await {
                 // Somebody else is at it, too; what is left comes up again.
@@ -297,8 +303,8 @@ impl Redriver {
                     tracing::info!(projection = projection.name(), stream = %parked.stream, "stream goes on");
                 }
                 Some(parked) => {
-                    let known = self.tried.insert(parked.stream.clone(), parked.position);
-                    if known != Some(parked.position) {
+                    let tried = self.tried.insert(parked.stream.clone(), (parked.position, self.round));
+                    if tried.is_none_or(|(position, _)| position != parked.position) {
                         alarm(projection.name(), parked);
                     }
                 }
@@ -347,3 +353,6 @@ async fn step(
     }
     Ok(step)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::error::store_error;
 use super::{Postgres, number, position};
 
+const CHECKPOINT: &str = "SELECT position, generation, revision FROM projections WHERE name = $1";
 /// One statement, so that the checkpoint and the parked streams are of one moment.
 const STATE: &str = "SELECT projections.position, projections.generation, revision, \
                      parked.aggregate_type, parked.aggregate_id, parked.position, parked.why \
@@ -87,6 +88,12 @@ const TAKE_TIME: &str = "SET LOCAL statement_timeout = '10min'";
 
 #[async_trait]
 impl ViewStore for Postgres {
+    async fn checkpoint(&self, view: &str) -> Result<Checkpoint, StoreError> {
+        let found = sqlx::query_as(CHECKPOINT).bind(view).fetch_optional(&self.pool).await;
+        let found: Option<(i64, i64, i64)> = found.map_err(store_error)?;
+        Ok(found.map(|(at, generation, revision)| checkpoint(at, generation, revision)).unwrap_or_default())
+    }
+
     async fn state(&self, view: &str) -> Result<ViewState, StoreError> {
         state(&self.pool, view).await.map_err(store_error)
     }
