@@ -1,10 +1,13 @@
 //! Where the next page of a list starts, as a text that nobody has to understand.
 
-use crate::extract::could_be_an_id;
-
 /// The cursor behind the thing with this id.
 pub fn after(id: &str) -> String {
     hex::encode(id)
+}
+
+/// Whether anything could have this id: none is empty or has control characters, which not every store could look for.
+pub fn could_be_an_id(id: &str) -> bool {
+    !id.is_empty() && !id.chars().any(char::is_control)
 }
 
 /// The id that a cursor holds, if it is one.

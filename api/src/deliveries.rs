@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{Allowed, SupportRead, SupportWrite};
+use crate::cursor::could_be_an_id;
 use crate::error::{ApiError, Problem};
-use crate::extract::{Ids, List, Params, could_be_an_id, cursor, limit};
+use crate::extract::{Ids, List, Params, cursor, limit};
 use crate::position::AnsweredAt;
 use crate::state::{ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord};
 

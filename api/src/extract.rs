@@ -104,11 +104,6 @@ pub(crate) fn cursor(text: Option<&str>) -> Result<Option<String>, ApiError> {
     text.map(|text| cursor::id(text).ok_or(ApiError::BadCursor)).transpose()
 }
 
-/// Whether anything could have this id: none is empty or has control characters, which not every store could look for.
-pub(crate) fn could_be_an_id(id: &str) -> bool {
-    !id.is_empty() && !id.chars().any(char::is_control)
-}
-
 /// How many things a page has.
 pub(crate) fn limit(asked: Option<&str>) -> Result<usize, ApiError> {
     let Some(asked) = asked else { return Ok(USUAL_LIMIT) };

@@ -17,6 +17,8 @@ use crate::extract::List;
 use crate::position;
 use crate::state::{ApiState, RebuildReport, RebuildState};
 
+const MOST_SHOWN: usize = 100;
+
 /// A read model of this node.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Projection)]
@@ -33,7 +35,10 @@ pub struct ProjectionBody {
     /// How many seconds ago it last knew of the whole log; null before the first time.
     #[schema(required = true)]
     age_seconds: Option<u64>,
-    /// The streams that stand still in it because an event cannot be read.
+    /// How many streams stand still in it because an event cannot be read.
+    parked: usize,
+    /// The first 100 of them.
+    #[schema(max_items = 100)]
     parked_streams: Vec<ParkedStreamBody>,
     /// The last rebuild that this node began; null when it began none. The index is rebuilt by a restart.
     #[schema(required = true)]
@@ -100,12 +105,14 @@ impl From<&ParkedStream> for ParkedStreamBody {
 
 impl ProjectionBody {
     fn new(name: &'static str, progress: &Progress, rebuild: Option<RebuildReport>) -> Self {
+        let parked = progress.parked();
         Self {
             object: "projection",
             name,
             position: progress.applied().map(|applied| applied.to_string()),
             age_seconds: progress.age().map(|age| age.as_secs()),
-            parked_streams: progress.parked().iter().map(ParkedStreamBody::from).collect(),
+            parked: parked.len(),
+            parked_streams: parked.iter().take(MOST_SHOWN).map(ParkedStreamBody::from).collect(),
             rebuild: rebuild.map(RebuildBody::from),
         }
     }

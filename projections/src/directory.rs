@@ -69,7 +69,7 @@ impl Projection for Directory {
     }
 
     async fn checkpoint(&mut self) -> Result<Position, ProjectionError> {
-        self.state = self.views.state(self.name).await?;
+        self.state.refresh(self.views.as_ref(), self.name).await?;
         if self.only.is_some_and(|only| only != self.state.checkpoint.generation) {
             return Err(ProjectionError::Overtaken(NAME.to_owned()));
         }

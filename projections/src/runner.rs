@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{Instrument, debug_span};
 
 use crate::parked::{Batch, ParkedStream, ParkedStreams, StreamId};
-use crate::view_store::ViewStore;
+use crate::view_store::{ViewState, ViewStore};
 
 const PAGE: usize = 1_000;
 const IDLE: Duration = Duration::from_millis(500);
@@ -23,6 +23,8 @@ const WATCH: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_AN_ERROR: Duration = Duration::from_millis(250);
 /// How often parked streams are read again unasked: what they stood still for may have gone.
 const AGAIN: Duration = Duration::from_mins(1);
+/// How many of them, before the log is looked at again.
+const AT_ONCE: usize = 50;
 /// A follower that is well looks for the end of the log many times a second. Who has not seen it for longer than this
 /// answers from what may have been overtaken, and has to say so.
 const FRESH: Duration = Duration::from_secs(3);
@@ -179,10 +181,11 @@ impl Progress {
 
 /// Tells how far somebody else's process has brought a view, for a process that may only read.
 pub async fn watch_checkpoint(views: Arc<dyn ViewStore>, name: &'static str, report: Report) {
+    let mut state = ViewState::default();
     loop {
         let asked = Instant::now();
-        match views.state(name).await {
-            Ok(state) => {
+        match state.refresh(views.as_ref(), name).await {
+            Ok(()) => {
                 report.parked(&state.parked);
                 report.reached(state.checkpoint.position, asked);
             }
@@ -280,9 +283,10 @@ async fn end_at_start(feed: &dyn EventFeed, end: &mut Option<Position>) -> Resul
 /// parked it, and all of them when asked to and now and then.
 #[derive(Default)]
 struct Redriver {
-    /// What this process has tried, by the event that could not be read.
-    tried: HashMap<StreamId, Position>,
-    last: Option<Instant>,
+    /// What this process has tried: the event that could not be read, and in which round.
+    tried: HashMap<StreamId, (Position, u64)>,
+    round: u64,
+    began: Option<Instant>,
 }
 
 impl Redriver {
@@ -296,12 +300,14 @@ impl Redriver {
             self.tried.clear();
             return Ok(());
         }
-        let all = asked || self.last.is_none_or(|last| last.elapsed() > AGAIN);
-        if all {
-            self.last = Some(Instant::now());
+        if asked || self.began.is_none_or(|began| began.elapsed() > AGAIN) {
+            self.round += 1;
+            self.began = Some(Instant::now());
         }
-        let due = |parked: &&ParkedStream| all || self.tried.get(&parked.stream) != Some(&parked.position);
-        let due: Vec<ParkedStream> = projection.parked().iter().filter(due).cloned().collect();
+        let due = |parked: &&ParkedStream| {
+            self.tried.get(&parked.stream).is_none_or(|tried| *tried != (parked.position, self.round))
+        };
+        let due: Vec<ParkedStream> = projection.parked().iter().filter(due).take(AT_ONCE).cloned().collect();
         for parked in due {
             match read_again(feed, projection, &parked).await {
                 // Somebody else is at it, too; what is left comes up again.
@@ -313,8 +319,8 @@ impl Redriver {
                     tracing::info!(projection = projection.name(), stream = %parked.stream, "stream goes on");
                 }
                 Some(parked) => {
-                    let known = self.tried.insert(parked.stream.clone(), parked.position);
-                    if known != Some(parked.position) {
+                    let tried = self.tried.insert(parked.stream.clone(), (parked.position, self.round));
+                    if tried.is_none_or(|(position, _)| position != parked.position) {
                         alarm(projection.name(), parked);
                     }
                 }
@@ -367,71 +373,4 @@ async fn step(
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::ports::Page;
-
-    use super::*;
-
-    /// A log whose events can be read some time after they were acknowledged.
-    struct Late {
-        readable: AtomicU64,
-    }
-
-    const END: u64 = 5;
-
-    #[async_trait]
-    impl EventFeed for Late {
-        async fn read(&self, _: Position, _: usize) -> Result<Page, StoreError> {
-            let next = Position::new(self.readable.load(Ordering::SeqCst));
-            Ok(Page { events: Vec::new(), next })
-        }
-
-        async fn read_stream(&self, _: &str, _: &str) -> Result<Vec<Recorded>, StoreError> {
-            Ok(Vec::new())
-        }
-
-        async fn head(&self) -> Result<Position, StoreError> {
-            Ok(Position::new(END))
-        }
-
-        async fn changed(&self, _: Duration) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    #[derive(Default)]
-    struct Nothing(Position, ParkedStreams);
-
-    #[async_trait]
-    impl Projection for Nothing {
-        fn name(&self) -> &'static str {
-            "nothing"
-        }
-
-        async fn checkpoint(&mut self) -> Result<Position, ProjectionError> {
-            Ok(self.0)
-        }
-
-        fn parked(&self) -> &ParkedStreams {
-            &self.1
-        }
-
-        async fn apply(&mut self, _: Batch, next: Position) -> Result<(), ProjectionError> {
-            self.0 = next;
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_is_told_before_everything_is_read_that_was_acknowledged_before_the_start() {
-        let feed = Arc::new(Late { readable: AtomicU64::new(END - 1) });
-        let (report, progress) = progress();
-        let following = tokio::spawn(follow(feed.clone(), Nothing::default(), report));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(progress.applied(), None);
-
-        feed.readable.store(END, Ordering::SeqCst);
-        assert!(progress.wait_for(Position::new(END), Duration::from_mins(1)).await);
-        following.abort();
-    }
-}
+mod tests;

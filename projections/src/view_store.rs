@@ -61,6 +61,16 @@ pub struct ViewState {
     pub parked: ParkedStreams,
 }
 
+impl ViewState {
+    /// Makes it what it is in `views` now. Asked many times a second, so that what has not changed is not read again.
+    pub(crate) async fn refresh(&mut self, views: &dyn ViewStore, view: &str) -> Result<(), StoreError> {
+        if views.checkpoint(view).await? != self.checkpoint {
+            *self = views.state(view).await?;
+        }
+        Ok(())
+    }
+}
+
 /// What changes in a view at once.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -111,6 +121,9 @@ pub enum SaveError {
 /// a name see one generation of rows, and never two of them in one answer.
 #[async_trait]
 pub trait ViewStore: Send + Sync {
+    /// How far a view is; the start for one that is not known.
+    async fn checkpoint(&self, view: &str) -> Result<Checkpoint, StoreError>;
+
     /// How far a view is and what stands still in it, as of one moment; the start for one that is not known.
     async fn state(&self, view: &str) -> Result<ViewState, StoreError>;
 

@@ -10,7 +10,9 @@ use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use fail::FailScenario;
 use storage::Storage;
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{
+    Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why,
+};
 
 /// How long a delivery is only promised while [`ACKNOWLEDGE_FIRST`] is on.
 const PROMISED: Duration = Duration::from_millis(100);
@@ -89,6 +91,10 @@ impl Inbox for Sabotaged {
         self.0.postpone(id, why, due).await
     }
 
+    async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
+        self.0.release(ids).await
+    }
+
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
         self.0.redrive(which).await
     }
@@ -103,5 +109,9 @@ impl Inbox for Sabotaged {
 
     async fn pending(&self) -> Result<u64, StoreError> {
         self.0.pending().await
+    }
+
+    async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog, StoreError> {
+        self.0.backlog(now).await
     }
 }

@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_mins(5);
 const ENOUGH: u64 = 1_000;
 
 /// Where the index is kept, and how much of it is.
-pub struct IndexFile {
+pub(crate) struct IndexFile {
     path: PathBuf,
     /// How many events the index had taken in when it was last written.
     written: AtomicU64,
@@ -27,12 +27,12 @@ pub struct IndexFile {
 
 impl IndexFile {
     /// The file at `path`, which need not be there yet.
-    pub fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, written: AtomicU64::new(0) }
     }
 
     /// What the file holds, if it is whole, of this version and of this log. Otherwise one line says why not.
-    pub async fn load(&self, feed: &dyn EventFeed) -> Option<Snapshot> {
+    pub(crate) async fn load(&self, feed: &dyn EventFeed) -> Option<Snapshot> {
         match self.read(feed).await {
             Ok(snapshot) => {
                 if let Some(snapshot) = &snapshot {
@@ -65,7 +65,7 @@ impl IndexFile {
     }
 
     /// Writes the index now and then, until the task is dropped.
-    pub async fn keep(self: Arc<Self>, index: Arc<AccessIndex>) {
+    pub(crate) async fn keep(self: Arc<Self>, index: Arc<AccessIndex>) {
         loop {
             sleep(EVERY).await;
             self.save(&index, ENOUGH).await;
@@ -73,7 +73,7 @@ impl IndexFile {
     }
 
     /// Writes the index, if so many events at least have been taken in since it was last written.
-    pub async fn save(self: &Arc<Self>, index: &Arc<AccessIndex>, enough: u64) {
+    pub(crate) async fn save(self: &Arc<Self>, index: &Arc<AccessIndex>, enough: u64) {
         let changes = index.changes();
         if changes.saturating_sub(self.written.load(Ordering::Relaxed)) < enough {
             return;

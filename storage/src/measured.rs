@@ -136,6 +136,10 @@ impl<B: Inbox> Inbox for Measured<B> {
 
 #[async_trait]
 impl<B: ViewStore> ViewStore for Measured<B> {
+    async fn checkpoint(&self, view: &str) -> Result<Checkpoint, StoreError> {
+        measured("view_state", self.0.checkpoint(view)).await
+    }
+
     async fn state(&self, view: &str) -> Result<ViewState, StoreError> {
         measured("view_state", self.0.state(view)).await
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use server::app::App;
 use server::catalog_file;
 use server::config::{Config, Role};
+use server::limits::Limits;
 use server::serve::{listen, routes, serve};
 use tests::stripe::{
     ADVANCED, BASIC, CATALOG, Price, SECRETS, Story, bought, changed, event, events, rfc3339,
@@ -53,10 +54,17 @@ impl Service {
                 "clock:access.read+support.read+members.write:{TOKEN}"
             ))
             .unwrap(),
+            limits: Limits::default(),
+            index_snapshot: None,
         };
         let listener = listen(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, routes(&app, &config, Role::All), std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            routes(&app, &config, Role::All),
+            config.limits,
+            std::future::pending(),
+        ));
         let client = Client::builder().no_proxy().build().unwrap();
         let service = Self { app, clock, url, client, _place: place };
         service.apply(CATALOG).await;

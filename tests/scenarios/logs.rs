@@ -21,13 +21,13 @@ fn sightings(text: &str) -> Vec<&str> {
 }
 
 async fn ask(app: &TestApp, method: Method, path: &str, body: &str) -> StatusCode {
-    let request = app.request(method, path).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
+    let request = app.strange(method, path).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
     let request = request.header("content-type", "application/json").body(body.to_owned());
     app.raw(request).await.0
 }
 
 async fn deliver(app: &TestApp, body: &[u8]) {
-    let request = app.request(Method::POST, "/webhooks/stripe");
+    let request = app.strange(Method::POST, "/webhooks/stripe");
     let request = request.header("stripe-signature", sign(SECRET, body, now())).body(body.to_vec());
     assert_eq!(app.raw(request).await.0, StatusCode::OK, "{}", String::from_utf8_lossy(body));
 }
@@ -73,7 +73,7 @@ async fn everything_with_canaries(app: &TestApp) {
     assert_eq!(ask(app, Method::POST, "/v1/access/check", &checks.to_string()).await, StatusCode::OK);
     ask(app, Method::PUT, "/v1/members/mem_ada/stripe-customer", "{\"customer\": \"canary@example.com\"}")
         .await;
-    let request = app.request(Method::GET, "/v1/members").header(AUTHORIZATION, "Bearer canary-of-somebody");
+    let request = app.strange(Method::GET, "/v1/members").header(AUTHORIZATION, "Bearer canary-of-somebody");
     let request =
         request.header(COOKIE, "access=canary").header(USER_AGENT, "canary").header(HOST, "canary.example");
     let request =
@@ -116,7 +116,7 @@ async fn everything_with_canaries(app: &TestApp) {
         deliver(app, body).await;
     }
     for signature in ["canary", "t=canary,v1=canary", "t=1,v1=00,canary=canary"] {
-        let request = app.request(Method::POST, "/webhooks/stripe").header("stripe-signature", signature);
+        let request = app.strange(Method::POST, "/webhooks/stripe").header("stripe-signature", signature);
         assert_eq!(app.raw(request.body("canary")).await.0, StatusCode::BAD_REQUEST);
     }
 }
@@ -142,12 +142,12 @@ on_every_store! {
             assert!(log.contains(expected), "the log says too little to prove anything: no {expected:?}");
         }
         assert_eq!(sightings(&log), [""; 0]);
-        let (_, metrics) = app.raw(app.request(Method::GET, "/metrics")).await;
+        let (_, metrics) = app.raw(app.strange(Method::GET, "/metrics")).await;
         assert!(metrics.contains("membership_deliveries_settled_total"), "{metrics}");
         assert_eq!(sightings(&metrics), [""; 0]);
 
         // The search finds what is there: a request id is the caller's own name for a request, and is told.
-        app.raw(app.request(Method::GET, "/v1/members").header("x-request-id", "canary.planted")).await;
+        app.raw(app.strange(Method::GET, "/v1/members").header("x-request-id", "canary.planted")).await;
         assert!(!sightings(&app.log()).is_empty(), "the planted one is not found");
     }
 
@@ -197,7 +197,7 @@ async fn correlated(app: &TestApp, id: &str) -> i64 {
 async fn a_request_is_one_line_with_its_route_its_time_and_the_callers_trace() {
     let app = TestApp::on(Store::Sqlite).await;
     let traced = |path: &str, id: &str| {
-        let request = app.request(Method::GET, path).header("x-request-id", id);
+        let request = app.strange(Method::GET, path).header("x-request-id", id);
         request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"))
     };
     for (path, id) in [

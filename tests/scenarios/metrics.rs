@@ -23,7 +23,7 @@ impl Scrape {
     async fn of(app: &TestApp) -> Self {
         // Nothing that was asked for is asked again within a second.
         tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-        let (status, text) = app.raw(app.request(Method::GET, "/metrics")).await;
+        let (status, text) = app.raw(app.strange(Method::GET, "/metrics")).await;
         assert_eq!(status, StatusCode::OK, "{text}");
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let read = |line: &str| {
@@ -67,9 +67,9 @@ async fn busy(app: &TestApp) {
     for signatures in [&[][..], &["t=1,v1=00"], &["nonsense"]] {
         assert_eq!(app.post_webhook(b"{}", signatures).await.status, StatusCode::BAD_REQUEST);
     }
-    let nothing = app.raw(app.request(Method::GET, "/v1/members/mem_ada/nothing/here")).await;
+    let nothing = app.raw(app.strange(Method::GET, "/v1/members/mem_ada/nothing/here")).await;
     assert_eq!(nothing.0, StatusCode::NOT_FOUND);
-    app.raw(app.request(Method::from_bytes(b"BREW").expect("a method"), "/healthz")).await;
+    app.raw(app.strange(Method::from_bytes(b"BREW").expect("a method"), "/healthz")).await;
 }
 
 on_every_store! {

@@ -115,8 +115,8 @@ impl TestApp {
         (response.status(), response.text().await.expect("the answer is text"))
     }
 
-    /// Begins a request to a path.
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    /// A request of a stranger that has not been sent yet.
+    pub fn strange(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
 

@@ -279,9 +279,12 @@ impl Probe for Stores {
 
 #[async_trait]
 impl ViewStore for Stores {
-    async fn state(&self, _view: &str) -> Result<ViewState, StoreError> {
-        let checkpoint = Checkpoint { position: Stores::head(self), ..Checkpoint::default() };
-        Ok(ViewState { checkpoint, ..ViewState::default() })
+    async fn checkpoint(&self, _view: &str) -> Result<Checkpoint, StoreError> {
+        Ok(Checkpoint { position: Stores::head(self), ..Checkpoint::default() })
+    }
+
+    async fn state(&self, view: &str) -> Result<ViewState, StoreError> {
+        Ok(ViewState { checkpoint: self.checkpoint(view).await?, ..ViewState::default() })
     }
 
     async fn save(&self, _: &str, from: Checkpoint, _: Change) -> Result<Checkpoint, SaveError> {

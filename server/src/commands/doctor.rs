@@ -134,7 +134,7 @@ async fn log(feed: &dyn EventFeed, head: Position, deep: bool) -> Finding {
 }
 
 async fn projections_behind(storage: &Storage, head: Position) -> Result<Finding, StoreError> {
-    let at = storage.views.checkpoint(directory::NAME).await?;
+    let at = storage.views.checkpoint(directory::NAME).await?.position;
     let lag = head.get().saturating_sub(at.get());
     let what = format!("{} is {lag} positions behind the end of the log", directory::NAME);
     if lag == 0 {
@@ -142,7 +142,7 @@ async fn projections_behind(storage: &Storage, head: Position) -> Result<Finding
     }
     // While a service runs, a moment later it is further.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    if storage.views.checkpoint(directory::NAME).await? > at {
+    if storage.views.checkpoint(directory::NAME).await?.position > at {
         return Ok(Finding::ok("projections", format!("{what} and catching up")));
     }
     let remedy =

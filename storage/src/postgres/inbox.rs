@@ -118,7 +118,7 @@ impl Inbox for Postgres {
 
     async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
         let release = sqlx::query(RELEASE).bind(ids);
-        release.execute(&self.pool).await.map(|_| ()).map_err(store_error)
+        self.connections.call(release.execute(&self.connections.pool())).await.map(|_| ())
     }
 
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {

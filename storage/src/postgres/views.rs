@@ -18,6 +18,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{Postgres, number, position};
 
+const CHECKPOINT: &str = "SELECT position, generation, revision FROM projections WHERE name = $1";
 /// One statement, so that the checkpoint and the parked streams are of one moment.
 const STATE: &str = "SELECT projections.position, projections.generation, revision, \
                      parked.aggregate_type, parked.aggregate_id, parked.position, parked.why \
@@ -89,6 +90,13 @@ const LONG: Duration = Duration::from_mins(11);
 
 #[async_trait]
 impl ViewStore for Postgres {
+    async fn checkpoint(&self, view: &str) -> Result<Checkpoint, StoreError> {
+        let pool = self.connections.pool();
+        let found = sqlx::query_as(CHECKPOINT).bind(view).fetch_optional(&pool);
+        let found: Option<(i64, i64, i64)> = self.connections.call(found).await?;
+        Ok(found.map(|(at, generation, revision)| checkpoint(at, generation, revision)).unwrap_or_default())
+    }
+
     async fn state(&self, view: &str) -> Result<ViewState, StoreError> {
         self.connections.call(state(&self.connections.pool(), view)).await
     }

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::error::store_error;
 use super::{Sqlite, micros, moment, number, position};
 
+const CHECKPOINT: &str = "SELECT position, generation, revision FROM projections WHERE name = ?1";
 /// One statement, so that the checkpoint and the parked streams are of one moment.
 const STATE: &str = "SELECT projections.position, projections.generation, revision, \
                      parked.aggregate_type, parked.aggregate_id, parked.position, parked.why \
@@ -74,6 +75,13 @@ const SUBSCRIPTIONS: &str = "SELECT subscription, standing, position FROM direct
 
 #[async_trait]
 impl ViewStore for Sqlite {
+    async fn checkpoint(&self, view: &str) -> Result<Checkpoint, StoreError> {
+        let view = view.to_owned();
+        let read = |row: &Row<'_>| Ok(checkpoint(row.get(0)?, row.get(1)?, row.get(2)?));
+        let found = self.readers.read(move |connection| one(connection, CHECKPOINT, [view], read)).await?;
+        Ok(found.unwrap_or_default())
+    }
+
     async fn state(&self, view: &str) -> Result<ViewState, StoreError> {
         let view = view.to_owned();
         self.readers.read(move |connection| state(connection, &view)).await

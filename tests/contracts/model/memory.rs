@@ -54,6 +54,7 @@ impl Rules {
         for event in events {
             let number = self.log.len() as u64 + 1;
             let recorded = Recorded {
+                garbled: None,
                 position: Position::new(number),
                 aggregate_type: kind.to_owned(),
                 aggregate_id: id.to_owned(),

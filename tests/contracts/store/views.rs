@@ -74,7 +74,9 @@ fn parked(id: &str, position: u64) -> ParkedStream {
 }
 
 async fn state(storage: &Storage, view: &str) -> ViewState {
-    storage.views.state(view).await.unwrap()
+    let state = storage.views.state(view).await.unwrap();
+    assert_eq!(storage.views.checkpoint(view).await.unwrap(), state.checkpoint);
+    state
 }
 
 /// Saves on top of what is there.

@@ -98,11 +98,6 @@ impl Home {
         self.with("CATALOG", &file.display().to_string())
     }
 
-    /// A setting; empty when it is not set.
-    pub fn setting(&self, name: &str) -> &str {
-        self.settings.get(name).map_or("", String::as_str)
-    }
-
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
