@@ -217,6 +217,11 @@ async fn live(store: Store, plan: Plan, number: usize) -> Report {
     witness.look_at_all(&mut report).await;
     look_at_answers(&app, &world, &mut report).await;
     (report.acknowledged, report.redelivered) = world.figures();
+    // What is missing once is missed again after each later kill.
+    for found in [&mut report.lost, &mut report.doubled, &mut report.wrong] {
+        found.sort();
+        found.dedup();
+    }
     report
 }
 
