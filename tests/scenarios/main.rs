@@ -9,6 +9,7 @@ mod grace;
 mod identity;
 mod learner_access;
 mod ordering;
+mod reversals;
 mod set_aside;
 mod statuses;
 mod two_processes;
