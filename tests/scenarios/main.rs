@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod grace;
 mod identity;
+mod known_bugs;
 mod learner_access;
 mod ordering;
 mod reversals;
