@@ -113,6 +113,13 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("The dispute is over{}", reversal(reversed))
         }
         SubscriptionEvent::InvoiceNoted { noted } => invoice_note(noted),
+        SubscriptionEvent::PlanChangeScheduled { schedule } => schedule.next.as_ref().map_or_else(
+            || "A change of plan is scheduled".to_owned(),
+            |next| format!("Will change to {} on {}", plans(&next.plans), day(Some(next.from))),
+        ),
+        SubscriptionEvent::PlanChangeUnscheduled { .. } => {
+            "No change of plan is scheduled any more".to_owned()
+        }
         SubscriptionEvent::PaymentRecovered { attempt, .. } => {
             format!("The failed payment was made{}", money(attempt))
         }

@@ -13,7 +13,8 @@ use domain::metadata::Context;
 use domain::payment::{self, Payment, PaymentCommand, Purpose};
 use domain::ports::{CommandError, StoreError};
 use domain::subscription::{
-    Item, Observation, Reversal, ReversedPayment, Subscription, SubscriptionCommand, SubscriptionEvent,
+    Item, Observation, Reversal, ReversedPayment, Schedule, Subscription, SubscriptionCommand,
+    SubscriptionEvent,
 };
 
 use crate::inbox::{Delivery, Outcome, Why};
@@ -86,6 +87,9 @@ impl Worker {
             }
             Translation::Reversal { payment, reversal } => {
                 self.record_reversal(payment, reversal, context).await
+            }
+            Translation::Schedule { subscription, schedule } => {
+                self.record_schedule(subscription, schedule, context).await
             }
             Translation::CheckoutEnd { end, customer, named_member } => {
                 self.record_checkout_end(end, customer, named_member, context).await
@@ -217,6 +221,25 @@ impl Worker {
             return Ok(parked("unknown_payment", detail));
         };
         let command = SubscriptionCommand::RecordReversal(ReversedPayment { invoice, payment, reversal });
+        let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        Ok(outcome_of(&done.events))
+    }
+
+    /// A schedule names neither payer nor member, so it says something only about a subscription that is ours.
+    async fn record_schedule(
+        &self,
+        subscription: SubscriptionId,
+        mut schedule: Schedule,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        if !self.is_known(&subscription).await? {
+            let detail = format!("{subscription} is not known to be a membership");
+            return Ok(ignored("unknown_subscription", detail));
+        }
+        if let Some(next) = &mut schedule.next {
+            next.plans = self.catalog_for(&next.items).await?.plans_of(&next.items);
+        }
+        let command = SubscriptionCommand::RecordSchedule(schedule);
         let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
         Ok(outcome_of(&done.events))
     }

@@ -26,7 +26,9 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-pub use command::{InvoiceNote, Noted, PaymentAttempt, ReversedPayment, SubscriptionCommand};
+pub use command::{
+    InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
+};
 pub use decide::decide;
 pub use event::{Attempt, Now, SubscriptionEvent};
 pub use history::{History, Kind, Notice, Observation};
@@ -45,6 +47,8 @@ pub struct Subscription {
     invoices: BTreeMap<InvoiceId, Invoice>,
     /// The end of its payer at the provider.
     deletion: Option<Deletion>,
+    /// The latest word on what is to become of its plans.
+    schedule: Option<Schedule>,
 }
 
 /// What is known of one invoice's payment.
@@ -113,6 +117,10 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         SubscriptionEvent::InvoiceNoted { noted } => {
             let invoice = subscription.invoices.entry(noted.invoice.clone()).or_default();
             invoice.notes.insert(noted.source.clone());
+        }
+        SubscriptionEvent::PlanChangeScheduled { schedule }
+        | SubscriptionEvent::PlanChangeUnscheduled { schedule } => {
+            subscription.schedule = Some(schedule.clone());
         }
         SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
             let held = subscription.deletion.take();

@@ -561,6 +561,7 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::RecordActionRequired(attempt) => attempt.source.clone(),
         SubscriptionCommand::RecordReversal(reversed) => reversed.reversal.source().clone(),
         SubscriptionCommand::NoteInvoice(noted) => noted.source.clone(),
+        SubscriptionCommand::RecordSchedule(schedule) => schedule.source.clone(),
         SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
     }
 }
