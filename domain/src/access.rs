@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, PlanSet, Policy, Video, WhileCollectionPaused};
+use crate::catalog::{Catalog, KeepOrDeny, PlanSet, Policy, Video, WhileCollectionPaused};
 use crate::clock::LAST_MOMENT;
 use crate::ids::PlanId;
 use crate::subscription::{Standing, Status};
@@ -150,6 +150,19 @@ pub struct Source {
     pub ends_at: Option<DateTime<Utc>>,
     /// Set while payment collection is paused.
     pub collection_paused: Option<CollectionPaused>,
+    /// What became of its payments.
+    pub reversed: Reversed,
+}
+
+/// What became of a subscription's payments after they were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reversed {
+    /// The latest one was given back.
+    pub refunded: bool,
+    /// One is disputed.
+    pub disputed: bool,
+    /// A dispute was lost and nothing has been paid since.
+    pub lost: bool,
 }
 
 /// Payment collection is paused.
@@ -204,7 +217,12 @@ impl Source {
         };
         let collection_paused =
             terms.collection_paused.as_ref().map(|_| CollectionPaused { paid_until: anchors.paid_until });
-        Self { plans, state, ends_at: terms.cancels_at, collection_paused }
+        let reversed = Reversed {
+            refunded: anchors.refunded_at.is_some(),
+            disputed: anchors.disputed_since.is_some(),
+            lost: anchors.dispute_lost_at.is_some(),
+        };
+        Self { plans, state, ends_at: terms.cancels_at, collection_paused, reversed }
     }
 
     /// Whether this source is good at `at`, why, and until when.
@@ -229,6 +247,9 @@ impl Source {
         if self.ends_at.is_some_and(|ends_at| ends_at <= at) {
             return (Err(Reason::Ended), None);
         }
+        if let Some(reason) = self.reversed.objection(policy) {
+            return (Err(reason), None);
+        }
         let paused_until = match (self.collection_paused, policy.collection_paused) {
             (None, _) | (_, WhileCollectionPaused::Keep) => None,
             (Some(_), WhileCollectionPaused::Deny) => return (Err(Reason::Paused), None),
@@ -243,6 +264,17 @@ impl Source {
         let ahead = |moment: &DateTime<Utc>| *moment > at;
         let until = [until, self.ends_at, paused_until].into_iter().flatten().filter(ahead).min();
         (Ok(reason), until)
+    }
+}
+
+impl Reversed {
+    /// Why what became of the payments ends access, if it does. A lost dispute does whatever the policy says: the money
+    /// is gone.
+    fn objection(self, policy: &Policy) -> Option<Reason> {
+        if self.lost || (self.disputed && policy.dispute_open == KeepOrDeny::Deny) {
+            return Some(Reason::Disputed);
+        }
+        (self.refunded && policy.refund_full == KeepOrDeny::Deny).then_some(Reason::Refunded)
     }
 }
 

@@ -6,8 +6,12 @@ use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, LinkedThrough};
 use crate::events::Event;
 use crate::ids::PlanId;
-use crate::member::MemberEvent;
-use crate::subscription::{Attempt, SubscriptionEvent};
+use crate::member::{CheckoutOutcome, MemberEvent};
+use crate::payment::PaymentEvent;
+use crate::subscription::{
+    Attempt, Dispute, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold, Reversal, ReversedPayment,
+    SubscriptionEvent,
+};
 
 impl Event {
     /// What happened, in one sentence.
@@ -15,6 +19,7 @@ impl Event {
         match self {
             Self::Subscription(_, event) => subscription(event),
             Self::Customer(id, event) => customer(id.as_str(), event),
+            Self::Payment(id, event) => payment(id.as_str(), event),
             Self::Member(_, event) => member(event),
             Self::Catalog(event) => catalog(event),
         }
@@ -39,7 +44,10 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::FirstPaymentAwaited { .. } => "Waiting for the first payment".to_owned(),
         SubscriptionEvent::PaymentFellDue { .. } => "A renewal is owed: past due".to_owned(),
         SubscriptionEvent::CollectionGivenUp { .. } => "Collecting was given up: unpaid".to_owned(),
-        SubscriptionEvent::Paused { .. } => "Suspended: paused".to_owned(),
+        SubscriptionEvent::Paused { now } => {
+            let reason = now.standing.terms.pause_reason.as_deref();
+            format!("Suspended: paused{}", reason.map(|reason| format!(" ({reason})")).unwrap_or_default())
+        }
         SubscriptionEvent::Resumed { to, .. } => format!("No longer paused: {to}"),
         SubscriptionEvent::StatusUnknown { status, .. } => {
             format!("The provider used an unknown status, {:?}; it opens nothing", status.as_str())
@@ -72,8 +80,8 @@ fn subscription(event: &SubscriptionEvent) -> String {
             let reason = reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("Ended on {}{reason}", day(Some(*ended_at)))
         }
-        SubscriptionEvent::TermsConfirmed { standing, .. } => {
-            format!("Seen again, unchanged: {}", standing.terms.status)
+        SubscriptionEvent::TermsConfirmed { seen, standing } => {
+            announced(seen).unwrap_or_else(|| format!("Seen again, unchanged: {}", standing.terms.status))
         }
         SubscriptionEvent::EarlierTermsLearned { seen, .. } => {
             format!("Arrived late, the present stays: it had been {}", seen.terms.status)
@@ -81,6 +89,36 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::PaymentFailed { attempt, late, .. } => {
             let late = if *late { "; it had been paid by the time this arrived" } else { "" };
             format!("Payment failed{}{late}", money(attempt))
+        }
+        SubscriptionEvent::PaymentActionRequired { attempt, late, .. } => {
+            let late = if *late { "; it had been paid by the time this arrived" } else { "" };
+            format!("Payment waits for the payer to confirm it{}{late}", money(attempt))
+        }
+        SubscriptionEvent::PaymentRefunded { reversed, .. } => {
+            format!("All of the payment was given back{}", reversal(reversed))
+        }
+        SubscriptionEvent::PaymentPartlyRefunded { reversed, .. } => {
+            format!("A part of the payment was given back{}", reversal(reversed))
+        }
+        SubscriptionEvent::RefundFailed { reversed, .. } => {
+            format!("Giving the payment back failed{}", reversal(reversed))
+        }
+        SubscriptionEvent::PaymentQuestioned { reversed, .. } => {
+            format!("The payer's bank asks about a payment{}", reversal(reversed))
+        }
+        SubscriptionEvent::DisputeOpened { reversed, .. } => {
+            format!("A payment is disputed{}", reversal(reversed))
+        }
+        SubscriptionEvent::DisputeClosed { reversed, .. } => {
+            format!("The dispute is over{}", reversal(reversed))
+        }
+        SubscriptionEvent::InvoiceNoted { noted } => invoice_note(noted),
+        SubscriptionEvent::PlanChangeScheduled { schedule } => schedule.next.as_ref().map_or_else(
+            || "A change of plan is scheduled".to_owned(),
+            |next| format!("Will change to {} on {}", plans(&next.plans), day(Some(next.from))),
+        ),
+        SubscriptionEvent::PlanChangeUnscheduled { .. } => {
+            "No change of plan is scheduled any more".to_owned()
         }
         SubscriptionEvent::PaymentRecovered { attempt, .. } => {
             format!("The failed payment was made{}", money(attempt))
@@ -101,6 +139,54 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("The provider told of {to} after {from}, which is final; not believed")
         }
     }
+}
+
+/// What an observation announces beside its terms.
+fn announced(seen: &Observation) -> Option<String> {
+    Some(match seen.notice? {
+        Notice::TrialEnding => format!("Announced: the trial ends on {}", day(seen.terms.trial_end)),
+        Notice::PendingUpdateApplied => "The change that waited for its payment took effect".to_owned(),
+        Notice::PendingUpdateExpired => {
+            "The change that waited for its payment was given up; everything stays as it was".to_owned()
+        }
+    })
+}
+
+fn reversal(reversed: &ReversedPayment) -> String {
+    let what = match &reversed.reversal {
+        Reversal::Refund(refund) => format!(": {}", refunded(refund)),
+        Reversal::Dispute(Dispute { dispute, status, reason, .. }) => {
+            let reason = reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
+            format!(": {dispute}, {}{reason}", status.as_str())
+        }
+    };
+    format!("{what}, invoice {}", reversed.invoice)
+}
+
+fn refunded(refund: &Refund) -> String {
+    let currency = refund.currency.as_deref().unwrap_or_default().to_uppercase();
+    match &refund.told {
+        RefundTold::Payment { given_back, paid } => {
+            format!("{given_back} of {paid} {currency} (smallest unit)")
+        }
+        RefundTold::One { refund, amount, .. } => format!("{refund}, {amount} {currency} (smallest unit)"),
+    }
+}
+
+fn invoice_note(Noted { invoice, note, .. }: &Noted) -> String {
+    match note {
+        InvoiceNote::MarkedUncollectible => format!("Invoice {invoice} is not expected to be paid any more"),
+        InvoiceNote::Voided => format!("Invoice {invoice} was voided: it is owed no more"),
+        InvoiceNote::Overdue => format!("The due date of invoice {invoice} has passed"),
+        InvoiceNote::FinalizationFailed => {
+            format!("Invoice {invoice} could not be finished by the provider, so nothing is collected")
+        }
+    }
+}
+
+fn payment(id: &str, event: &PaymentEvent) -> String {
+    let PaymentEvent::PaymentAttributed { purpose } = event;
+    format!("{id} paid invoice {} of {}", purpose.invoice, purpose.subscription)
 }
 
 fn customer(id: &str, event: &CustomerEvent) -> String {
@@ -125,6 +211,11 @@ fn member(event: &MemberEvent) -> String {
             let paid = checkout.payment_status.as_deref().unwrap_or("payment status unknown");
             format!("Checkout {} finished ({paid})", checkout.session)
         }
+        MemberEvent::CheckoutEnded { end } => match end.outcome {
+            CheckoutOutcome::PaymentSucceeded => format!("The payment of checkout {} came", end.session),
+            CheckoutOutcome::PaymentFailed => format!("The payment of checkout {} failed", end.session),
+            CheckoutOutcome::Expired => format!("Checkout {} was not finished in time", end.session),
+        },
     }
 }
 

@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use crate::catalog::{Catalog, CatalogEvent};
 use crate::customer::{Customer, CustomerEvent};
-use crate::ids::{CustomerId, MemberId, SubscriptionId};
+use crate::ids::{CustomerId, MemberId, PaymentId, SubscriptionId};
 use crate::member::{Member, MemberEvent};
+use crate::payment::{Payment, PaymentEvent};
 use crate::ports::{Position, Recorded};
 use crate::subscription::{Subscription, SubscriptionEvent};
 
@@ -26,6 +27,8 @@ pub enum Event {
     Subscription(SubscriptionId, SubscriptionEvent),
     /// Of a payer.
     Customer(CustomerId, CustomerEvent),
+    /// Of a payment.
+    Payment(PaymentId, PaymentEvent),
     /// Of a member.
     Member(MemberId, MemberEvent),
     /// Of the catalogue.
@@ -82,6 +85,7 @@ impl Event {
         match recorded.aggregate_type.as_str() {
             Subscription::TYPE => Ok(Self::Subscription(id.into(), payload(recorded, upcasters)?)),
             Customer::TYPE => Ok(Self::Customer(id.into(), payload(recorded, upcasters)?)),
+            Payment::TYPE => Ok(Self::Payment(id.into(), payload(recorded, upcasters)?)),
             Member::TYPE => Ok(Self::Member(id.into(), payload(recorded, upcasters)?)),
             Catalog::TYPE => Ok(Self::Catalog(payload(recorded, upcasters)?)),
             other => Err(UnreadableEvent::new(recorded, format!("no aggregate is called {other:?}"))),

@@ -63,6 +63,12 @@ text_id! {
     SubscriptionId;
     /// An invoice at the billing provider (`in_…`).
     InvoiceId;
+    /// A payment at the billing provider: its payment intent (`pi_…`), or its charge (`ch_…`) where there is none.
+    PaymentId;
+    /// A refund at the billing provider (`re_…`).
+    RefundId;
+    /// A dispute at the billing provider (`dp_…`, `du_…`).
+    DisputeId;
     /// An event of the billing provider (`evt_…`), the cause of what we record.
     SourceEventId;
     /// A price or legacy plan at the billing provider.

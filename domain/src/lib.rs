@@ -1,7 +1,7 @@
 //! The rules of a membership, without I/O.
 //!
 //! Reading order: [`ids`] and [`clock`] name things, [`metadata`] says who did what when, then one module per
-//! aggregate ([`subscription`], [`customer`], [`member`], [`catalog`]), then [`access`], the one place that answers
+//! aggregate ([`subscription`], [`customer`], [`payment`], [`member`], [`catalog`]), then [`access`], the one place that answers
 //! "may this member watch this video?", and [`ports`], what the outside has to provide.
 //!
 //! | word | meaning here |
@@ -21,5 +21,6 @@ pub mod events;
 pub mod ids;
 pub mod member;
 pub mod metadata;
+pub mod payment;
 pub mod ports;
 pub mod subscription;

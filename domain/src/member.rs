@@ -8,7 +8,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::events::Dated;
-use crate::ids::{CustomerId, SubscriptionId};
+use crate::ids::{CustomerId, SourceEventId, SubscriptionId};
 
 /// What can be told to a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum MemberCommand {
     Register,
     /// She came back from a checkout at the provider.
     RecordCheckout(Checkout),
+    /// What became of a checkout beside or after its completion.
+    RecordCheckoutEnd(CheckoutEnd),
 }
 
 /// One finished checkout at the provider.
@@ -34,6 +36,31 @@ pub struct Checkout {
     pub at: DateTime<Utc>,
 }
 
+/// What became of a checkout whose payment takes days, or that was never finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckoutEnd {
+    /// The provider's id of the session.
+    pub session: String,
+    /// What became of it.
+    pub outcome: CheckoutOutcome,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The provider event that told it.
+    pub source: SourceEventId,
+}
+
+/// How a checkout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckoutOutcome {
+    /// The money came after all.
+    PaymentSucceeded,
+    /// The money did not come.
+    PaymentFailed,
+    /// It was not finished in time.
+    Expired,
+}
+
 /// What happened to a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -47,6 +74,12 @@ pub enum MemberEvent {
         /// The checkout.
         checkout: Checkout,
     },
+    /// The payment of a checkout came or failed later, or the checkout expired.
+    #[serde(rename = "CheckoutEnded")]
+    CheckoutEnded {
+        /// What became of it.
+        end: CheckoutEnd,
+    },
 }
 
 /// One member.
@@ -54,6 +87,7 @@ pub enum MemberEvent {
 pub struct Member {
     registered: bool,
     checkouts: Vec<String>,
+    ends: Vec<SourceEventId>,
 }
 
 impl Member {
@@ -70,6 +104,8 @@ pub fn decide(member: &Member, command: MemberCommand) -> Vec<MemberEvent> {
         MemberCommand::Register => vec![MemberEvent::MemberRegistered],
         MemberCommand::RecordCheckout(checkout) if member.checkouts.contains(&checkout.session) => Vec::new(),
         MemberCommand::RecordCheckout(checkout) => vec![MemberEvent::CheckoutCompleted { checkout }],
+        MemberCommand::RecordCheckoutEnd(end) if member.ends.contains(&end.source) => Vec::new(),
+        MemberCommand::RecordCheckoutEnd(end) => vec![MemberEvent::CheckoutEnded { end }],
     }
 }
 
@@ -78,6 +114,7 @@ pub fn evolve(member: &mut Member, event: &MemberEvent) {
     match event {
         MemberEvent::MemberRegistered => member.registered = true,
         MemberEvent::CheckoutCompleted { checkout } => member.checkouts.push(checkout.session.clone()),
+        MemberEvent::CheckoutEnded { end } => member.ends.push(end.source.clone()),
     }
 }
 
@@ -87,6 +124,7 @@ impl MemberEvent {
         match self {
             Self::MemberRegistered => "MemberRegistered",
             Self::CheckoutCompleted { .. } => "CheckoutCompleted",
+            Self::CheckoutEnded { .. } => "CheckoutEnded",
         }
     }
 }
@@ -106,6 +144,7 @@ impl Dated for MemberEvent {
         match self {
             Self::MemberRegistered => None,
             Self::CheckoutCompleted { checkout } => Some(checkout.at),
+            Self::CheckoutEnded { end } => Some(end.at),
         }
     }
 }

@@ -34,7 +34,8 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
             let standing = Box::new(event.standing()?);
             Some(DirectoryRow::Subscription { subscription: subscription.clone(), standing, position })
         }
-        Event::Member(_, MemberEvent::CheckoutCompleted { .. })
+        Event::Member(_, MemberEvent::CheckoutCompleted { .. } | MemberEvent::CheckoutEnded { .. })
+        | Event::Payment(..)
         | Event::Customer(_, CustomerEvent::CustomerDeleted { .. })
         | Event::Catalog(_) => None,
     }

@@ -119,6 +119,7 @@ impl App {
             feed: storage.feed.clone(),
             subscriptions: storage.subscriptions.clone(),
             customers: storage.customers.clone(),
+            payments: storage.payments.clone(),
             members: storage.members.clone(),
             registry: models.clone(),
             clock: clock.clone(),

@@ -20,6 +20,7 @@ use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::events::{Dated, upcasters};
 use domain::member::Member;
+use domain::payment::Payment;
 use domain::ports::{CommandBus, EventFeed, People, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
@@ -72,6 +73,8 @@ pub struct Storage {
     pub subscriptions: Arc<dyn CommandBus<Subscription>>,
     /// Commands on payers.
     pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Commands on payments.
+    pub payments: Arc<dyn CommandBus<Payment>>,
     /// Commands on members.
     pub members: Arc<dyn CommandBus<Member>>,
     /// Commands on the catalogue.
@@ -120,6 +123,7 @@ impl Storage {
             feed: Arc::clone(&ports) as Arc<dyn EventFeed>,
             subscriptions: backend.bus(&clock, &upcasters),
             customers: backend.bus(&clock, &upcasters),
+            payments: backend.bus(&clock, &upcasters),
             members: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),
             inbox: Arc::clone(&ports) as Arc<dyn Inbox>,

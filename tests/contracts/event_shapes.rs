@@ -8,9 +8,11 @@ use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
-use domain::member::{Checkout, MemberEvent};
+use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent};
+use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
-    Anchors, Attempt, CollectionPause, Item, Kind, Now, Observation, Standing, Status,
+    Anchors, Attempt, CollectionPause, Dispute, InvoiceNote, Item, Kind, NextPlans, Noted, Notice, Now,
+    Observation, Refund, RefundTold, Reversal, ReversedPayment, Schedule, Standing, Status,
     SubscriptionEvent as S, Terms,
 };
 use serde::Serialize;
@@ -35,6 +37,7 @@ fn terms() -> Terms {
         ended_at: Some(at(4)),
         end_reason: Some("cancellation_requested".to_owned()),
         collection_paused: Some(pause()),
+        pause_reason: None,
     }
 }
 
@@ -52,7 +55,40 @@ fn anchors() -> Anchors {
         grace_from: Some(at(6)),
         recovered_at: Some(at(7)),
         paid_until: Some(at(8)),
+        ..Anchors::default()
     }
+}
+
+/// A standing with what is written only where there is something to say.
+fn rare() -> Box<Standing> {
+    Box::new(Standing {
+        terms: Terms { pause_reason: Some("final_payment_failure".to_owned()), ..terms() },
+        anchors: Anchors {
+            refunded_at: Some(at(12)),
+            disputed_since: Some(at(13)),
+            dispute_lost_at: Some(at(14)),
+            ..anchors()
+        },
+    })
+}
+
+fn reversed(reversal: Reversal) -> ReversedPayment {
+    ReversedPayment { invoice: "in_1".into(), payment: "pi_1".into(), reversal }
+}
+
+fn refund(told: RefundTold) -> ReversedPayment {
+    let currency = Some("usd".to_owned());
+    reversed(Reversal::Refund(Refund { at: at(12), source: "evt_1".into(), told, currency }))
+}
+
+fn dispute(status: &str) -> ReversedPayment {
+    reversed(Reversal::Dispute(Dispute {
+        at: at(13),
+        source: "evt_1".into(),
+        dispute: "dp_1".into(),
+        status: status.to_owned().into(),
+        reason: Some("fraudulent".to_owned()),
+    }))
 }
 
 fn seen() -> Observation {
@@ -60,6 +96,7 @@ fn seen() -> Observation {
         source: "evt_1".into(),
         at: at(9),
         kind: Kind::Changed,
+        notice: None,
         terms: terms(),
         replaced: Some(Box::new(terms())),
     }
@@ -106,6 +143,38 @@ fn subscription_events() -> Vec<S> {
         S::PaymentFailed { attempt: attempt(), late: false, standing: Some(standing()) },
         S::PaymentRecovered { attempt: attempt(), standing: Some(standing()) },
         S::PaymentReceived { attempt: attempt(), standing: Some(standing()) },
+        S::PaymentActionRequired { attempt: attempt(), late: false, standing: Some(standing()) },
+        S::PaymentRefunded {
+            reversed: refund(RefundTold::Payment { given_back: 1_700, paid: 1_700 }),
+            standing: Some(rare()),
+        },
+        S::PaymentPartlyRefunded {
+            reversed: refund(RefundTold::One { refund: "re_1".into(), amount: 700, failed: false }),
+            standing: Some(rare()),
+        },
+        S::RefundFailed {
+            reversed: refund(RefundTold::One { refund: "re_1".into(), amount: 700, failed: true }),
+            standing: Some(rare()),
+        },
+        S::PaymentQuestioned { reversed: dispute("warning_needs_response"), standing: Some(rare()) },
+        S::DisputeOpened { reversed: dispute("needs_response"), standing: Some(rare()) },
+        S::DisputeClosed { reversed: dispute("lost"), standing: Some(rare()) },
+        S::InvoiceNoted {
+            noted: Noted {
+                invoice: "in_1".into(),
+                note: InvoiceNote::Voided,
+                at: at(12),
+                source: "evt_1".into(),
+            },
+        },
+        S::PlanChangeScheduled {
+            schedule: Schedule {
+                at: at(12),
+                source: "evt_1".into(),
+                next: Some(NextPlans { from: at(20), items: vec![item()], plans: plans() }),
+            },
+        },
+        S::PlanChangeUnscheduled { schedule: Schedule { at: at(12), source: "evt_1".into(), next: None } },
         S::EndedWithCustomer {
             deletion: Deletion { source: "evt_1".into(), at: at(0) },
             standing: Some(standing()),
@@ -136,7 +205,23 @@ fn member_events() -> Vec<MemberEvent> {
         payment_status: Some("paid".to_owned()),
         at: at(0),
     };
-    vec![MemberEvent::MemberRegistered, MemberEvent::CheckoutCompleted { checkout }]
+    let end = CheckoutEnd {
+        session: "cs_1".to_owned(),
+        outcome: CheckoutOutcome::PaymentSucceeded,
+        at: at(0),
+        source: "evt_1".into(),
+    };
+    vec![
+        MemberEvent::MemberRegistered,
+        MemberEvent::CheckoutCompleted { checkout },
+        MemberEvent::CheckoutEnded { end },
+    ]
+}
+
+fn payment_events() -> Vec<PaymentEvent> {
+    let purpose =
+        Purpose { invoice: "in_1".into(), subscription: "sub_1".into(), at: at(0), source: "evt_1".into() };
+    vec![PaymentEvent::PaymentAttributed { purpose }]
 }
 
 fn catalog_events() -> Vec<CatalogEvent> {
@@ -217,6 +302,7 @@ where
 fn every_stored_event_has_the_shape_of_its_golden_file() {
     let mut names = compare("subscription", subscription_events());
     names.extend(compare("customer", customer_events()));
+    names.extend(compare("payment", payment_events()));
     names.extend(compare("member", member_events()));
     names.extend(compare("catalog", catalog_events()));
     let known: BTreeSet<String> = names.into_iter().collect();
@@ -236,6 +322,7 @@ fn no_event_is_without_a_golden_file() {
     let files = [
         "domain/src/subscription/event.rs",
         "domain/src/customer.rs",
+        "domain/src/payment.rs",
         "domain/src/member.rs",
         "domain/src/catalog/mod.rs",
     ];
@@ -253,8 +340,18 @@ fn no_event_is_without_a_golden_file() {
         .iter()
         .map(DomainEvent::event_type)
         .chain(customer_events().iter().map(DomainEvent::event_type))
+        .chain(payment_events().iter().map(DomainEvent::event_type))
         .chain(member_events().iter().map(DomainEvent::event_type))
         .chain(catalog_events().iter().map(DomainEvent::event_type))
         .collect();
     assert_eq!(renamed, sampled);
+}
+
+/// What is written only where there is something to say is read back from where it is written.
+#[test]
+fn an_observation_with_an_announcement_keeps_it() {
+    let announced = Observation { notice: Some(Notice::TrialEnding), ..seen() };
+    let written = serde_json::to_value(&announced).unwrap();
+    assert_eq!(written["notice"], "trial_ending");
+    assert_eq!(serde_json::from_value::<Observation>(written).unwrap(), announced);
 }

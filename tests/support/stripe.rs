@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use domain::clock::{Clock, SystemClock};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 pub use server::demo::story::{Price, Story};
 
 /// The secrets of the service under test. Deliveries are signed with the second, as while a secret is rolled.
@@ -102,6 +102,53 @@ pub fn changed(mut event: Value, changes: &Value) -> Value {
         event["data"]["object"][key] = value.clone();
     }
     event
+}
+
+/// The same event as Stripe wrote it in 2020: periods on the subscription, an invoice's subscription at its top.
+#[must_use]
+pub fn in_2020(mut event: Value) -> Value {
+    event["api_version"] = json!("2020-08-27");
+    let data = &mut event["data"];
+    let kind = data["object"]["object"].clone();
+    for place in ["object", "previous_attributes"] {
+        let Some(object) = data.get_mut(place).and_then(Value::as_object_mut) else { continue };
+        if kind == "subscription" {
+            older_subscription(object);
+        } else if kind == "invoice" {
+            older_invoice(object);
+        }
+    }
+    event
+}
+
+fn older_subscription(object: &mut Map<String, Value>) {
+    for newer in ["billing_mode", "cancellation_details"] {
+        object.remove(newer);
+    }
+    let items = object.get_mut("items").and_then(|items| items["data"].as_array_mut());
+    let mut period = None;
+    for item in items.into_iter().flatten().filter_map(Value::as_object_mut) {
+        period = period.or(item.remove("current_period_start").zip(item.remove("current_period_end")));
+        if let Some(price) = item.get("price").cloned() {
+            item.insert("plan".to_owned(), price);
+        }
+    }
+    if let Some((start, end)) = period {
+        object.insert("current_period_start".to_owned(), start);
+        object.insert("current_period_end".to_owned(), end);
+    }
+}
+
+fn older_invoice(object: &mut Map<String, Value>) {
+    let parent = object.remove("parent").unwrap_or_default();
+    object.insert("subscription".to_owned(), parent["subscription_details"]["subscription"].clone());
+    let lines = object.get_mut("lines").and_then(|lines| lines["data"].as_array_mut());
+    for line in lines.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let priced = line.remove("pricing").unwrap_or_default();
+        let price =
+            json!({ "id": priced["price_details"]["price"], "product": priced["price_details"]["product"] });
+        line.insert("price".to_owned(), price);
+    }
 }
 
 /// The events of somebody who buys and pays at once: created, paid, active, and the checkout that names the member.

@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::catalog::Catalog;
 use domain::customer::{self, Customer, CustomerCommand, CustomerError, Deletion, LinkedThrough};
 use domain::events::{Event, upcasters};
-use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
-use domain::member::{self, Checkout, Member, MemberCommand};
+use domain::ids::{CustomerId, InvoiceId, MemberId, PaymentId, SourceEventId, SubscriptionId};
+use domain::member::{self, Checkout, CheckoutEnd, CheckoutOutcome, Member, MemberCommand};
 use domain::metadata::Context;
+use domain::payment::{self, Payment, PaymentCommand, Purpose};
 use domain::ports::{CommandError, StoreError};
 use domain::subscription::{
-    Item, Observation, PaymentAttempt, Subscription, SubscriptionCommand, SubscriptionEvent,
+    Item, Observation, Reversal, ReversedPayment, Schedule, Subscription, SubscriptionCommand,
+    SubscriptionEvent,
 };
 use fail::fail_point;
 
 use crate::inbox::{Delivery, Outcome, Why};
 use crate::stripe::Envelope;
-use crate::stripe::translate::{Translation, translate, why};
+use crate::stripe::translate::{InvoiceOf, InvoiceTold, Translation, translate, why};
 use crate::worker::{Trouble, Worker};
 
 /// Who tells us these things.
@@ -77,9 +80,20 @@ impl Worker {
             Translation::Observation { subscription, observation, named_member } => {
                 self.observe(subscription, *observation, named_member, context).await
             }
-            Translation::Payment { subscription, attempt, paid, items, named_member } => {
-                let payment = Payment { attempt, paid, items, named_member };
-                self.record_payment(subscription, payment, context).await
+            Translation::Invoice { of, told } => {
+                self.record_invoice(of, told, delivery.attempts > 1, context).await
+            }
+            Translation::InvoicePayment { payment, invoice, at } => {
+                self.record_invoice_payment(payment, invoice, at, context).await
+            }
+            Translation::Reversal { payment, reversal } => {
+                self.record_reversal(payment, reversal, context).await
+            }
+            Translation::Schedule { subscription, schedule } => {
+                self.record_schedule(subscription, schedule, context).await
+            }
+            Translation::CheckoutEnd { end, customer, named_member } => {
+                self.record_checkout_end(end, customer, named_member, context).await
             }
             Translation::Checkout { checkout, named_members } => {
                 self.record_checkout(checkout, named_members, context).await
@@ -131,32 +145,130 @@ impl Worker {
         }
     }
 
-    async fn record_payment(
+    async fn record_invoice(
         &self,
-        subscription: SubscriptionId,
-        payment: Payment,
+        of: InvoiceOf,
+        told: InvoiceTold,
+        again: bool,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        let Payment { attempt, paid, items, named_member } = payment;
+        let InvoiceOf { subscription, customer, items, named_member } = of;
         if !items.is_empty() {
             let catalog = self.catalog_for(&items).await?;
             if let Some(foreign) = self.foreign(&catalog, &subscription, &items).await? {
                 return Ok(foreign);
             }
         }
-        let customer = attempt.customer.clone();
         let through = LinkedThrough::SubscriptionMetadata;
-        match self.owner(&customer, named_member.as_deref(), through, &context).await? {
-            Owner::Nobody(settled) => Ok(settled),
-            Owner::Member(_) => {
-                let command = if paid {
-                    SubscriptionCommand::RecordPayment(attempt)
-                } else {
-                    SubscriptionCommand::RecordPaymentFailure(attempt)
+        if let Owner::Nobody(settled) =
+            self.owner(&customer, named_member.as_deref(), through, &context).await?
+        {
+            return Ok(settled);
+        }
+        let mut paid = None;
+        let command = match told {
+            InvoiceTold::Paid(attempt, payment) => {
+                let invoice = attempt.invoice.clone();
+                let purpose = Purpose {
+                    invoice,
+                    subscription: subscription.clone(),
+                    at: attempt.at,
+                    source: attempt.source.clone(),
                 };
-                self.tell(&subscription, &customer, command, context).await
+                paid = (attempt.amount > 0).then_some((purpose, payment));
+                SubscriptionCommand::RecordPayment(attempt)
+            }
+            InvoiceTold::Failed(attempt) => SubscriptionCommand::RecordPaymentFailure(attempt),
+            InvoiceTold::ActionRequired(attempt) => SubscriptionCommand::RecordActionRequired(attempt),
+            InvoiceTold::Noted(noted) => SubscriptionCommand::NoteInvoice(noted),
+        };
+        let settled = self.tell(&subscription, &customer, command, context.clone()).await?;
+        if let Some((purpose, payment)) = paid {
+            let invoice = purpose.invoice.to_string();
+            self.attribute(&invoice, purpose.clone(), again, &context).await?;
+            if let Some(payment) = payment {
+                self.attribute(payment.as_str(), purpose, again, &context).await?;
             }
         }
+        Ok(settled)
+    }
+
+    /// Newer invoices do not say what paid them; this tells it.
+    async fn record_invoice_payment(
+        &self,
+        payment: PaymentId,
+        invoice: InvoiceId,
+        at: DateTime<Utc>,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        let Some(purpose) = self.purpose(invoice.as_str()).await? else {
+            let detail = format!("{invoice} is not known to be an invoice of a membership");
+            return Ok(ignored("unknown_invoice", detail));
+        };
+        let purpose = Purpose { at, source: context.cause.as_str().into(), ..purpose };
+        let is_new = self.attribute(payment.as_str(), purpose, true, &context).await?;
+        Ok(if is_new { applied(&["PaymentAttributed"]) } else { no_change("this was known") })
+    }
+
+    async fn record_reversal(
+        &self,
+        payment: PaymentId,
+        reversal: Reversal,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        let Some(Purpose { invoice, subscription, .. }) = self.purpose(payment.as_str()).await? else {
+            let detail =
+                format!("what {payment} paid for has not been told; it is looked at again once it is");
+            return Ok(parked("unknown_payment", detail));
+        };
+        let command = SubscriptionCommand::RecordReversal(ReversedPayment { invoice, payment, reversal });
+        let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        Ok(outcome_of(&done.events))
+    }
+
+    /// A schedule names neither payer nor member, so it says something only about a subscription that is ours.
+    async fn record_schedule(
+        &self,
+        subscription: SubscriptionId,
+        mut schedule: Schedule,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        if !self.is_known(&subscription).await? {
+            let detail = format!("{subscription} is not known to be a membership");
+            return Ok(ignored("unknown_subscription", detail));
+        }
+        if let Some(next) = &mut schedule.next {
+            next.plans = self.catalog_for(&next.items).await?.plans_of(&next.items);
+        }
+        let command = SubscriptionCommand::RecordSchedule(schedule);
+        let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        Ok(outcome_of(&done.events))
+    }
+
+    /// Keeps what a payment, or an invoice, paid for, and has another look at what waited for that.
+    async fn attribute(
+        &self,
+        id: &str,
+        purpose: Purpose,
+        again: bool,
+        context: &Context,
+    ) -> Result<bool, Trouble> {
+        let command = PaymentCommand::Attribute(purpose);
+        let is_new = !self.payments.execute(id, command, context.clone()).await?.events.is_empty();
+        if is_new || again {
+            self.redrive_concerning(id).await?;
+        }
+        Ok(is_new)
+    }
+
+    async fn purpose(&self, id: &str) -> Result<Option<Purpose>, StoreError> {
+        let mut state = Payment::default();
+        for event in self.stream(Payment::TYPE, id).await? {
+            if let Event::Payment(_, event) = event {
+                payment::evolve(&mut state, &event);
+            }
+        }
+        Ok(state.purpose().cloned())
     }
 
     async fn record_checkout(
@@ -179,6 +291,40 @@ impl Worker {
                 Ok(if names.is_empty() { no_change("the checkout was known") } else { applied(&names) })
             }
         }
+    }
+
+    /// An unfinished checkout proves nothing about who pays, so it links nobody; one whose money came does.
+    async fn record_checkout_end(
+        &self,
+        end: CheckoutEnd,
+        customer: Option<CustomerId>,
+        named_member: Option<String>,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        let member = match (&customer, end.outcome) {
+            (Some(customer), CheckoutOutcome::PaymentSucceeded) => {
+                match self.owner(customer, named_member.as_deref(), LinkedThrough::Checkout, &context).await?
+                {
+                    Owner::Nobody(settled) => return Ok(settled),
+                    Owner::Member(member) => member,
+                }
+            }
+            _ => {
+                let held = match &customer {
+                    Some(customer) => self.customer(customer).await?.member().cloned(),
+                    None => None,
+                };
+                let named = named_member.and_then(|named| MemberId::parse(&named).ok());
+                match held.or(named) {
+                    Some(member) if self.is_registered(&member).await? => member,
+                    _ => return Ok(ignored("no_member_named", "the checkout belongs to nobody known here")),
+                }
+            }
+        };
+        let command = MemberCommand::RecordCheckoutEnd(end);
+        let done = self.members.execute(member.as_str(), command, context).await?;
+        let names: Vec<_> = done.events.iter().map(member::MemberEvent::name).collect();
+        Ok(if names.is_empty() { no_change("this was known") } else { applied(&names) })
     }
 
     async fn delete_customer(
@@ -349,13 +495,6 @@ impl Worker {
     }
 }
 
-struct Payment {
-    attempt: PaymentAttempt,
-    paid: bool,
-    items: Vec<Item>,
-    named_member: Option<String>,
-}
-
 /// What became of a delivery, by the events it made.
 fn outcome_of(events: &[SubscriptionEvent]) -> Settled {
     let bookkeeping = |event: &&SubscriptionEvent| {
@@ -366,6 +505,7 @@ fn outcome_of(events: &[SubscriptionEvent]) -> Settled {
                 | SubscriptionEvent::OrderAmbiguous { .. }
                 | SubscriptionEvent::TransitionRefused { .. }
                 | SubscriptionEvent::PaymentFailed { late: true, .. }
+                | SubscriptionEvent::PaymentActionRequired { late: true, .. }
         )
     };
     let facts: Vec<_> =
@@ -375,6 +515,9 @@ fn outcome_of(events: &[SubscriptionEvent]) -> Settled {
     }
     match events.first() {
         None => no_change("this was known"),
+        Some(SubscriptionEvent::TermsConfirmed { seen, .. }) if seen.notice.is_some() => {
+            applied(&["TermsConfirmed"])
+        }
         Some(SubscriptionEvent::TermsConfirmed { .. }) => {
             no_change("seen again, nothing we keep had changed")
         }

@@ -88,6 +88,8 @@ pub struct NewDelivery {
     pub created: Option<DateTime<Utc>>,
     /// The payer it speaks of, for finding parked deliveries once the payer is linked.
     pub customer: Option<String>,
+    /// The payment or invoice it speaks of, where it is about one, for finding it once that is known.
+    pub concerns: Option<String>,
     /// The body, byte for byte.
     pub body: Vec<u8>,
     /// When it arrived.
@@ -151,12 +153,12 @@ pub enum Redrive {
     Id(String),
     /// Those that could not be carried out.
     Failed,
-    /// Those parked or ignored for a reason with this code, of any payer or of one.
+    /// Those parked or ignored for a reason with this code, of anybody or of one.
     SetAside {
         /// The reason's code.
         code: String,
-        /// Only those that speak of this payer.
-        customer: Option<String>,
+        /// Only those that speak of this payer, payment or invoice.
+        of: Option<String>,
     },
 }
 

@@ -116,6 +116,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
     match Envelope::read(&body) {
         Ok(event) => NewDelivery {
             customer: event.customer().map(|customer| customer.to_string()),
+            concerns: event.concerns(),
             id: event.id,
             event_type: event.event_type,
             created: event.created,
@@ -127,6 +128,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
             event_type: String::new(),
             created: None,
             customer: None,
+            concerns: None,
             body,
             received_at,
         },

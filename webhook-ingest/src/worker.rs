@@ -13,6 +13,7 @@ use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::ids::{CustomerId, SubscriptionId};
 use domain::member::Member;
+use domain::payment::Payment;
 use domain::ports::{CommandBus, CommandError, EventFeed, StoreError};
 use domain::subscription::Subscription;
 use fail::fail_point;
@@ -33,10 +34,13 @@ const LEASE: Duration = Duration::from_secs(10);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
 /// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription or a setting comes.
-const CURABLE: [&str; 5] =
-    ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer", "other_mode"];
+const CURABLE: [&str; 6] =
+    ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer", "other_mode", UNKNOWN_PAYMENT];
+/// Reasons that end when what a payment or an invoice paid for is told.
+const UNKNOWN_PAYMENT: &str = "unknown_payment";
+const UNKNOWN_INVOICE: &str = "unknown_invoice";
 /// All reasons, as they are counted.
-const CODES: [&str; 18] = [
+const CODES: [&str; 22] = [
     "applied",
     "no_change",
     "stale",
@@ -48,12 +52,16 @@ const CODES: [&str; 18] = [
     "unmapped_product",
     "unknown_customer",
     "unknown_member",
+    "unknown_subscription",
+    UNKNOWN_PAYMENT,
+    UNKNOWN_INVOICE,
     "contradiction",
     "no_member_named",
     "thin_event",
     "no_time",
     "no_subscription",
     "unhandled_type",
+    "advisory",
     "incomplete_object",
 ];
 /// After so many attempts a delivery is left for people.
@@ -82,6 +90,8 @@ pub struct Worker {
     pub subscriptions: Arc<dyn CommandBus<Subscription>>,
     /// Tells payers.
     pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Tells payments.
+    pub payments: Arc<dyn CommandBus<Payment>>,
     /// Tells members.
     pub members: Arc<dyn CommandBus<Member>>,
     /// Knows the catalogue and who has which subscriptions.
@@ -248,22 +258,30 @@ impl Worker {
     /// Has another look at what was parked because a payer was unknown.
     pub async fn redrive_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
         let code = "unknown_customer".to_owned();
-        self.redrive(Redrive::SetAside { code, customer: Some(customer.to_string()) }).await
+        self.redrive(Redrive::SetAside { code, of: Some(customer.to_string()) }).await
     }
 
     /// Has another look at what was passed over because nothing a subscription sells was known, now that the subscription
     /// is.
     pub(crate) async fn redrive_unmapped_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
         let code = "unmapped_product".to_owned();
-        let which = Redrive::SetAside { code, customer: Some(customer.to_string()) };
+        let which = Redrive::SetAside { code, of: Some(customer.to_string()) };
         self.redrive(which).await
+    }
+
+    /// Has another look at what waited for a payment's or an invoice's purpose, now that it is known.
+    pub(crate) async fn redrive_concerning(&self, id: &str) -> Result<(), StoreError> {
+        for code in [UNKNOWN_PAYMENT, UNKNOWN_INVOICE] {
+            self.redrive(Redrive::SetAside { code: code.to_owned(), of: Some(id.to_owned()) }).await?;
+        }
+        Ok(())
     }
 
     /// Has another look at everything that was set aside for these reasons.
     pub async fn redrive_set_aside(&self, codes: &[&str]) -> Result<u64, StoreError> {
         let mut count = 0;
         for code in codes {
-            count += self.redrive(Redrive::SetAside { code: (*code).to_owned(), customer: None }).await?;
+            count += self.redrive(Redrive::SetAside { code: (*code).to_owned(), of: None }).await?;
         }
         Ok(count)
     }
@@ -286,7 +304,7 @@ fn label(code: &str) -> &'static str {
 }
 
 fn is_curable(code: &str) -> bool {
-    CURABLE.contains(&code)
+    CURABLE.contains(&code) || code == UNKNOWN_INVOICE
 }
 
 /// Doubling from half a second to the longest time.

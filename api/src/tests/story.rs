@@ -72,6 +72,7 @@ impl Stores {
             at,
             kind: Kind::Created,
             terms: terms(&customer, plan),
+            notice: None,
             replaced: None,
         };
         let told = Context::told_by("stripe", &source.as_str().into(), at);

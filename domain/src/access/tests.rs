@@ -261,3 +261,28 @@ fn a_grace_for_ever_is_no_trouble() {
     let decision = ask_under(policy, &[past_due_since(days(4000))], "loops");
     assert_eq!((decision.allowed, decision.reason), (true, Reason::Grace));
 }
+
+#[test]
+fn money_that_is_taken_back_ends_access_as_the_policy_says() {
+    let anchored = |anchors: Anchors| Standing {
+        anchors: Anchors { plans: vec!["basic".into()], ..anchors },
+        ..standing("active", "basic")
+    };
+    let refunded = anchored(Anchors { refunded_at: Some(now()), ..Anchors::default() });
+    let disputed = anchored(Anchors { disputed_since: Some(now()), ..Anchors::default() });
+    let lost = anchored(Anchors { dispute_lost_at: Some(now()), ..Anchors::default() });
+    let policy = |refund_full, dispute_open| Policy { refund_full, dispute_open, ..Policy::default() };
+    let (keep, deny) = (KeepOrDeny::Keep, KeepOrDeny::Deny);
+    let ask = |standing: &Standing, refund, dispute| {
+        ask_under(policy(refund, dispute), std::slice::from_ref(standing), "loops").reason
+    };
+    assert_eq!(ask(&refunded, keep, deny), Reason::Subscription);
+    assert_eq!(ask(&refunded, deny, keep), Reason::Refunded);
+    assert_eq!(ask(&disputed, deny, keep), Reason::Subscription);
+    assert_eq!(ask(&disputed, keep, deny), Reason::Disputed);
+    assert_eq!(ask(&lost, keep, keep), Reason::Disputed, "the money is gone whatever the policy says");
+
+    let other = standing("active", "basic");
+    let both = ask_under(policy(deny, deny), &[disputed, other], "loops");
+    assert!(both.allowed, "one subscription never takes what another gives: {both:?}");
+}

@@ -1,8 +1,9 @@
 //! What follows from what is told: pure, and never a refusal, since news cannot be wrong to arrive.
 
-use super::command::{PaymentAttempt, SubscriptionCommand};
+use super::command::{Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand};
 use super::event::{Attempt, Now, SubscriptionEvent};
 use super::history::Observation;
+use super::reversal::{DisputeStatus, RefundTold, Reversal};
 use super::standing::Standing;
 use super::terms::Status;
 use super::{Invoice, Settled, Subscription};
@@ -12,7 +13,23 @@ use crate::customer::Deletion;
 pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<SubscriptionEvent> {
     match command {
         SubscriptionCommand::Observe(observation) => observe(subscription, *observation),
-        SubscriptionCommand::RecordPaymentFailure(attempt) => payment_failed(subscription, attempt),
+        SubscriptionCommand::RecordPaymentFailure(attempt) => {
+            unpaid(subscription, attempt, |attempt, late| SubscriptionEvent::PaymentFailed {
+                attempt,
+                late,
+                standing: None,
+            })
+        }
+        SubscriptionCommand::RecordActionRequired(attempt) => {
+            unpaid(subscription, attempt, |attempt, late| SubscriptionEvent::PaymentActionRequired {
+                attempt,
+                late,
+                standing: None,
+            })
+        }
+        SubscriptionCommand::RecordReversal(reversed) => reverse(subscription, reversed),
+        SubscriptionCommand::NoteInvoice(noted) => note(subscription, noted),
+        SubscriptionCommand::RecordSchedule(schedule) => plan_change(subscription, schedule),
         SubscriptionCommand::RecordPayment(attempt) => paid(subscription, attempt),
         SubscriptionCommand::EndWithCustomer(deletion) => end_with_customer(subscription, deletion),
     }
@@ -136,20 +153,76 @@ fn status_change(from: Option<&Status>, after: &Standing, now: Box<Now>) -> Subs
     }
 }
 
-fn payment_failed(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<SubscriptionEvent> {
+/// The latest word counts; one that is older, or says the same again, changes nothing.
+fn plan_change(subscription: &Subscription, schedule: Schedule) -> Vec<SubscriptionEvent> {
+    let held = subscription.schedule.as_ref();
+    let is_news = held.is_none_or(|held| (held.at, &held.source) < (schedule.at, &schedule.source));
+    if !is_news || held.and_then(|held| held.next.as_ref()) == schedule.next.as_ref() {
+        return Vec::new();
+    }
+    vec![if schedule.next.is_some() {
+        SubscriptionEvent::PlanChangeScheduled { schedule }
+    } else {
+        SubscriptionEvent::PlanChangeUnscheduled { schedule }
+    }]
+}
+
+/// An attempt to pay that brought no money.
+fn unpaid(
+    subscription: &Subscription,
+    attempt: PaymentAttempt,
+    event: impl FnOnce(Attempt, bool) -> SubscriptionEvent,
+) -> Vec<SubscriptionEvent> {
     let invoice = subscription.invoice(&attempt.invoice);
     if invoice.is_some_and(|invoice| invoice.attempts.contains_key(&attempt.source)) {
         return Vec::new();
     }
     let late = invoice.is_some_and(|invoice| invoice.settled.is_some());
-    let mut event = SubscriptionEvent::PaymentFailed { attempt: attempt.into(), late, standing: None };
-    set_standing(subscription, &mut event);
-    vec![event]
+    vec![with_standing(subscription, event(attempt.into(), late))]
+}
+
+fn reverse(subscription: &Subscription, reversed: ReversedPayment) -> Vec<SubscriptionEvent> {
+    let invoice = subscription.invoice(&reversed.invoice);
+    if invoice.is_some_and(|invoice| invoice.reversals.contains(reversed.reversal.source())) {
+        return Vec::new();
+    }
+    let standing = None;
+    let event = match &reversed.reversal {
+        Reversal::Refund(refund) => {
+            let failed = matches!(refund.told, RefundTold::One { failed: true, .. });
+            let mut reversals = invoice.map(|invoice| invoice.reversals.clone()).unwrap_or_default();
+            reversals.insert(reversed.reversal.clone());
+            let paid = invoice.and_then(|invoice| invoice.settled.as_ref()).map(|settled| settled.amount);
+            match reversals.refunded(paid, None) {
+                _ if failed => SubscriptionEvent::RefundFailed { reversed, standing },
+                Some(_) => SubscriptionEvent::PaymentRefunded { reversed, standing },
+                None => SubscriptionEvent::PaymentPartlyRefunded { reversed, standing },
+            }
+        }
+        Reversal::Dispute(dispute) => match dispute.status {
+            DisputeStatus::Open(_) => SubscriptionEvent::DisputeOpened { reversed, standing },
+            DisputeStatus::Lifted(_) | DisputeStatus::Lost => {
+                SubscriptionEvent::DisputeClosed { reversed, standing }
+            }
+            DisputeStatus::Inquiry(_) | DisputeStatus::Unknown(_) => {
+                SubscriptionEvent::PaymentQuestioned { reversed, standing }
+            }
+        },
+    };
+    vec![with_standing(subscription, event)]
+}
+
+fn note(subscription: &Subscription, noted: Noted) -> Vec<SubscriptionEvent> {
+    let invoice = subscription.invoice(&noted.invoice);
+    if invoice.is_some_and(|invoice| invoice.notes.contains(&noted.source)) {
+        return Vec::new();
+    }
+    vec![SubscriptionEvent::InvoiceNoted { noted }]
 }
 
 fn paid(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<SubscriptionEvent> {
     let invoice = subscription.invoice(&attempt.invoice);
-    let settled = Settled { at: attempt.at, source: attempt.source.clone() };
+    let settled = Settled { at: attempt.at, source: attempt.source.clone(), amount: attempt.amount };
     let known = invoice.and_then(|invoice| invoice.settled.as_ref()).is_some_and(|held| *held <= settled);
     let owed = invoice.is_some_and(Invoice::has_failed);
     // An invoice over nothing, as at the start of a trial, or a credit is no payment; it cannot have failed either.
@@ -157,35 +230,29 @@ fn paid(subscription: &Subscription, attempt: PaymentAttempt) -> Vec<Subscriptio
         return Vec::new();
     }
     let attempt = attempt.into();
-    let mut event = if owed {
+    let event = if owed {
         SubscriptionEvent::PaymentRecovered { attempt, standing: None }
     } else {
         SubscriptionEvent::PaymentReceived { attempt, standing: None }
     };
-    set_standing(subscription, &mut event);
-    vec![event]
+    vec![with_standing(subscription, event)]
 }
 
-/// Fills in where the subscription stands once `event` is taken in.
-fn set_standing(subscription: &Subscription, event: &mut SubscriptionEvent) {
+/// The event, with where the subscription stands once it is taken in.
+fn with_standing(subscription: &Subscription, mut event: SubscriptionEvent) -> SubscriptionEvent {
     let mut told = subscription.clone();
-    super::evolve(&mut told, event);
-    if let SubscriptionEvent::PaymentFailed { standing, .. }
-    | SubscriptionEvent::PaymentRecovered { standing, .. }
-    | SubscriptionEvent::PaymentReceived { standing, .. }
-    | SubscriptionEvent::EndedWithCustomer { standing, .. } = event
-    {
+    super::evolve(&mut told, &event);
+    if let Some(standing) = event.standing_mut() {
         *standing = told.standing(None).map(Box::new);
     }
+    event
 }
 
 fn end_with_customer(subscription: &Subscription, deletion: Deletion) -> Vec<SubscriptionEvent> {
     if subscription.deletion.as_ref().is_some_and(|held| *held <= deletion) {
         return Vec::new();
     }
-    let mut event = SubscriptionEvent::EndedWithCustomer { deletion, standing: None };
-    set_standing(subscription, &mut event);
-    vec![event]
+    vec![with_standing(subscription, SubscriptionEvent::EndedWithCustomer { deletion, standing: None })]
 }
 
 impl From<PaymentAttempt> for Attempt {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
+use super::command::{Noted, ReversedPayment, Schedule};
 use super::history::Observation;
 use super::standing::Standing;
 use super::terms::{CollectionPause, Item, Status};
@@ -194,6 +195,16 @@ pub enum SubscriptionEvent {
         /// Where it stands now; nothing while the subscription itself has not been seen.
         standing: Option<Box<Standing>>,
     },
+    /// A payment waits for the payer to act.
+    #[serde(rename = "PaymentActionRequired")]
+    PaymentActionRequired {
+        /// The attempt.
+        attempt: Attempt,
+        /// The invoice had been paid by the time this arrived.
+        late: bool,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
     /// An invoice that had failed was paid.
     #[serde(rename = "PaymentRecovered")]
     PaymentRecovered {
@@ -209,6 +220,72 @@ pub enum SubscriptionEvent {
         attempt: Attempt,
         /// Where it stands now; nothing while the subscription itself has not been seen.
         standing: Option<Box<Standing>>,
+    },
+    /// All of a payment was given back.
+    #[serde(rename = "PaymentRefunded")]
+    PaymentRefunded {
+        /// The payment and what became of it.
+        reversed: ReversedPayment,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// A part of a payment was given back, which changes nothing else.
+    #[serde(rename = "PaymentPartlyRefunded")]
+    PaymentPartlyRefunded {
+        /// The payment and what became of it.
+        reversed: ReversedPayment,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// Money that was given back did not reach the payer.
+    #[serde(rename = "RefundFailed")]
+    RefundFailed {
+        /// The payment and what became of it.
+        reversed: ReversedPayment,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// The payer's bank asks about a payment, which is no dispute yet, or uses a word this version does not know.
+    #[serde(rename = "PaymentQuestioned")]
+    PaymentQuestioned {
+        /// The payment and what became of it.
+        reversed: ReversedPayment,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// A payment is disputed.
+    #[serde(rename = "DisputeOpened")]
+    DisputeOpened {
+        /// The payment and what became of it.
+        reversed: ReversedPayment,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// A dispute is over.
+    #[serde(rename = "DisputeClosed")]
+    DisputeClosed {
+        /// The payment and what became of it.
+        reversed: ReversedPayment,
+        /// Where it stands now; nothing while the subscription itself has not been seen.
+        standing: Option<Box<Standing>>,
+    },
+    /// Something happened to an invoice; what follows from it the status tells.
+    #[serde(rename = "InvoiceNoted")]
+    InvoiceNoted {
+        /// What happened.
+        noted: Noted,
+    },
+    /// Its plans will change.
+    #[serde(rename = "PlanChangeScheduled")]
+    PlanChangeScheduled {
+        /// What is to come.
+        schedule: Schedule,
+    },
+    /// Its plans will not change after all, or have changed.
+    #[serde(rename = "PlanChangeUnscheduled")]
+    PlanChangeUnscheduled {
+        /// The word that nothing is to come.
+        schedule: Schedule,
     },
     /// It is over, since the payer was deleted at the provider.
     #[serde(rename = "EndedWithCustomer")]
@@ -286,8 +363,18 @@ impl SubscriptionEvent {
             Self::TermsConfirmed { .. } => "TermsConfirmed",
             Self::EarlierTermsLearned { .. } => "EarlierTermsLearned",
             Self::PaymentFailed { .. } => "PaymentFailed",
+            Self::PaymentActionRequired { .. } => "PaymentActionRequired",
             Self::PaymentRecovered { .. } => "PaymentRecovered",
             Self::PaymentReceived { .. } => "PaymentReceived",
+            Self::PaymentRefunded { .. } => "PaymentRefunded",
+            Self::PaymentPartlyRefunded { .. } => "PaymentPartlyRefunded",
+            Self::RefundFailed { .. } => "RefundFailed",
+            Self::PaymentQuestioned { .. } => "PaymentQuestioned",
+            Self::DisputeOpened { .. } => "DisputeOpened",
+            Self::DisputeClosed { .. } => "DisputeClosed",
+            Self::InvoiceNoted { .. } => "InvoiceNoted",
+            Self::PlanChangeScheduled { .. } => "PlanChangeScheduled",
+            Self::PlanChangeUnscheduled { .. } => "PlanChangeUnscheduled",
             Self::EndedWithCustomer { .. } => "EndedWithCustomer",
             Self::OrderAmbiguous { .. } => "OrderAmbiguous",
             Self::TransitionRefused { .. } => "TransitionRefused",
@@ -316,26 +403,47 @@ impl SubscriptionEvent {
             | Self::CollectionPaused { now, .. }
             | Self::CollectionResumed { now }
             | Self::SubscriptionEnded { now, .. } => Some(now),
-            Self::TermsConfirmed { .. }
-            | Self::EarlierTermsLearned { .. }
-            | Self::PaymentFailed { .. }
-            | Self::PaymentRecovered { .. }
-            | Self::PaymentReceived { .. }
-            | Self::EndedWithCustomer { .. }
-            | Self::OrderAmbiguous { .. }
-            | Self::TransitionRefused { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The attempt to pay that this event tells of, if it tells of one.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::PaymentFailed { attempt, .. }
+            | Self::PaymentActionRequired { attempt, .. }
+            | Self::PaymentRecovered { attempt, .. }
+            | Self::PaymentReceived { attempt, .. } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// The payment that was reversed or disputed, if this event tells of one.
+    pub fn reversed(&self) -> Option<&ReversedPayment> {
+        match self {
+            Self::PaymentRefunded { reversed, .. }
+            | Self::PaymentPartlyRefunded { reversed, .. }
+            | Self::RefundFailed { reversed, .. }
+            | Self::PaymentQuestioned { reversed, .. }
+            | Self::DisputeOpened { reversed, .. }
+            | Self::DisputeClosed { reversed, .. } => Some(reversed),
+            _ => None,
         }
     }
 
     /// The provider event this one tells of, if it tells of one.
     pub fn source(&self) -> Option<&SourceEventId> {
         match self {
-            Self::PaymentFailed { attempt, .. }
-            | Self::PaymentRecovered { attempt, .. }
-            | Self::PaymentReceived { attempt, .. } => Some(&attempt.source),
             Self::EndedWithCustomer { deletion, .. } => Some(&deletion.source),
-            _ => self.seen().map(|seen| &seen.source),
+            Self::InvoiceNoted { noted } => Some(&noted.source),
+            Self::PlanChangeScheduled { schedule } | Self::PlanChangeUnscheduled { schedule } => {
+                Some(&schedule.source)
+            }
+            _ => None,
         }
+        .or_else(|| self.attempt().map(|attempt| &attempt.source))
+        .or_else(|| self.reversed().map(|reversed| reversed.reversal.source()))
+        .or_else(|| self.seen().map(|seen| &seen.source))
     }
 
     /// The observation this event brings, current or not.
@@ -353,10 +461,35 @@ impl SubscriptionEvent {
                 Some(standing.as_ref().clone())
             }
             Self::PaymentFailed { standing, .. }
+            | Self::PaymentActionRequired { standing, .. }
             | Self::PaymentRecovered { standing, .. }
             | Self::PaymentReceived { standing, .. }
+            | Self::PaymentRefunded { standing, .. }
+            | Self::PaymentPartlyRefunded { standing, .. }
+            | Self::RefundFailed { standing, .. }
+            | Self::PaymentQuestioned { standing, .. }
+            | Self::DisputeOpened { standing, .. }
+            | Self::DisputeClosed { standing, .. }
             | Self::EndedWithCustomer { standing, .. } => standing.as_deref().cloned(),
             _ => self.now().map(|now| now.standing.clone()),
+        }
+    }
+
+    /// The place for where the subscription stands, in events that are made before it is known.
+    pub(super) fn standing_mut(&mut self) -> Option<&mut Option<Box<Standing>>> {
+        match self {
+            Self::PaymentFailed { standing, .. }
+            | Self::PaymentActionRequired { standing, .. }
+            | Self::PaymentRecovered { standing, .. }
+            | Self::PaymentReceived { standing, .. }
+            | Self::PaymentRefunded { standing, .. }
+            | Self::PaymentPartlyRefunded { standing, .. }
+            | Self::RefundFailed { standing, .. }
+            | Self::PaymentQuestioned { standing, .. }
+            | Self::DisputeOpened { standing, .. }
+            | Self::DisputeClosed { standing, .. }
+            | Self::EndedWithCustomer { standing, .. } => Some(standing),
+            _ => None,
         }
     }
 }
@@ -374,12 +507,16 @@ impl DomainEvent for SubscriptionEvent {
 impl Dated for SubscriptionEvent {
     fn occurred_at(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::PaymentFailed { attempt, .. }
-            | Self::PaymentRecovered { attempt, .. }
-            | Self::PaymentReceived { attempt, .. } => Some(attempt.at),
             Self::EndedWithCustomer { deletion, .. } => Some(deletion.at),
+            Self::InvoiceNoted { noted } => Some(noted.at),
+            Self::PlanChangeScheduled { schedule } | Self::PlanChangeUnscheduled { schedule } => {
+                Some(schedule.at)
+            }
             Self::OrderAmbiguous { at, .. } | Self::TransitionRefused { at, .. } => Some(*at),
-            _ => self.seen().map(Observation::effective_at),
+            _ => None,
         }
+        .or_else(|| self.attempt().map(|attempt| attempt.at))
+        .or_else(|| self.reversed().map(|reversed| reversed.reversal.at()))
+        .or_else(|| self.seen().map(Observation::effective_at))
     }
 }

@@ -26,6 +26,18 @@ pub enum Kind {
     Ended,
 }
 
+/// What a notice announces, where it is more than another look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// The trial ends soon, or has been ended early.
+    TrialEnding,
+    /// A change that waited for its payment took effect.
+    PendingUpdateApplied,
+    /// A change that waited for its payment was given up; everything stays as it was.
+    PendingUpdateExpired,
+}
+
 /// One look at a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
@@ -35,6 +47,9 @@ pub struct Observation {
     pub at: DateTime<Utc>,
     /// The kind of that event.
     pub kind: Kind,
+    /// What was announced with it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// What the subscription looked like.
     pub terms: Terms,
     /// What it looked like before the change, where the provider says.

@@ -12,12 +12,13 @@ mod command;
 mod decide;
 mod event;
 mod history;
+mod reversal;
 mod standing;
 mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use chrono::{DateTime, Utc};
@@ -25,13 +26,17 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-pub use command::{PaymentAttempt, SubscriptionCommand};
+pub use command::{
+    InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
+};
 pub use decide::decide;
 pub use event::{Attempt, Now, SubscriptionEvent};
-pub use history::{History, Kind, Observation};
+pub use history::{History, Kind, Notice, Observation};
+pub use reversal::{Dispute, DisputeStatus, Refund, RefundTold, Reversal};
 pub use standing::{Anchors, Evidence, Standing};
 pub use terms::{CollectionPause, Item, Status, Terms};
 
+use self::reversal::Reversals;
 use crate::customer::Deletion;
 use crate::ids::{InvoiceId, SourceEventId};
 
@@ -42,6 +47,8 @@ pub struct Subscription {
     invoices: BTreeMap<InvoiceId, Invoice>,
     /// The end of its payer at the provider.
     deletion: Option<Deletion>,
+    /// The latest word on what is to become of its plans.
+    schedule: Option<Schedule>,
 }
 
 /// What is known of one invoice's payment.
@@ -49,6 +56,8 @@ pub struct Subscription {
 pub struct Invoice {
     attempts: BTreeMap<SourceEventId, DateTime<Utc>>,
     settled: Option<Settled>,
+    reversals: Reversals,
+    notes: BTreeSet<SourceEventId>,
 }
 
 /// Ordered by when it was: of two tellings the earlier one holds, whichever arrives first.
@@ -56,6 +65,8 @@ pub struct Invoice {
 struct Settled {
     at: DateTime<Utc>,
     source: SourceEventId,
+    /// In the currency's smallest unit.
+    amount: i64,
 }
 
 impl Invoice {
@@ -83,15 +94,33 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         subscription.history.insert(seen.clone());
     }
     match event {
-        SubscriptionEvent::PaymentFailed { attempt, .. } => {
+        SubscriptionEvent::PaymentFailed { attempt, .. }
+        | SubscriptionEvent::PaymentActionRequired { attempt, .. } => {
             let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
             invoice.attempts.insert(attempt.source.clone(), attempt.at);
         }
         SubscriptionEvent::PaymentRecovered { attempt, .. }
         | SubscriptionEvent::PaymentReceived { attempt, .. } => {
             let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
-            let settled = Settled { at: attempt.at, source: attempt.source.clone() };
+            let settled = Settled { at: attempt.at, source: attempt.source.clone(), amount: attempt.amount };
             invoice.settled = Some(invoice.settled.take().map_or(settled.clone(), |held| held.min(settled)));
+        }
+        SubscriptionEvent::PaymentRefunded { reversed, .. }
+        | SubscriptionEvent::PaymentPartlyRefunded { reversed, .. }
+        | SubscriptionEvent::RefundFailed { reversed, .. }
+        | SubscriptionEvent::PaymentQuestioned { reversed, .. }
+        | SubscriptionEvent::DisputeOpened { reversed, .. }
+        | SubscriptionEvent::DisputeClosed { reversed, .. } => {
+            let invoice = subscription.invoices.entry(reversed.invoice.clone()).or_default();
+            invoice.reversals.insert(reversed.reversal.clone());
+        }
+        SubscriptionEvent::InvoiceNoted { noted } => {
+            let invoice = subscription.invoices.entry(noted.invoice.clone()).or_default();
+            invoice.notes.insert(noted.source.clone());
+        }
+        SubscriptionEvent::PlanChangeScheduled { schedule }
+        | SubscriptionEvent::PlanChangeUnscheduled { schedule } => {
+            subscription.schedule = Some(schedule.clone());
         }
         SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
             let held = subscription.deletion.take();

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::history::Observation;
+use super::reversal::Told;
 use super::terms::{Status, Terms};
 use super::{Invoice, Subscription};
 use crate::customer::Deletion;
@@ -20,6 +21,15 @@ pub struct Anchors {
     pub recovered_at: Option<DateTime<Utc>>,
     /// Collection paused only: the end of the paid period that ran when it was paused.
     pub paid_until: Option<DateTime<Utc>>,
+    /// The latest payment was given back, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded_at: Option<DateTime<Utc>>,
+    /// A payment is disputed, since this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disputed_since: Option<DateTime<Utc>>,
+    /// A dispute was lost, and nothing has been paid since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispute_lost_at: Option<DateTime<Utc>>,
 }
 
 /// A subscription at a moment.
@@ -75,6 +85,8 @@ impl Subscription {
         let owed = self.owed(index, at);
         deciding.extend(owed.failed.map(|(_, source)| source.clone()));
         deciding.extend(owed.settled.map(|(_, source)| source.clone()));
+        let reversals = [self.refunded(at), self.disputed(at), self.dispute_lost(at)];
+        deciding.extend(reversals.into_iter().flatten().map(|(_, source)| source.clone()));
         if current.terms.plans.is_empty()
             && let Some(known) = last_mapped(&observations[..=index])
         {
@@ -102,6 +114,10 @@ impl Subscription {
             let start = run_start(known, |held| held.terms.collection_paused.is_some());
             anchors.paid_until = known[start].terms.period_end;
         }
+        let moment = |told: Option<Told<'_>>| told.map(|(at, _)| at);
+        anchors.refunded_at = moment(self.refunded(at));
+        anchors.disputed_since = moment(self.disputed(at));
+        anchors.dispute_lost_at = moment(self.dispute_lost(at));
         anchors
     }
 
@@ -164,6 +180,35 @@ impl Subscription {
             owed.settled = None;
         }
         owed
+    }
+
+    /// Since when the latest payment has been given back. A refund of an earlier one is between the payer and the owner.
+    fn refunded(&self, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
+        let refunded = self.invoices.values().filter_map(|invoice| {
+            let paid = invoice.settled_by(at);
+            let told = invoice.reversals.refunded(paid.map(|paid| paid.amount), at)?;
+            let paid_at = paid.map_or(told.0, |paid| paid.at);
+            (!self.paid_after(invoice, paid_at, at)).then_some(told)
+        });
+        refunded.max()
+    }
+
+    fn disputed(&self, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
+        self.invoices.values().filter_map(|invoice| invoice.reversals.disputed(at)).min()
+    }
+
+    fn dispute_lost(&self, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
+        let lost = self.invoices.values().filter_map(|invoice| {
+            let told = invoice.reversals.lost(at)?;
+            (!self.paid_after(invoice, told.0, at)).then_some(told)
+        });
+        lost.max()
+    }
+
+    /// Whether another invoice was paid after `moment`.
+    fn paid_after(&self, but: &Invoice, moment: DateTime<Utc>, at: Option<DateTime<Utc>>) -> bool {
+        let others = self.invoices.values().filter(|invoice| !std::ptr::eq(*invoice, but));
+        others.filter_map(|invoice| invoice.settled_by(at)).any(|paid| paid.at > moment)
     }
 
     pub(super) fn invoice(&self, id: &crate::ids::InvoiceId) -> Option<&Invoice> {

@@ -138,6 +138,9 @@ pub struct Terms {
     pub end_reason: Option<String>,
     /// Set while payment collection is paused.
     pub collection_paused: Option<CollectionPause>,
+    /// Why it is suspended, in the provider's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_reason: Option<String>,
 }
 
 impl Terms {
@@ -156,6 +159,7 @@ impl Terms {
             ended_at: None,
             end_reason: None,
             collection_paused: None,
+            pause_reason: None,
         }
     }
 

@@ -6,6 +6,8 @@ use super::*;
 use crate::customer::Deletion;
 use crate::ids::PlanId;
 
+mod reversals;
+
 /// The provider's clock, in seconds from the start of a story.
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -30,7 +32,7 @@ fn terms(status: &str, plan: &str) -> Terms {
 }
 
 fn seen(source: &str, seconds: i64, kind: Kind, terms: Terms) -> Observation {
-    Observation { source: source.into(), at: at(seconds), kind, terms, replaced: None }
+    Observation { source: source.into(), at: at(seconds), kind, notice: None, terms, replaced: None }
 }
 
 fn changed(source: &str, seconds: i64, replaced: &Terms, terms: &Terms) -> Observation {
@@ -47,7 +49,6 @@ fn attempt(source: &str, seconds: i64) -> PaymentAttempt {
         invoice: "in_1".into(),
         source: source.into(),
         at: at(seconds),
-        customer: "cus_1".into(),
         amount: 1_700,
         currency: Some("usd".to_owned()),
         count: Some(1),
@@ -547,6 +548,7 @@ fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
         2 => payment.prop_map(SubscriptionCommand::RecordPaymentFailure),
         2 => paid.prop_map(SubscriptionCommand::RecordPayment),
         1 => deletion.prop_map(SubscriptionCommand::EndWithCustomer),
+        2 => reversals::any_reversal(),
     ]
 }
 
@@ -556,6 +558,10 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::RecordPaymentFailure(attempt) | SubscriptionCommand::RecordPayment(attempt) => {
             attempt.source.clone()
         }
+        SubscriptionCommand::RecordActionRequired(attempt) => attempt.source.clone(),
+        SubscriptionCommand::RecordReversal(reversed) => reversed.reversal.source().clone(),
+        SubscriptionCommand::NoteInvoice(noted) => noted.source.clone(),
+        SubscriptionCommand::RecordSchedule(schedule) => schedule.source.clone(),
         SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
     }
 }

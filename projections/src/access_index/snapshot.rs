@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::access::{CollectionPaused, Source, State};
+use domain::access::{CollectionPaused, Reversed, Source, State};
 use domain::catalog::{Catalog, PlanSet};
 use domain::ports::{EventFeed, Position, Recorded, StoreError};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::{AccessIndex, Bundle, Held, Kept, Key};
 use crate::parked::ParkedStreams;
 
 /// Raised with every change of what a snapshot holds or of what the fold makes of an event.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"MBRINDEX";
 /// Magic, version, length and digest of what follows.
 const HEADER: usize = 8 + 4 + 8 + 32;
@@ -100,6 +100,8 @@ struct StoredHeld {
     ends_at: Option<Moment>,
     /// Collection is paused, and until when was paid for.
     collection_paused: Option<Option<Moment>>,
+    /// The latest payment was given back, one is disputed, a dispute was lost.
+    reversed: [bool; 3],
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -285,7 +287,15 @@ impl StoredHeld {
             State::Unknown => StoredState::Unknown,
         };
         let collection_paused = source.collection_paused.map(|paused| paused.paid_until.map(Moment::of));
-        Self { subscription, bundle, state, ends_at: source.ends_at.map(Moment::of), collection_paused }
+        let Reversed { refunded, disputed, lost } = source.reversed;
+        Self {
+            subscription,
+            bundle,
+            state,
+            ends_at: source.ends_at.map(Moment::of),
+            collection_paused,
+            reversed: [refunded, disputed, lost],
+        }
     }
 
     fn read(self, bundles: usize) -> Option<Held> {
@@ -303,8 +313,10 @@ impl StoredHeld {
             Some(paid_until) => Some(CollectionPaused { paid_until: read(paid_until)? }),
             None => None,
         };
-        let source =
-            Source { plans: PlanSet::default(), state, ends_at: read(self.ends_at)?, collection_paused };
+        let [refunded, disputed, lost] = self.reversed;
+        let reversed = Reversed { refunded, disputed, lost };
+        let (plans, ends_at) = (PlanSet::default(), read(self.ends_at)?);
+        let source = Source { plans, state, ends_at, collection_paused, reversed };
         let Self { subscription, bundle, .. } = self;
         ((bundle as usize) < bundles).then_some(Held { subscription, bundle, source })
     }

@@ -198,6 +198,27 @@ impl Story {
         self.update(at, |subscription| subscription["items"]["data"][0]["price"] = price.json())
     }
 
+    /// Something more is sold with it from now on.
+    pub fn add_item(&mut self, price: Price, at: DateTime<Utc>) -> &mut Self {
+        self.update(at, |subscription| {
+            let mut item = subscription["items"]["data"][0].clone();
+            item["id"] = json!(format!("{}_more", item["id"].as_str().unwrap_or_default()));
+            item["price"] = price.json();
+            if let Some(items) = subscription["items"]["data"].as_array_mut() {
+                items.push(item);
+            }
+        })
+    }
+
+    /// Stripe lists the items the other way round.
+    pub fn turn_items(&mut self, at: DateTime<Utc>) -> &mut Self {
+        self.update(at, |subscription| {
+            if let Some(items) = subscription["items"]["data"].as_array_mut() {
+                items.reverse();
+            }
+        })
+    }
+
     /// The customer cancels in Stripe's portal, which sets a date and leaves the flag alone.
     pub fn cancel_in_portal(&mut self, at: DateTime<Utc>) -> &mut Self {
         self.update(at, |subscription| {

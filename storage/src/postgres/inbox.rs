@@ -21,7 +21,8 @@ macro_rules! columns {
     };
 }
 
-const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at) VALUES ($1, $2, $3, $4, $5, $6) \
+const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) \
                      ON CONFLICT (id) DO UPDATE SET times_received = inbox.times_received + 1 \
                      RETURNING times_received = 1 AS new, body = $5 AS same_body";
 const CLAIM: &str = concat!(
@@ -51,7 +52,7 @@ const REDRIVE_ONE: &str = redrive!("id = $1");
 const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
 const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = $1");
 const REDRIVE_SET_ASIDE_OF: &str =
-    redrive!("outcome IN ('parked', 'ignored') AND why_code = $1 AND customer = $2");
+    redrive!("outcome IN ('parked', 'ignored') AND why_code = $1 AND (customer = $2 OR concerns = $2)");
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = $1");
 const LIST: &str =
     concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < $1 ORDER BY arrival DESC LIMIT $2");
@@ -77,7 +78,8 @@ impl Inbox for Postgres {
             .bind(delivery.created)
             .bind(delivery.customer)
             .bind(delivery.body)
-            .bind(delivery.received_at);
+            .bind(delivery.received_at)
+            .bind(delivery.concerns);
         let (new, same_body) = self.connections.call(kept.fetch_one(&self.connections.pool())).await?;
         Ok(if new { Stored::New } else { Stored::Duplicate { same_body } })
     }
@@ -125,10 +127,8 @@ impl Inbox for Postgres {
         let redrive = match which {
             Redrive::Id(id) => sqlx::query(REDRIVE_ONE).bind(id),
             Redrive::Failed => sqlx::query(REDRIVE_FAILED),
-            Redrive::SetAside { code, customer: None } => sqlx::query(REDRIVE_SET_ASIDE).bind(code),
-            Redrive::SetAside { code, customer: Some(customer) } => {
-                sqlx::query(REDRIVE_SET_ASIDE_OF).bind(code).bind(customer)
-            }
+            Redrive::SetAside { code, of: None } => sqlx::query(REDRIVE_SET_ASIDE).bind(code),
+            Redrive::SetAside { code, of: Some(of) } => sqlx::query(REDRIVE_SET_ASIDE_OF).bind(code).bind(of),
         };
         let done = self.connections.call(redrive.execute(&self.connections.pool())).await?;
         Ok(done.rows_affected())

@@ -20,7 +20,8 @@ macro_rules! columns {
     };
 }
 
-const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
                      ON CONFLICT (id) DO UPDATE SET times_received = times_received + 1 \
                      RETURNING times_received = 1, body = ?5";
 const CLAIM: &str = concat!(
@@ -49,7 +50,7 @@ const REDRIVE_ONE: &str = redrive!("id = ?1");
 const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
 const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1");
 const REDRIVE_SET_ASIDE_OF: &str =
-    redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1 AND customer = ?2");
+    redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1 AND (customer = ?2 OR concerns = ?2)");
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = ?1");
 const LIST: &str =
     concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < ?1 ORDER BY arrival DESC LIMIT ?2");
@@ -122,10 +123,8 @@ impl Inbox for Sqlite {
         let change = move |connection: &Connection| match which {
             Redrive::Id(id) => execute(connection, REDRIVE_ONE, [id]),
             Redrive::Failed => execute(connection, REDRIVE_FAILED, []),
-            Redrive::SetAside { code, customer: None } => execute(connection, REDRIVE_SET_ASIDE, [code]),
-            Redrive::SetAside { code, customer: Some(customer) } => {
-                execute(connection, REDRIVE_SET_ASIDE_OF, [code, customer])
-            }
+            Redrive::SetAside { code, of: None } => execute(connection, REDRIVE_SET_ASIDE, [code]),
+            Redrive::SetAside { code, of: Some(of) } => execute(connection, REDRIVE_SET_ASIDE_OF, [code, of]),
         };
         self.write(change).await
     }
@@ -172,6 +171,7 @@ fn store(connection: &Connection, delivery: &NewDelivery) -> rusqlite::Result<St
         delivery.customer,
         delivery.body,
         micros(delivery.received_at),
+        delivery.concerns,
     ];
     statement.query_row(values, |row| {
         Ok(match (row.get(0)?, row.get(1)?) {

@@ -17,7 +17,7 @@ use projections::access_index::AccessIndex;
 use projections::directory;
 use serde_json::Value;
 use webhook_ingest::stripe::Envelope;
-use webhook_ingest::stripe::translate::{Translation, translate};
+use webhook_ingest::stripe::translate::{InvoiceTold, Translation, translate};
 
 use super::system::{Answer, System, answer, catalog_of, live_answer};
 
@@ -105,11 +105,11 @@ impl Rules {
                 }
                 self.tell(&subscription, SubscriptionCommand::Observe(observation), now);
             }
-            Translation::Payment { subscription, attempt, paid: true, .. } => {
-                self.tell(&subscription, SubscriptionCommand::RecordPayment(attempt), now);
+            Translation::Invoice { of, told: InvoiceTold::Paid(attempt, _) } => {
+                self.tell(&of.subscription, SubscriptionCommand::RecordPayment(attempt), now);
             }
-            Translation::Payment { subscription, attempt, paid: false, .. } => {
-                self.tell(&subscription, SubscriptionCommand::RecordPaymentFailure(attempt), now);
+            Translation::Invoice { of, told: InvoiceTold::Failed(attempt) } => {
+                self.tell(&of.subscription, SubscriptionCommand::RecordPaymentFailure(attempt), now);
             }
             other => panic!("{other:?}"),
         }

@@ -43,6 +43,7 @@ fn delivery(id: &str) -> NewDelivery {
         event_type: "customer.subscription.updated".to_owned(),
         created: Some(noon() - seconds(5)),
         customer: Some("cus_1".to_owned()),
+        concerns: None,
         body: format!("{{\"id\":\"{id}\"}}").into_bytes(),
         received_at: noon(),
     }
@@ -337,7 +338,7 @@ async fn deliveries_set_aside_are_redriven_by_code_and_payer(place: Place) {
     }
     let parked = |customer: Option<&str>| Redrive::SetAside {
         code: "unknown_customer".to_owned(),
-        customer: customer.map(ToOwned::to_owned),
+        of: customer.map(ToOwned::to_owned),
     };
     assert_eq!(storage.inbox.redrive(parked(Some("cus_1"))).await.unwrap(), 1);
     let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
@@ -345,6 +346,14 @@ async fn deliveries_set_aside_are_redriven_by_code_and_payer(place: Place) {
     assert_eq!(storage.inbox.redrive(parked(None)).await.unwrap(), 2);
     let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
     assert_eq!(ids(&claimed), ["evt_2", "evt_3"]);
+
+    let refund = NewDelivery { customer: None, concerns: Some("pi_1".to_owned()), ..delivery("evt_6") };
+    storage.inbox.store(refund).await.unwrap();
+    storage.inbox.settle("evt_6", Outcome::Parked, Some(why("unknown_payment")), noon()).await.unwrap();
+    let waiting =
+        |of: &str| Redrive::SetAside { code: "unknown_payment".to_owned(), of: Some(of.to_owned()) };
+    assert_eq!(storage.inbox.redrive(waiting("pi_2")).await.unwrap(), 0);
+    assert_eq!(storage.inbox.redrive(waiting("pi_1")).await.unwrap(), 1);
 }
 
 async fn deliveries_are_listed_latest_first_by_outcome_and_page(place: Place) {

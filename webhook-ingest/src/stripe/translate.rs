@@ -3,9 +3,12 @@
 
 use chrono::{DateTime, Utc};
 use domain::customer::Deletion;
-use domain::ids::{CustomerId, SubscriptionId};
-use domain::member::Checkout;
-use domain::subscription::{Item, Kind, Observation, PaymentAttempt, Status, Terms};
+use domain::ids::{CustomerId, InvoiceId, PaymentId, SourceEventId, SubscriptionId};
+use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome};
+use domain::subscription::{
+    Dispute, DisputeStatus, InvoiceNote, Item, Kind, NextPlans, Noted, Notice, Observation, PaymentAttempt,
+    Refund, RefundTold, Reversal, Schedule, Status, Terms,
+};
 use serde_json::Value;
 
 use super::wire::{self, Envelope};
@@ -23,18 +26,35 @@ pub enum Translation {
         /// The member it names.
         named_member: Option<String>,
     },
-    /// A payment of a subscription's invoice was made or failed.
-    Payment {
+    /// Something happened to a subscription's invoice.
+    Invoice {
+        /// The invoice's place.
+        of: InvoiceOf,
+        /// What happened.
+        told: InvoiceTold,
+    },
+    /// A payment paid an invoice.
+    InvoicePayment {
+        /// The payment.
+        payment: PaymentId,
+        /// The invoice.
+        invoice: InvoiceId,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// A payment was given back, disputed, or asked about.
+    Reversal {
+        /// The payment.
+        payment: PaymentId,
+        /// What became of it.
+        reversal: Reversal,
+    },
+    /// What is to become of a subscription's plans was decided, or taken back.
+    Schedule {
         /// The subscription.
         subscription: SubscriptionId,
-        /// The attempt.
-        attempt: PaymentAttempt,
-        /// Whether it succeeded.
-        paid: bool,
-        /// What the invoice sells.
-        items: Vec<Item>,
-        /// The member it names.
-        named_member: Option<String>,
+        /// What is to come, without its plans.
+        schedule: Schedule,
     },
     /// Somebody finished a checkout.
     Checkout {
@@ -42,6 +62,15 @@ pub enum Translation {
         checkout: Checkout,
         /// The members it names; more than one is a contradiction.
         named_members: Vec<String>,
+    },
+    /// The payment of a checkout came or failed later, or the checkout expired.
+    CheckoutEnd {
+        /// What became of it.
+        end: CheckoutEnd,
+        /// The payer, where there was one already.
+        customer: Option<CustomerId>,
+        /// The member it names.
+        named_member: Option<String>,
     },
     /// A payer was created or changed.
     Customer {
@@ -63,6 +92,32 @@ pub enum Translation {
     Ignore(Why),
 }
 
+/// Where an invoice belongs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InvoiceOf {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The payer.
+    pub customer: CustomerId,
+    /// What the invoice sells.
+    pub items: Vec<Item>,
+    /// The member its subscription names.
+    pub named_member: Option<String>,
+}
+
+/// What happened to an invoice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InvoiceTold {
+    /// It was paid, by this payment where the invoice says so.
+    Paid(PaymentAttempt, Option<PaymentId>),
+    /// A payment failed.
+    Failed(PaymentAttempt),
+    /// A payment waits for the payer to act.
+    ActionRequired(PaymentAttempt),
+    /// Something that is no payment.
+    Noted(Noted),
+}
+
 /// A reason with its code.
 pub(crate) fn why(code: &str, detail: impl Into<String>) -> Why {
     Why { code: code.to_owned(), detail: detail.into() }
@@ -71,17 +126,12 @@ pub(crate) fn why(code: &str, detail: impl Into<String>) -> Why {
 /// What an event means.
 pub fn translate(event: &Envelope) -> Translation {
     let event_type = event.event_type.strip_prefix("v1.").unwrap_or(&event.event_type);
-    let handled = event_type.starts_with("customer.subscription.")
-        || matches!(
-            event_type,
-            "checkout.session.completed"
-                | "invoice.paid"
-                | "invoice.payment_failed"
-                | "customer.created"
-                | "customer.updated"
-                | "customer.deleted"
-        );
-    if !handled {
+    if matches!(event_type, "entitlements.active_entitlement_summary.updated") {
+        let detail =
+            "the plans of a subscription's prices decide, and the summary may lag behind or be cut short";
+        return Translation::Ignore(why("advisory", detail));
+    }
+    if !is_handled(event_type) {
         let detail = format!("{} events do not change memberships", event.event_type);
         return Translation::Ignore(why("unhandled_type", detail));
     }
@@ -95,15 +145,27 @@ pub fn translate(event: &Envelope) -> Translation {
     };
     let translated = match event_type {
         "checkout.session.completed" => checkout(object, at),
-        "invoice.paid" => payment(event, object, at, true),
-        "invoice.payment_failed" => payment(event, object, at, false),
+        "checkout.session.async_payment_succeeded" => {
+            checkout_end(event, object, at, CheckoutOutcome::PaymentSucceeded)
+        }
+        "checkout.session.async_payment_failed" => {
+            checkout_end(event, object, at, CheckoutOutcome::PaymentFailed)
+        }
+        "checkout.session.expired" => checkout_end(event, object, at, CheckoutOutcome::Expired),
         "customer.created" | "customer.updated" => event
             .customer()
             .map(|customer| Translation::Customer { customer, named_member: wire::named_member(object) }),
         "customer.deleted" => event.customer().map(|customer| {
-            let deletion = Deletion { source: event.id.as_str().into(), at };
+            let deletion = Deletion { source: source(event), at };
             Translation::CustomerDeleted { customer, deletion }
         }),
+        "invoice_payment.paid" => invoice_payment(object, at),
+        "charge.refunded" => charge_refunded(event, object, at),
+        "radar.early_fraud_warning.created" => dispute(event, object, at, Some("early_fraud_warning")),
+        told if told.starts_with("subscription_schedule.") => schedule(event, object, at),
+        told if told.starts_with("charge.dispute.") => dispute(event, object, at, None),
+        told if told.starts_with("refund.") || told == "charge.refund.updated" => refund(event, object, at),
+        told if told.starts_with("invoice.") => invoice(event, object, at, told),
         change => observation(event, object, at, change),
     };
     translated.unwrap_or_else(|| {
@@ -112,14 +174,48 @@ pub fn translate(event: &Envelope) -> Translation {
     })
 }
 
+/// The types that say something about a membership.
+fn is_handled(event_type: &str) -> bool {
+    let families = ["customer.subscription.", "subscription_schedule.", "charge.dispute.", "refund."];
+    families.iter().any(|family| event_type.starts_with(family))
+        || matches!(
+            event_type,
+            "checkout.session.completed"
+                | "checkout.session.async_payment_succeeded"
+                | "checkout.session.async_payment_failed"
+                | "checkout.session.expired"
+                | "invoice.paid"
+                | "invoice.payment_failed"
+                | "invoice.payment_action_required"
+                | "invoice.marked_uncollectible"
+                | "invoice.voided"
+                | "invoice.overdue"
+                | "invoice.finalization_failed"
+                | "invoice_payment.paid"
+                | "charge.refunded"
+                | "charge.refund.updated"
+                | "radar.early_fraud_warning.created"
+                | "customer.created"
+                | "customer.updated"
+                | "customer.deleted"
+        )
+}
+
+fn source(event: &Envelope) -> SourceEventId {
+    event.id.as_str().into()
+}
+
 fn observation(event: &Envelope, object: &Value, at: DateTime<Utc>, event_type: &str) -> Option<Translation> {
-    let kind = match event_type {
-        "customer.subscription.created" => Kind::Created,
+    let (kind, notice) = match event_type {
+        "customer.subscription.created" => (Kind::Created, None),
         "customer.subscription.updated"
         | "customer.subscription.paused"
-        | "customer.subscription.resumed" => Kind::Changed,
-        "customer.subscription.deleted" => Kind::Ended,
-        _ => Kind::Notice,
+        | "customer.subscription.resumed" => (Kind::Changed, None),
+        "customer.subscription.deleted" => (Kind::Ended, None),
+        "customer.subscription.trial_will_end" => (Kind::Notice, Some(Notice::TrialEnding)),
+        "customer.subscription.pending_update_applied" => (Kind::Notice, Some(Notice::PendingUpdateApplied)),
+        "customer.subscription.pending_update_expired" => (Kind::Notice, Some(Notice::PendingUpdateExpired)),
+        _ => (Kind::Notice, None),
     };
     let mut terms = wire::terms(object)?;
     if kind == Kind::Ended {
@@ -128,7 +224,7 @@ fn observation(event: &Envelope, object: &Value, at: DateTime<Utc>, event_type: 
     let replaced = event.object_before().and_then(|before| wire::terms(&before)).map(Box::new);
     Some(Translation::Observation {
         subscription: wire::subscription_id(object)?,
-        observation: Box::new(Observation { source: event.id.as_str().into(), at, kind, terms, replaced }),
+        observation: Box::new(Observation { source: source(event), at, kind, notice, terms, replaced }),
         named_member: wire::named_member(object),
     })
 }
@@ -141,27 +237,107 @@ fn end(terms: &mut Terms, at: DateTime<Utc>) {
     terms.ended_at.get_or_insert(at);
 }
 
-fn payment(event: &Envelope, object: &Value, at: DateTime<Utc>, paid: bool) -> Option<Translation> {
+fn invoice(event: &Envelope, object: &Value, at: DateTime<Utc>, event_type: &str) -> Option<Translation> {
     let invoice = wire::invoice(object)?;
     let Some(subscription) = invoice.subscription else {
         let detail = format!("invoice {} is not for a subscription", invoice.id);
         return Some(Translation::Ignore(why("no_subscription", detail)));
     };
-    Some(Translation::Payment {
+    let paid = event_type == "invoice.paid";
+    let attempt = PaymentAttempt {
+        invoice: invoice.id.clone(),
+        source: source(event),
+        at: invoice.paid_at.filter(|_| paid).unwrap_or(at),
+        amount: invoice.total,
+        currency: invoice.currency,
+        count: invoice.attempt_count,
+        next_attempt_at: invoice.next_attempt_at,
+    };
+    let noted = |note| InvoiceTold::Noted(Noted { invoice: invoice.id, note, at, source: source(event) });
+    let told = match event_type {
+        "invoice.paid" => InvoiceTold::Paid(attempt, invoice.payment),
+        "invoice.payment_failed" => InvoiceTold::Failed(attempt),
+        "invoice.payment_action_required" => InvoiceTold::ActionRequired(attempt),
+        "invoice.marked_uncollectible" => noted(InvoiceNote::MarkedUncollectible),
+        "invoice.voided" => noted(InvoiceNote::Voided),
+        "invoice.overdue" => noted(InvoiceNote::Overdue),
+        _ => noted(InvoiceNote::FinalizationFailed),
+    };
+    let of = InvoiceOf {
         subscription,
-        attempt: PaymentAttempt {
-            invoice: invoice.id,
-            source: event.id.as_str().into(),
-            at: invoice.paid_at.filter(|_| paid).unwrap_or(at),
-            customer: invoice.customer,
-            amount: invoice.total,
-            currency: invoice.currency,
-            count: invoice.attempt_count,
-            next_attempt_at: invoice.next_attempt_at,
-        },
-        paid,
+        customer: invoice.customer,
         items: invoice.items,
         named_member: invoice.named_member,
+    };
+    Some(Translation::Invoice { of, told })
+}
+
+fn invoice_payment(object: &Value, at: DateTime<Utc>) -> Option<Translation> {
+    Some(Translation::InvoicePayment {
+        payment: object.get("payment").and_then(wire::payment_of)?,
+        invoice: wire::id_of(object.get("invoice"))?.into(),
+        at,
+    })
+}
+
+fn charge_refunded(event: &Envelope, object: &Value, at: DateTime<Utc>) -> Option<Translation> {
+    let told = RefundTold::Payment {
+        given_back: wire::number(object, "amount_refunded")?,
+        paid: wire::number(object, "amount_captured")
+            .filter(|captured| *captured > 0)
+            .or_else(|| wire::number(object, "amount"))?,
+    };
+    let currency = wire::text(object, "currency");
+    let refund = Refund { at, source: source(event), told, currency };
+    Some(Translation::Reversal { payment: wire::payment_of(object)?, reversal: Reversal::Refund(refund) })
+}
+
+fn refund(event: &Envelope, object: &Value, at: DateTime<Utc>) -> Option<Translation> {
+    let failed = matches!(wire::text(object, "status").as_deref(), Some("failed" | "canceled"));
+    let told = RefundTold::One {
+        refund: wire::text(object, "id")?.into(),
+        amount: wire::number(object, "amount")?,
+        failed,
+    };
+    let currency = wire::text(object, "currency");
+    let refund = Refund { at, source: source(event), told, currency };
+    Some(Translation::Reversal { payment: wire::payment_of(object)?, reversal: Reversal::Refund(refund) })
+}
+
+/// A dispute, or, with a `status` of its own, the card network's warning of fraud, which comes before one.
+fn dispute(event: &Envelope, object: &Value, at: DateTime<Utc>, status: Option<&str>) -> Option<Translation> {
+    let status = status.map(str::to_owned).or_else(|| wire::text(object, "status"))?;
+    let dispute = Dispute {
+        at,
+        source: source(event),
+        dispute: wire::text(object, "id")?.into(),
+        status: DisputeStatus::from(status),
+        reason: wire::text(object, "reason").or_else(|| wire::text(object, "fraud_type")),
+    };
+    Some(Translation::Reversal { payment: wire::payment_of(object)?, reversal: Reversal::Dispute(dispute) })
+}
+
+fn schedule(event: &Envelope, object: &Value, at: DateTime<Utc>) -> Option<Translation> {
+    let Some((subscription, next)) = wire::schedule(object) else {
+        return Some(Translation::Ignore(why("no_subscription", "the schedule has no subscription yet")));
+    };
+    let next = next.map(|(from, items)| NextPlans { from, items, plans: Vec::new() });
+    Some(Translation::Schedule { subscription, schedule: Schedule { at, source: source(event), next } })
+}
+
+fn checkout_end(
+    event: &Envelope,
+    object: &Value,
+    at: DateTime<Utc>,
+    outcome: CheckoutOutcome,
+) -> Option<Translation> {
+    if wire::text(object, "mode").is_some_and(|mode| mode != "subscription") {
+        return Some(Translation::Ignore(why("no_subscription", "the checkout was not for a subscription")));
+    }
+    Some(Translation::CheckoutEnd {
+        end: CheckoutEnd { session: wire::text(object, "id")?, outcome, at, source: source(event) },
+        customer: wire::id_of(object.get("customer")).map(Into::into),
+        named_member: wire::member_in(object, "client_reference_id").or_else(|| wire::named_member(object)),
     })
 }
 

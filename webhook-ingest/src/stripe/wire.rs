@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::clock::can_be_written;
-use domain::ids::{CustomerId, InvoiceId, PriceId, ProductId, SubscriptionId};
+use domain::ids::{CustomerId, InvoiceId, PaymentId, PriceId, ProductId, SubscriptionId};
 use domain::subscription::{CollectionPause, Item, Status, Terms};
 use serde_json::Value;
 use thiserror::Error;
@@ -67,6 +67,16 @@ impl Envelope {
         id_of(object.get("customer")).map(Into::into)
     }
 
+    /// The payment or invoice the event speaks of, for events that name no subscription.
+    pub fn concerns(&self) -> Option<String> {
+        let object = self.object.as_ref()?;
+        match object.get("object").and_then(Value::as_str)? {
+            "invoice_payment" => id_of(object.get("invoice")),
+            "charge" | "refund" | "dispute" => payment_of(object).map(|payment| payment.to_string()),
+            _ => None,
+        }
+    }
+
     /// The object as it was before the change, where the event tells what changed.
     pub(super) fn object_before(&self) -> Option<Value> {
         let mut before = self.object.clone()?;
@@ -121,7 +131,35 @@ pub(super) fn terms(object: &Value) -> Option<Terms> {
             behavior: text(pause, "behavior").unwrap_or_else(|| "unknown".to_owned()),
             resumes_at: moment(pause.get("resumes_at")),
         }),
+        pause_reason: object
+            .pointer("/status_details/paused/subscription")
+            .and_then(|paused| text(paused, "type")),
     })
+}
+
+/// When a change is to come, and what is sold from then on.
+type Phase = (DateTime<Utc>, Vec<Item>);
+
+/// What a subscription schedule says: its subscription, and the next change with what it sells then.
+pub(super) fn schedule(object: &Value) -> Option<(SubscriptionId, Option<Phase>)> {
+    let subscription =
+        id_of(object.get("subscription")).or_else(|| id_of(object.get("released_subscription")))?;
+    let runs = matches!(text(object, "status").as_deref(), Some("active" | "not_started"));
+    let current_ends = moment(object.pointer("/current_phase/end_date"));
+    let starts = |phase: &Value| moment(phase.get("start_date"));
+    let phases = object.get("phases").and_then(Value::as_array).into_iter().flatten();
+    let next = phases
+        .filter(|phase| {
+            runs && starts(phase).is_some_and(|start| current_ends.is_some_and(|end| start >= end))
+        })
+        .min_by_key(|phase| starts(phase));
+    let next = next.and_then(|phase| {
+        let items = phase.get("items").and_then(Value::as_array).into_iter().flatten();
+        let mut items: Vec<Item> = items.filter_map(item).collect();
+        items.sort();
+        Some((starts(phase)?, items))
+    });
+    Some((subscription.into(), next))
 }
 
 /// What an item, an invoice line or an old subscription sells.
@@ -153,6 +191,8 @@ pub(super) struct Invoice {
     pub(super) attempt_count: Option<u32>,
     pub(super) next_attempt_at: Option<DateTime<Utc>>,
     pub(super) paid_at: Option<DateTime<Utc>>,
+    /// What paid it, where the invoice says.
+    pub(super) payment: Option<PaymentId>,
 }
 
 /// Reads an invoice: the link to its subscription moved with API version 2025-03-31.basil.
@@ -179,7 +219,6 @@ pub(super) fn invoice(object: &Value) -> Option<Invoice> {
             },
         )
     };
-    let number = |field| object.get(field).and_then(Value::as_i64);
     Some(Invoice {
         id: text(object, "id")?.into(),
         customer: id_of(object.get("customer"))?.into(),
@@ -188,12 +227,29 @@ pub(super) fn invoice(object: &Value) -> Option<Invoice> {
         named_member: parent
             .and_then(named_member)
             .or_else(|| object.get("subscription_details").and_then(named_member)),
-        total: number("total").or_else(|| number("amount_due")).unwrap_or(0),
+        total: number(object, "total").or_else(|| number(object, "amount_due")).unwrap_or(0),
         currency: text(object, "currency"),
-        attempt_count: number("attempt_count").and_then(|count| u32::try_from(count).ok()),
+        attempt_count: number(object, "attempt_count").and_then(|count| u32::try_from(count).ok()),
         next_attempt_at: moment(object.get("next_payment_attempt")),
         paid_at: moment(object.pointer("/status_transitions/paid_at")),
+        payment: payment_of(object)
+            .or_else(|| object.pointer("/payments/data/0/payment").and_then(payment_of)),
     })
+}
+
+/// The payment that an invoice, a charge, a refund, a dispute or an invoice payment speaks of: its payment intent, or its
+/// charge where there is none. All that speak of one payment name it alike.
+pub(super) fn payment_of(object: &Value) -> Option<PaymentId> {
+    let is_charge = object.get("object").and_then(Value::as_str) == Some("charge");
+    id_of(object.get("payment_intent"))
+        .or_else(|| id_of(object.get("charge")))
+        .or_else(|| text(object, "id").filter(|_| is_charge))
+        .map(Into::into)
+}
+
+/// A whole number, such as an amount in the currency's smallest unit.
+pub(super) fn number(object: &Value, field: &str) -> Option<i64> {
+    object.get(field).and_then(Value::as_i64)
 }
 
 /// A text that can be one of Stripe's: not empty, not endless, and without control characters, which no database stores

@@ -162,8 +162,8 @@ fn a_member_is_named_in_metadata() {
 
 fn payment_of(object: &Value) -> (SubscriptionId, PaymentAttempt, Vec<Item>) {
     match translate(&event("invoice.paid", object)) {
-        Translation::Payment { subscription, attempt, items, paid: true, .. } => {
-            (subscription, attempt, items)
+        Translation::Invoice { of, told: InvoiceTold::Paid(attempt, _) } => {
+            (of.subscription, attempt, of.items)
         }
         other => panic!("{other:?}"),
     }
@@ -237,9 +237,13 @@ fn what_cannot_be_used_is_parked_and_what_is_none_of_ours_is_passed_over() {
         br#"{"id":"evt_1","type":"customer.subscription.updated","data":{"object":{"id":"sub_1"}}}"#;
     assert_eq!(code(translate(&Envelope::read(timeless).unwrap())), "no_time");
     assert_eq!(code(translate(&event("customer.subscription.updated", &json!({})))), "incomplete_object");
-    for other in
-        ["charge.refunded", "invoice.created", "payment_intent.succeeded", "a.b.c", "customer.tax_id.created"]
-    {
+    for other in [
+        "charge.succeeded",
+        "invoice.created",
+        "payment_intent.succeeded",
+        "a.b.c",
+        "customer.tax_id.created",
+    ] {
         assert_eq!(code(translate(&event(other, &json!({})))), "unhandled_type", "{other}");
     }
 }
@@ -296,6 +300,11 @@ fn no_mutilated_object_makes_the_translation_stumble() {
             "customer.subscription.updated",
             "invoice.paid",
             "checkout.session.completed",
+            "checkout.session.expired",
+            "charge.refunded",
+            "refund.failed",
+            "charge.dispute.closed",
+            "invoice_payment.paid",
             "customer.updated",
         ] {
             let _ = translate(&with_previous(event_type, &object, &object));
@@ -315,4 +324,173 @@ fn a_time_that_no_answer_could_write_is_none() {
     let mut object = modern();
     object["cancel_at"] = json!(253_402_300_799_i64);
     assert_eq!(terms_of(&object).cancels_at, at(253_402_300_799));
+}
+
+fn reversal_of(event_type: &str, object: &Value) -> (PaymentId, Reversal) {
+    match translate(&event(event_type, object)) {
+        Translation::Reversal { payment, reversal } => (payment, reversal),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_paid_an_invoice_is_read_where_each_version_has_it() {
+    let paid_by = |field: Value| {
+        let mut invoice = json!({
+            "id": "in_1", "customer": "cus_1", "total": 1_700, "subscription": "sub_1", "object": "invoice",
+        });
+        for (key, value) in field.as_object().unwrap() {
+            invoice[key] = value.clone();
+        }
+        match translate(&event("invoice.paid", &invoice)) {
+            Translation::Invoice { told: InvoiceTold::Paid(_, payment), .. } => payment,
+            other => panic!("{other:?}"),
+        }
+    };
+    let payments = json!({ "data": [{ "payment": { "type": "payment_intent", "payment_intent": "pi_1" } }] });
+    assert_eq!(paid_by(json!({ "payments": payments })), Some("pi_1".into()));
+    assert_eq!(paid_by(json!({ "payment_intent": "pi_1", "charge": "ch_1" })), Some("pi_1".into()));
+    assert_eq!(paid_by(json!({ "payment_intent": null, "charge": { "id": "ch_1" } })), Some("ch_1".into()));
+    assert_eq!(paid_by(json!({})), None, "since 2025-03-31.basil a payment of its own tells");
+
+    let payment = json!({
+        "id": "inpay_1", "object": "invoice_payment", "invoice": "in_1", "status": "paid",
+        "payment": { "type": "payment_intent", "payment_intent": "pi_1" },
+    });
+    let told = event("invoice_payment.paid", &payment);
+    assert_eq!(told.concerns().as_deref(), Some("in_1"));
+    let expected = Translation::InvoicePayment {
+        payment: "pi_1".into(),
+        invoice: "in_1".into(),
+        at: at(1_700_000_000).unwrap(),
+    };
+    assert_eq!(translate(&told), expected);
+}
+
+#[test]
+fn a_charge_a_refund_and_a_dispute_name_one_payment_alike() {
+    let charge = json!({
+        "id": "ch_1", "object": "charge", "payment_intent": "pi_1", "amount": 1_700, "amount_captured": 1_700,
+        "amount_refunded": 700, "refunded": false, "currency": "usd", "customer": "cus_1",
+    });
+    let (payment, reversal) = reversal_of("charge.refunded", &charge);
+    assert_eq!(payment, "pi_1".into());
+    let Reversal::Refund(refund) = reversal else { panic!("{reversal:?}") };
+    assert_eq!(refund.told, RefundTold::Payment { given_back: 700, paid: 1_700 });
+
+    let refund = json!({
+        "id": "re_1", "object": "refund", "amount": 700, "status": "failed", "charge": "ch_1",
+        "payment_intent": "pi_1", "currency": "usd",
+    });
+    for event_type in ["refund.failed", "refund.updated", "charge.refund.updated"] {
+        let (payment, reversal) = reversal_of(event_type, &refund);
+        assert_eq!(payment, "pi_1".into());
+        let Reversal::Refund(refund) = reversal else { panic!("{reversal:?}") };
+        assert_eq!(refund.told, RefundTold::One { refund: "re_1".into(), amount: 700, failed: true });
+    }
+
+    let dispute = json!({
+        "id": "dp_1", "object": "dispute", "charge": "ch_1", "payment_intent": "pi_1", "reason": "fraudulent",
+        "status": "needs_response",
+    });
+    for event_type in ["charge.dispute.created", "charge.dispute.closed", "charge.dispute.funds_withdrawn"] {
+        let told = event(event_type, &dispute);
+        assert_eq!((told.concerns().as_deref(), told.customer()), (Some("pi_1"), None));
+        let (_, reversal) = reversal_of(event_type, &dispute);
+        let Reversal::Dispute(dispute) = reversal else { panic!("{reversal:?}") };
+        assert_eq!(dispute.status, DisputeStatus::Open("needs_response".to_owned()));
+    }
+
+    let old =
+        json!({ "id": "ch_1", "object": "charge", "amount": 5, "amount_refunded": 5, "currency": "usd" });
+    assert_eq!(reversal_of("charge.refunded", &old).0, "ch_1".into(), "charges before payment intents");
+}
+
+#[test]
+fn other_news_of_an_invoice_is_told_as_what_it_is() {
+    let invoice = json!({ "id": "in_1", "customer": "cus_1", "total": 1_700, "subscription": "sub_1" });
+    let told = |event_type: &str| match translate(&event(event_type, &invoice)) {
+        Translation::Invoice { told, .. } => told,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(told("invoice.payment_action_required"), InvoiceTold::ActionRequired(_)));
+    for (event_type, note) in [
+        ("invoice.marked_uncollectible", InvoiceNote::MarkedUncollectible),
+        ("invoice.voided", InvoiceNote::Voided),
+        ("invoice.overdue", InvoiceNote::Overdue),
+        ("invoice.finalization_failed", InvoiceNote::FinalizationFailed),
+    ] {
+        assert!(matches!(told(event_type), InvoiceTold::Noted(noted) if noted.note == note), "{event_type}");
+    }
+}
+
+#[test]
+fn a_checkout_that_is_paid_days_later_or_never_is_told() {
+    let session = json!({
+        "id": "cs_1", "object": "checkout.session", "mode": "subscription", "customer": null,
+        "client_reference_id": "mem_ada", "metadata": {},
+    });
+    for (event_type, outcome) in [
+        ("checkout.session.async_payment_succeeded", CheckoutOutcome::PaymentSucceeded),
+        ("checkout.session.async_payment_failed", CheckoutOutcome::PaymentFailed),
+        ("checkout.session.expired", CheckoutOutcome::Expired),
+    ] {
+        match translate(&event(event_type, &session)) {
+            Translation::CheckoutEnd { end, customer: None, named_member: Some(member) } => {
+                assert_eq!((end.outcome, member.as_str()), (outcome, "mem_ada"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_only_announced_is_kept_with_what_was_announced() {
+    for (event_type, notice) in [
+        ("customer.subscription.trial_will_end", Notice::TrialEnding),
+        ("customer.subscription.pending_update_applied", Notice::PendingUpdateApplied),
+        ("customer.subscription.pending_update_expired", Notice::PendingUpdateExpired),
+    ] {
+        let (observation, _) = observed(&event(event_type, &modern()));
+        assert_eq!((observation.kind, observation.notice), (Kind::Notice, Some(notice)));
+    }
+    let summary = json!({ "object": "entitlements.active_entitlement_summary", "customer": "cus_1" });
+    let told = event("entitlements.active_entitlement_summary.updated", &summary);
+    assert_eq!(code(translate(&told)), "advisory");
+}
+
+#[test]
+fn why_a_subscription_is_suspended_is_read() {
+    let mut paused = modern();
+    paused["status"] = json!("paused");
+    paused["status_details"] = json!({ "paused": { "subscription": { "type": "final_payment_failure" } } });
+    assert_eq!(terms_of(&paused).pause_reason.as_deref(), Some("final_payment_failure"));
+}
+
+#[test]
+fn a_schedule_tells_its_next_change() {
+    let schedule = |status: &str| {
+        json!({
+            "id": "sub_sched_1", "object": "subscription_schedule", "subscription": "sub_1", "status": status,
+            "current_phase": { "start_date": 100, "end_date": 200 },
+            "phases": [
+                { "start_date": 100, "end_date": 200, "items": [{ "price": "price_pro" }] },
+                { "start_date": 200, "end_date": 300, "items": [{ "price": { "id": "price_basic" } }] },
+            ],
+        })
+    };
+    let next = |object: &Value| match translate(&event("subscription_schedule.updated", object)) {
+        Translation::Schedule { subscription, schedule } => {
+            assert_eq!(subscription, "sub_1".into());
+            schedule.next.map(|next| (next.from, next.items[0].price.clone()))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next(&schedule("active")), Some((at(200).unwrap(), Some("price_basic".into()))));
+    assert_eq!(next(&schedule("released")), None);
+    let mut last = schedule("active");
+    last["current_phase"] = json!({ "start_date": 200, "end_date": 300 });
+    assert_eq!(next(&last), None);
+    last["subscription"] = Value::Null;
+    assert_eq!(code(translate(&event("subscription_schedule.created", &last))), "no_subscription");
 }
