@@ -364,7 +364,8 @@ impl Settings {
                 Ok(Some(path))
             }
             None => {
-                let url = self.database_url()?;
+                // A bad one is told by itself.
+                let Ok(url) = self.database_url() else { return Ok(None) };
                 let file = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
                 Ok(file.map(|file| PathBuf::from(format!("{file}.index"))))
             }
