@@ -189,6 +189,7 @@ fn a_subscription_of_a_bundle_that_is_not_there_makes_no_sense() {
         state: StoredState::Active,
         ends_at: None,
         collection_paused: None,
+        reversed: [false; 3],
     };
     assert!(held.read(1).is_some());
     assert!(held.read(0).is_none());
