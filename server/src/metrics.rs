@@ -52,7 +52,7 @@ const HISTOGRAMS: [(&str, Unit, &str); 4] = [
     ("membership_delivery_duration_seconds", Unit::Seconds, "From taking a delivery up to its outcome"),
     (COMMIT_CHANGES, Unit::Count, "Changes that shared a commit"),
 ];
-const GAUGES: [(&str, &str); 20] = [
+const GAUGES: [(&str, &str); 21] = [
     ("membership_build_info", "Always 1; the labels say what runs"),
     ("membership_store_up", "Whether the store answered within a second: 1 or 0"),
     ("membership_deliveries", "Deliveries that wait for something, by state"),
@@ -73,6 +73,7 @@ const GAUGES: [(&str, &str); 20] = [
     ),
     ("membership_projection_caught_up", "Whether a projection has caught up once since the start: 1 or 0"),
     ("membership_projection_standing_still", "Whether a projection cannot go on: 1 or 0"),
+    ("membership_projection_parked_streams", "Streams that stand still since an event cannot be read"),
     ("membership_index_members", "Members in the access index"),
     ("membership_sqlite_queued_changes", "Changes that wait for the writer"),
     ("membership_postgres_connections", "Connections of the pool, by state"),
