@@ -100,9 +100,14 @@ on_every_store! {
         let check = check_of(&report, "parked_streams");
         assert_eq!((&check["ok"], &check["required"]), (&json!(false), &json!(false)));
         assert!(check["detail"].as_str().is_some_and(|detail| detail.contains(&stream)), "{check}");
-        assert!(app.log().contains("stream parked") && app.log().contains(&stream));
-        assert_eq!(app.log().matches("stream parked").count(), 2, "once for each read model:\n{}", app.log());
+        let (begun, alarms) = (Instant::now(), || app.log().matches("stream parked").count());
+        while alarms() < 2 {
+            assert!(begun.elapsed() < HANG, "a read model is silent:\n{}", app.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(app.log().contains(&stream));
         buy(&app, "ben").await;
+        assert_eq!(alarms(), 2, "once for each read model:\n{}", app.log());
         assert_eq!(app.check("mem_eve", ADVANCED).await["reason"], "ended");
 
         // What was known of her before the event stays; the end that came after it does not count.
