@@ -301,24 +301,22 @@ impl Worker {
         named_member: Option<String>,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        let member = match (&customer, end.outcome) {
-            (Some(customer), CheckoutOutcome::PaymentSucceeded) => {
-                match self.owner(customer, named_member.as_deref(), LinkedThrough::Checkout, &context).await?
-                {
-                    Owner::Nobody(settled) => return Ok(settled),
-                    Owner::Member(member) => member,
-                }
+        let paid = end.outcome == CheckoutOutcome::PaymentSucceeded;
+        let member = if let Some(customer) = customer.as_ref().filter(|_| paid) {
+            let through = LinkedThrough::Checkout;
+            match self.owner(customer, named_member.as_deref(), through, &context).await? {
+                Owner::Nobody(settled) => return Ok(settled),
+                Owner::Member(member) => member,
             }
-            _ => {
-                let held = match &customer {
-                    Some(customer) => self.customer(customer).await?.member().cloned(),
-                    None => None,
-                };
-                let named = named_member.and_then(|named| MemberId::parse(&named).ok());
-                match held.or(named) {
-                    Some(member) if self.is_registered(&member).await? => member,
-                    _ => return Ok(ignored("no_member_named", "the checkout belongs to nobody known here")),
-                }
+        } else {
+            let held = match &customer {
+                Some(customer) => self.customer(customer).await?.member().cloned(),
+                None => None,
+            };
+            let named = named_member.and_then(|named| MemberId::parse(&named).ok());
+            match held.or(named) {
+                Some(member) if self.is_registered(&member).await? => member,
+                _ => return Ok(ignored("no_member_named", "the checkout belongs to nobody known here")),
             }
         };
         let command = MemberCommand::RecordCheckoutEnd(end);

@@ -92,14 +92,19 @@ enum StoredState {
     Unknown,
 }
 
+/// Collection is paused.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct StoredPause {
+    paid_until: Option<Moment>,
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct StoredHeld {
     subscription: Key,
     bundle: u32,
     state: StoredState,
     ends_at: Option<Moment>,
-    /// Collection is paused, and until when was paid for.
-    collection_paused: Option<Option<Moment>>,
+    collection_paused: Option<StoredPause>,
     /// The latest payment was given back, one is disputed, a dispute was lost.
     reversed: [bool; 3],
 }
@@ -269,8 +274,8 @@ impl Moment {
 }
 
 /// A moment that may be missing, but not wrong.
-fn read(moment: Option<Moment>) -> Option<Option<DateTime<Utc>>> {
-    moment.map_or(Some(None), |moment| moment.read().map(Some))
+fn read(moment: Option<Moment>) -> Result<Option<DateTime<Utc>>, SnapshotError> {
+    moment.map(|moment| moment.read().ok_or(SnapshotError::Senseless("a moment is none"))).transpose()
 }
 
 impl StoredHeld {
@@ -286,7 +291,9 @@ impl StoredHeld {
             State::Ended => StoredState::Ended,
             State::Unknown => StoredState::Unknown,
         };
-        let collection_paused = source.collection_paused.map(|paused| paused.paid_until.map(Moment::of));
+        let collection_paused = source
+            .collection_paused
+            .map(|pause| StoredPause { paid_until: pause.paid_until.map(Moment::of) });
         let Reversed { refunded, disputed, lost } = source.reversed;
         Self {
             subscription,
@@ -301,7 +308,7 @@ impl StoredHeld {
     fn read(self, bundles: usize) -> Option<Held> {
         let state = match self.state {
             StoredState::Incomplete => State::Incomplete,
-            StoredState::Trialing(until) => State::Trialing { until: read(until)? },
+            StoredState::Trialing(until) => State::Trialing { until: read(until).ok()? },
             StoredState::Active => State::Active,
             StoredState::PastDue(since) => State::PastDue { since: since.read()? },
             StoredState::Unpaid => State::Unpaid,
@@ -310,12 +317,12 @@ impl StoredHeld {
             StoredState::Unknown => State::Unknown,
         };
         let collection_paused = match self.collection_paused {
-            Some(paid_until) => Some(CollectionPaused { paid_until: read(paid_until)? }),
+            Some(pause) => Some(CollectionPaused { paid_until: read(pause.paid_until).ok()? }),
             None => None,
         };
         let [refunded, disputed, lost] = self.reversed;
         let reversed = Reversed { refunded, disputed, lost };
-        let (plans, ends_at) = (PlanSet::default(), read(self.ends_at)?);
+        let (plans, ends_at) = (PlanSet::default(), read(self.ends_at).ok()?);
         let source = Source { plans, state, ends_at, collection_paused, reversed };
         let Self { subscription, bundle, .. } = self;
         ((bundle as usize) < bundles).then_some(Held { subscription, bundle, source })

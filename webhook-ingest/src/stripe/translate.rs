@@ -162,7 +162,7 @@ pub fn translate(event: &Envelope) -> Translation {
         "invoice_payment.paid" => invoice_payment(object, at),
         "charge.refunded" => charge_refunded(event, object, at),
         "radar.early_fraud_warning.created" => dispute(event, object, at, Some("early_fraud_warning")),
-        told if told.starts_with("subscription_schedule.") => schedule(event, object, at),
+        told if told.starts_with("subscription_schedule.") => Some(schedule(event, object, at)),
         told if told.starts_with("charge.dispute.") => dispute(event, object, at, None),
         told if told.starts_with("refund.") || told == "charge.refund.updated" => refund(event, object, at),
         told if told.starts_with("invoice.") => invoice(event, object, at, told),
@@ -317,12 +317,12 @@ fn dispute(event: &Envelope, object: &Value, at: DateTime<Utc>, status: Option<&
     Some(Translation::Reversal { payment: wire::payment_of(object)?, reversal: Reversal::Dispute(dispute) })
 }
 
-fn schedule(event: &Envelope, object: &Value, at: DateTime<Utc>) -> Option<Translation> {
+fn schedule(event: &Envelope, object: &Value, at: DateTime<Utc>) -> Translation {
     let Some((subscription, next)) = wire::schedule(object) else {
-        return Some(Translation::Ignore(why("no_subscription", "the schedule has no subscription yet")));
+        return Translation::Ignore(why("no_subscription", "the schedule has no subscription yet"));
     };
     let next = next.map(|(from, items)| NextPlans { from, items, plans: Vec::new() });
-    Some(Translation::Schedule { subscription, schedule: Schedule { at, source: source(event), next } })
+    Translation::Schedule { subscription, schedule: Schedule { at, source: source(event), next } }
 }
 
 fn checkout_end(
