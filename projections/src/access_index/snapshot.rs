@@ -98,8 +98,12 @@ struct StoredHeld {
     bundle: u32,
     state: StoredState,
     ends_at: Option<Moment>,
-    /// Collection is paused, and until when was paid for.
-    collection_paused: Option<Option<Moment>>,
+    collection_paused: Option<StoredPause>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct StoredPause {
+    paid_until: Option<Moment>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -201,17 +205,16 @@ fn understand(contents: &[u8]) -> Result<Snapshot, SnapshotError> {
     let catalog = serde_json::from_slice(&stored.catalog);
     let bundles = stored.bundles.len();
     let held = |stored: Vec<StoredHeld>| {
-        stored.into_iter().map(|held| held.read(bundles)).collect::<Option<Vec<Held>>>()
+        stored.into_iter().map(|held| held.read(bundles)).collect::<Result<Vec<Held>, _>>()
     };
-    let members = stored.members.into_iter().map(|(member, stored)| Some((member, held(stored)?.into())));
-    let waiting = stored.waiting.into_iter().map(|(payer, stored)| Some((payer, held(stored)?)));
-    let senseless = SnapshotError::Senseless("a subscription is nowhere or never");
+    let members = stored.members.into_iter().map(|(member, stored)| Ok((member, held(stored)?.into())));
+    let waiting = stored.waiting.into_iter().map(|(payer, stored)| Ok((payer, held(stored)?)));
     Ok(Snapshot {
         last: stored.last,
         parked: stored.parked,
         catalog: catalog.map_err(|_| SnapshotError::Senseless("its catalogue cannot be read"))?,
-        members: members.collect::<Option<_>>().ok_or(senseless.clone())?,
-        waiting: waiting.collect::<Option<_>>().ok_or(senseless)?,
+        members: members.collect::<Result<_, SnapshotError>>()?,
+        waiting: waiting.collect::<Result<_, SnapshotError>>()?,
         bundles: stored.bundles,
         member_of: stored.member_of,
     })
@@ -261,14 +264,9 @@ impl Moment {
         Self(moment.timestamp(), moment.timestamp_subsec_nanos())
     }
 
-    fn read(self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp(self.0, self.1)
+    fn read(self) -> Result<DateTime<Utc>, SnapshotError> {
+        DateTime::from_timestamp(self.0, self.1).ok_or(SnapshotError::Senseless("a moment that never comes"))
     }
-}
-
-/// A moment that may be missing, but not wrong.
-fn read(moment: Option<Moment>) -> Option<Option<DateTime<Utc>>> {
-    moment.map_or(Some(None), |moment| moment.read().map(Some))
 }
 
 impl StoredHeld {
@@ -284,14 +282,15 @@ impl StoredHeld {
             State::Ended => StoredState::Ended,
             State::Unknown => StoredState::Unknown,
         };
-        let collection_paused = source.collection_paused.map(|paused| paused.paid_until.map(Moment::of));
+        let pause = |paused: CollectionPaused| StoredPause { paid_until: paused.paid_until.map(Moment::of) };
+        let collection_paused = source.collection_paused.map(pause);
         Self { subscription, bundle, state, ends_at: source.ends_at.map(Moment::of), collection_paused }
     }
 
-    fn read(self, bundles: usize) -> Option<Held> {
+    fn read(self, bundles: usize) -> Result<Held, SnapshotError> {
         let state = match self.state {
             StoredState::Incomplete => State::Incomplete,
-            StoredState::Trialing(until) => State::Trialing { until: read(until)? },
+            StoredState::Trialing(until) => State::Trialing { until: until.map(Moment::read).transpose()? },
             StoredState::Active => State::Active,
             StoredState::PastDue(since) => State::PastDue { since: since.read()? },
             StoredState::Unpaid => State::Unpaid,
@@ -300,13 +299,22 @@ impl StoredHeld {
             StoredState::Unknown => State::Unknown,
         };
         let collection_paused = match self.collection_paused {
-            Some(paid_until) => Some(CollectionPaused { paid_until: read(paid_until)? }),
+            Some(StoredPause { paid_until }) => {
+                Some(CollectionPaused { paid_until: paid_until.map(Moment::read).transpose()? })
+            }
             None => None,
         };
-        let source =
-            Source { plans: PlanSet::default(), state, ends_at: read(self.ends_at)?, collection_paused };
+        let source = Source {
+            plans: PlanSet::default(),
+            state,
+            ends_at: self.ends_at.map(Moment::read).transpose()?,
+            collection_paused,
+        };
         let Self { subscription, bundle, .. } = self;
-        ((bundle as usize) < bundles).then_some(Held { subscription, bundle, source })
+        if bundle as usize >= bundles {
+            return Err(SnapshotError::Senseless("a subscription that sells nothing known"));
+        }
+        Ok(Held { subscription, bundle, source })
     }
 }
 
