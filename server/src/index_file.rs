@@ -87,10 +87,10 @@ impl IndexFile {
         match written.await {
             Ok(Ok(())) => self.written.store(changes, Ordering::Relaxed),
             Ok(Err(error)) => {
-                tracing::warn!(%file, %error, "access index not written; the next start takes longer")
+                tracing::warn!(%file, %error, "access index not written; the next start takes longer");
             }
             Err(error) => {
-                tracing::error!(%file, %error, "access index not written; the next start takes longer")
+                tracing::error!(%file, %error, "access index not written; the next start takes longer");
             }
         }
     }

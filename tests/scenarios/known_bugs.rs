@@ -73,6 +73,17 @@ impl Case {
         self.app.deliver_all(&self.events(story)).await;
     }
 
+    /// Delivers all of them at the same time.
+    async fn deliver_at_once(&self, events: &[Value]) {
+        let send = |event: &Value| tokio::spawn(self.app.signed(event.to_string()).send());
+        let sending: Vec<_> = events.iter().map(send).collect();
+        for sent in sending {
+            let answer = sent.await.expect("it was sent").expect("it was answered");
+            assert_eq!(answer.status(), 200);
+        }
+        self.app.settled().await;
+    }
+
     /// Both answers: the live one, and the one from the history.
     async fn assert(&self, video: &str, reason: &str) -> Value {
         let decision = self.app.check(&self.member, video).await;
@@ -117,11 +128,7 @@ in_both_shapes! {
         let mut story = Story::new("ada");
         story.create(Price::BasicMonth, "incomplete", days_ago(1)).status("active", days_ago(1) + SECOND);
         let events = case.events(story);
-        let sending: Vec<_> = events.iter().map(|event| tokio::spawn(case.app.signed(event.to_string()).send())).collect();
-        for sent in sending {
-            assert_eq!(sent.await.unwrap().unwrap().status(), 200);
-        }
-        case.app.settled().await;
+        case.deliver_at_once(&events).await;
         case.assert(BASIC, "subscription").await;
         assert_eq!(case.count("SubscriptionStarted").await, 1);
     }
@@ -150,7 +157,7 @@ in_both_shapes! {
         let paid_at = days_ago(1);
         story.payment_fails(2, paid_at).paid(paid_at).status("active", paid_at + SECOND);
         let told = case.events(story);
-        let failed_again = told.iter().rfind(|event| event["type"] == "invoice.payment_failed").unwrap().clone();
+        let failed_again = told.iter().rfind(|event| event["type"] == "invoice.payment_failed").expect("one failed").clone();
         case.app.deliver_all(&told).await;
         case.app.deliver_all([&failed_again]).await;
         case.app.deliver_all([&changed_id(&failed_again, "evt_twin")]).await;
@@ -162,11 +169,7 @@ in_both_shapes! {
         let mut story = Story::new("ada");
         bought(&mut story, &case.member, Price::BasicMonth, days_ago(1));
         let events = case.events(story);
-        let sending: Vec<_> = events.iter().map(|event| tokio::spawn(case.app.signed(event.to_string()).send())).collect();
-        for sent in sending {
-            assert_eq!(sent.await.unwrap().unwrap().status(), 200);
-        }
-        case.app.settled().await;
+        case.deliver_at_once(&events).await;
         case.assert(BASIC, "subscription").await;
         assert_eq!(case.count("SubscriptionStarted").await, 1);
     }

@@ -208,17 +208,16 @@ fn understand(contents: &[u8]) -> Result<Snapshot, SnapshotError> {
     let catalog = serde_json::from_slice(&stored.catalog);
     let bundles = stored.bundles.len();
     let held = |stored: Vec<StoredHeld>| {
-        stored.into_iter().map(|held| held.read(bundles)).collect::<Option<Vec<Held>>>()
+        stored.into_iter().map(|held| held.read(bundles)).collect::<Result<Vec<Held>, _>>()
     };
-    let members = stored.members.into_iter().map(|(member, stored)| Some((member, held(stored)?.into())));
-    let waiting = stored.waiting.into_iter().map(|(payer, stored)| Some((payer, held(stored)?)));
-    let senseless = SnapshotError::Senseless("a subscription is nowhere or never");
+    let members = stored.members.into_iter().map(|(member, stored)| Ok((member, held(stored)?.into())));
+    let waiting = stored.waiting.into_iter().map(|(payer, stored)| Ok((payer, held(stored)?)));
     Ok(Snapshot {
         last: stored.last,
         parked: stored.parked,
         catalog: catalog.map_err(|_| SnapshotError::Senseless("its catalogue cannot be read"))?,
-        members: members.collect::<Option<_>>().ok_or(senseless.clone())?,
-        waiting: waiting.collect::<Option<_>>().ok_or(senseless)?,
+        members: members.collect::<Result<_, SnapshotError>>()?,
+        waiting: waiting.collect::<Result<_, SnapshotError>>()?,
         bundles: stored.bundles,
         member_of: stored.member_of,
     })
@@ -268,14 +267,9 @@ impl Moment {
         Self(moment.timestamp(), moment.timestamp_subsec_nanos())
     }
 
-    fn read(self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp(self.0, self.1)
+    fn read(self) -> Result<DateTime<Utc>, SnapshotError> {
+        DateTime::from_timestamp(self.0, self.1).ok_or(SnapshotError::Senseless("a moment that never comes"))
     }
-}
-
-/// A moment that may be missing, but not wrong.
-fn read(moment: Option<Moment>) -> Result<Option<DateTime<Utc>>, SnapshotError> {
-    moment.map(|moment| moment.read().ok_or(SnapshotError::Senseless("a moment is none"))).transpose()
 }
 
 impl StoredHeld {
@@ -291,24 +285,22 @@ impl StoredHeld {
             State::Ended => StoredState::Ended,
             State::Unknown => StoredState::Unknown,
         };
-        let collection_paused = source
-            .collection_paused
-            .map(|pause| StoredPause { paid_until: pause.paid_until.map(Moment::of) });
+        let pause = |paused: CollectionPaused| StoredPause { paid_until: paused.paid_until.map(Moment::of) };
         let Reversed { refunded, disputed, lost } = source.reversed;
         Self {
             subscription,
             bundle,
             state,
             ends_at: source.ends_at.map(Moment::of),
-            collection_paused,
+            collection_paused: source.collection_paused.map(pause),
             reversed: [refunded, disputed, lost],
         }
     }
 
-    fn read(self, bundles: usize) -> Option<Held> {
+    fn read(self, bundles: usize) -> Result<Held, SnapshotError> {
         let state = match self.state {
             StoredState::Incomplete => State::Incomplete,
-            StoredState::Trialing(until) => State::Trialing { until: read(until).ok()? },
+            StoredState::Trialing(until) => State::Trialing { until: until.map(Moment::read).transpose()? },
             StoredState::Active => State::Active,
             StoredState::PastDue(since) => State::PastDue { since: since.read()? },
             StoredState::Unpaid => State::Unpaid,
@@ -317,15 +309,24 @@ impl StoredHeld {
             StoredState::Unknown => State::Unknown,
         };
         let collection_paused = match self.collection_paused {
-            Some(pause) => Some(CollectionPaused { paid_until: read(pause.paid_until).ok()? }),
+            Some(StoredPause { paid_until }) => {
+                Some(CollectionPaused { paid_until: paid_until.map(Moment::read).transpose()? })
+            }
             None => None,
         };
         let [refunded, disputed, lost] = self.reversed;
-        let reversed = Reversed { refunded, disputed, lost };
-        let (plans, ends_at) = (PlanSet::default(), read(self.ends_at).ok()?);
-        let source = Source { plans, state, ends_at, collection_paused, reversed };
+        let source = Source {
+            plans: PlanSet::default(),
+            state,
+            ends_at: self.ends_at.map(Moment::read).transpose()?,
+            collection_paused,
+            reversed: Reversed { refunded, disputed, lost },
+        };
         let Self { subscription, bundle, .. } = self;
-        ((bundle as usize) < bundles).then_some(Held { subscription, bundle, source })
+        if bundle as usize >= bundles {
+            return Err(SnapshotError::Senseless("a subscription that sells nothing known"));
+        }
+        Ok(Held { subscription, bundle, source })
     }
 }
 

@@ -191,9 +191,9 @@ fn a_subscription_of_a_bundle_that_is_not_there_makes_no_sense() {
         collection_paused: None,
         reversed: [false; 3],
     };
-    assert!(held.read(1).is_some());
-    assert!(held.read(0).is_none());
-    assert!(StoredHeld { ends_at: Some(Moment(i64::MAX, 0)), ..held }.read(1).is_none());
+    assert!(held.read(1).is_ok());
+    assert!(held.read(0).is_err());
+    assert!(StoredHeld { ends_at: Some(Moment(i64::MAX, 0)), ..held }.read(1).is_err());
 }
 
 static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| written().1);
