@@ -10,12 +10,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// How many connections are open at once: far more than any front ends and balancers keep, at some 30 KB each.
 pub const CONNECTIONS: usize = 10_000;
 /// How many requests are worked on at once: a quarter of them access checks, which take microseconds, five eighths
-/// webhooks, and an eighth anything else, which is two for each connection to the database: one that runs, one that waits.
-pub const IN_FLIGHT: usize = 256;
+/// webhooks, and an eighth anything else, which is four for each connection to the database: one that runs, three that
+/// wait. Fewer would answer sooner under overload, and refuse harmless bursts.
+pub const IN_FLIGHT: usize = 512;
 /// How many requests wait for their position at once; they do nothing meanwhile.
 const WAITING: usize = 1_024;
 /// How many webhooks arrive at once. Each may hold a body of up to a megabyte of somebody unknown.
-const ARRIVING: usize = 256;
+const ARRIVING: usize = 512;
 
 /// How long the head of a request may take to arrive, from its first byte, or from the first moment of a connection.
 const HEAD: Duration = Duration::from_secs(10);
