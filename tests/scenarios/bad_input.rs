@@ -142,7 +142,7 @@ on_every_store! {
         let text_as_time = with(renamed(&seen("timeless"), "evt_timeless"), "created", json!("soon"));
         let cases: Vec<(Value, &str, &str)> = vec![
             (event("evt_new_type", "customer.subscription.teleported", now(), &json!({})), "parked", "incomplete_object"),
-            (event("evt_unhandled", "radar.early_fraud_warning.created", now(), &json!({})), "ignored", "unhandled_type"),
+            (event("evt_unhandled", "payout.paid", now(), &json!({})), "ignored", "unhandled_type"),
             (events(mug).remove(0), "ignored", "unmapped_product"),
             (renamed(&seen("nobody"), "evt_nobody"), "parked", "unknown_customer"),
             (with(renamed(&seen("live"), "evt_live"), "livemode", json!(true)), "parked", "other_mode"),
