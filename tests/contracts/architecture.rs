@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate of ours may use of ours in what it ships.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("projections", &["domain"]),
     ("webhook-ingest", &["domain"]),
     ("api", &["domain", "projections"]),
     ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
-    ("server", &["domain", "projections", "webhook-ingest", "api", "storage"]),
+    ("stripe-simulator", &[]),
+    ("server", &["domain", "projections", "webhook-ingest", "api", "storage", "stripe-simulator"]),
     ("tests", &["domain", "projections", "webhook-ingest", "storage", "server"]),
 ];
 
