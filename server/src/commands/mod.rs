@@ -6,6 +6,7 @@ pub(crate) mod ingest;
 pub(crate) mod member;
 mod progress;
 pub(crate) mod replay;
+pub(crate) mod stripe_sim;
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(crate) use checkout::{NewSession, Paying};
-pub(crate) use people::{CustomerChange, NewPrice, NewProduct};
+pub(crate) use people::{CustomerChange, NewPrice, NewProduct, merge};
 pub(crate) use subscriptions::{
     Cancellation, ItemChange, NewSubscription, SubscriptionChange, TrialEnd,
 };
@@ -27,7 +27,7 @@ pub(crate) use subscriptions::{
 use crate::shapes::{self, NEWEST, Shown};
 use clock::{DAY, Due, HOUR, Seconds};
 use error::ApiError;
-use model::{Invoice, Kept, Store, Subscription, Truth};
+use model::{Invoice, Store, Subscription, Truth};
 
 /// What becomes of a subscription whose payment is given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ pub(crate) struct Cause {
 
 /// A Stripe account.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Engine {
+pub(crate) struct Engine {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     pub(crate) cause: Cause,
@@ -119,7 +119,7 @@ pub struct Engine {
 
 impl Engine {
     /// An empty account at `now`, whose ids follow from `seed`.
-    pub fn new(now: Seconds, seed: u64, settings: Settings) -> Self {
+    pub(crate) fn new(now: Seconds, seed: u64, settings: Settings) -> Self {
         Self {
             store: Store::default(),
             settings,
@@ -133,17 +133,17 @@ impl Engine {
     }
 
     /// The virtual time.
-    pub fn now(&self) -> Seconds {
+    pub(crate) fn now(&self) -> Seconds {
         self.now
     }
 
     /// Everything that happened, oldest first.
-    pub fn events(&self) -> &[Event] {
+    pub(crate) fn events(&self) -> &[Event] {
         &self.events
     }
 
     /// Moves time to `to`. Everything that falls due on the way happens at its moment, in order.
-    pub fn advance_to(&mut self, to: Seconds) {
+    pub(crate) fn advance_to(&mut self, to: Seconds) {
         self.cause = Cause::default();
         while let Some((at, due)) = self.agenda.first().filter(|(at, _)| *at <= to).cloned() {
             self.agenda.pop_first();
@@ -154,13 +154,8 @@ impl Engine {
         self.now = self.now.max(to);
     }
 
-    /// Moves time on by so many seconds.
-    pub fn advance(&mut self, seconds: Seconds) {
-        self.advance_to(self.now.saturating_add(seconds.max(0)));
-    }
-
     /// What was true of a subscription at a moment.
-    pub fn truth(&self, subscription: &str, at: Seconds) -> Option<&Truth> {
+    pub(crate) fn truth(&self, subscription: &str, at: Seconds) -> Option<&Truth> {
         let history = &self.store.subscriptions.find(subscription)?.history;
         history.iter().rfind(|truth| truth.from <= at)
     }

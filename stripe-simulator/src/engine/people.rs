@@ -40,7 +40,7 @@ pub(crate) struct NewPrice {
 }
 
 /// Metadata as a call changes it: an empty value removes the key.
-pub(super) fn merge(kept: &mut Metadata, change: Option<&Metadata>) {
+pub(crate) fn merge(kept: &mut Metadata, change: Option<&Metadata>) {
     for (key, value) in change.into_iter().flatten() {
         if value.is_empty() {
             kept.remove(key);

@@ -50,6 +50,23 @@ impl Engine {
         Ok(id)
     }
 
+    /// Another price from the next period on.
+    pub(crate) fn switch_at_period_end(&mut self, subscription: &str, price: &str) -> Result<(), ApiError> {
+        let interval = self.find::<Price>(price)?.recurring.ok_or_else(|| {
+            ApiError::invalid(format!("The price {price} is not recurring.")).at("price")
+        })?;
+        let id = match self.find::<Subscription>(subscription)?.schedule.clone() {
+            Some(id) => id,
+            None => self.schedule_from(subscription)?,
+        };
+        let mut phases = self.active_schedule(&id)?.phases;
+        phases.truncate(1);
+        let start = phases[0].end;
+        let end = interval.after(start, 1);
+        phases.push(Phase { start, end, items: vec![(price.to_owned(), 1)], ..phases[0].clone() });
+        self.update_schedule(&id, Some(phases), None, None)
+    }
+
     fn active_schedule(&self, id: &str) -> Result<Schedule, ApiError> {
         let schedule = self.find::<Schedule>(id)?;
         if schedule.status == "active" {
