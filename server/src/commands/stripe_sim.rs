@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use stripe_simulator::{Options, Server, StartError};
 
-use super::{Failure, print_json};
+use super::{Failure, print, print_json};
 use crate::serve;
 
 pub(crate) const HELP: &str = "\
@@ -80,20 +80,22 @@ pub(crate) async fn run(args: StripeSimArgs, json: bool) -> Result<ExitCode, Fai
     if json {
         print_json(&json!({ "url": url, "webhook": webhook, "secret": secret }))?;
     } else {
-        print(&url, webhook.as_deref(), &secret);
+        tell(&url, webhook.as_deref(), &secret)?;
     }
     server.run(serve::asked_to_stop()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "a command tells where it listens")]
-fn print(url: &str, webhook: Option<&str>, secret: &str) {
-    println!("Stripe simulator on {url}");
-    println!("  API base    {url}/   with any sk_test_… key");
-    match webhook {
-        Some(webhook) => println!("  Webhooks    {webhook}   signed with {secret}"),
-        None => println!("  Webhooks    none (--webhook URL delivers them)"),
-    }
-    println!("  Turn time   curl -X POST {url}/_sim/clock -d '{{\"advance\":\"30d\"}}'");
-    println!("Stop with Ctrl-C.");
+fn tell(url: &str, webhook: Option<&str>, secret: &str) -> Result<(), Failure> {
+    let delivered = match webhook {
+        Some(webhook) => format!("{webhook}   signed with {secret}"),
+        None => "none (--webhook URL delivers them)".to_owned(),
+    };
+    print(format!(
+        "Stripe simulator on {url}\n\
+         \x20 API base    {url}/   with any sk_test_… key\n\
+         \x20 Webhooks    {delivered}\n\
+         \x20 Turn time   curl -X POST {url}/_sim/clock -d '{{\"advance\":\"30d\"}}'\n\
+         Stop with Ctrl-C."
+    ))
 }

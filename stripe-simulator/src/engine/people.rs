@@ -189,14 +189,14 @@ impl Engine {
             None => method.to_owned(),
         };
         let kept = self.find::<PaymentMethod>(&id)?;
-        if kept.card.behaviour == Behaviour::Declines {
-            return Err(ApiError::card(&kept.card.decline()));
-        }
         match kept.customer.as_deref() {
             Some(owner) if owner == customer => return Ok(id),
             Some(_) => {
                 let why = "This payment method is attached to another customer. Detach it there first.";
                 return Err(ApiError::invalid(why).coded("payment_method_unexpected_state"));
+            }
+            None if kept.card.behaviour == Behaviour::Declines => {
+                return Err(ApiError::card(&kept.card.decline()));
             }
             None => {}
         }
