@@ -380,7 +380,8 @@ impl Outbox {
 
     /// Whether an event has reached the receiver.
     pub fn reached(&self, event: &str) -> bool {
-        let arrived = |delivery: &Delivery| delivery.event == event && delivery.progress == Progress::Delivered;
+        let arrived =
+            |delivery: &Delivery| delivery.event == event && delivery.progress == Progress::Delivered;
         self.over.iter().any(arrived)
     }
 }

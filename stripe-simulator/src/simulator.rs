@@ -320,7 +320,8 @@ impl Simulator {
         let store = &self.engine.store;
         let theirs = |charge: &&Charge| {
             let invoice = store.invoices.find(&charge.invoice);
-            charge.status == "succeeded" && invoice.is_some_and(|invoice| invoice.subscription == subscription)
+            charge.status == "succeeded"
+                && invoice.is_some_and(|invoice| invoice.subscription == subscription)
         };
         store.charges.iter().rfind(theirs).map(|charge| charge.id.clone())
     }

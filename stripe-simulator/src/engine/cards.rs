@@ -148,16 +148,18 @@ impl Decline {
             "expired_card" => ("expired_card", "Your card has expired."),
             "insufficient_funds" => ("card_declined", "Your card has insufficient funds."),
             "incorrect_number" => ("incorrect_number", "Your card number is incorrect."),
-            "authentication_required" => {
-                ("authentication_required", "Your card was declined. This transaction requires authentication.")
-            }
+            "authentication_required" => (
+                "authentication_required",
+                "Your card was declined. This transaction requires authentication.",
+            ),
             "authentication_failed" => (
                 "payment_intent_authentication_failure",
                 "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
             ),
-            "debit_not_authorized" => {
-                ("payment_intent_payment_attempt_failed", "The customer has told the bank that the debit was not authorized.")
-            }
+            "debit_not_authorized" => (
+                "payment_intent_payment_attempt_failed",
+                "The customer has told the bank that the debit was not authorized.",
+            ),
             "no_payment_method" => (
                 "resource_missing",
                 "This customer has no attached payment source or default payment method.",

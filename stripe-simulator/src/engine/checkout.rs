@@ -54,9 +54,12 @@ impl Engine {
         };
         let (mut amount, mut currency) = (0, "usd".to_owned());
         for (place, (id, quantity)) in new.items.iter().enumerate() {
-            let price = self.find::<Price>(id).map_err(|error| error.at(&format!("line_items[{place}][price]")))?;
+            let price =
+                self.find::<Price>(id).map_err(|error| error.at(&format!("line_items[{place}][price]")))?;
             if price.recurring.is_none() || !price.active {
-                let why = format!("The price {id} is not recurring or not active; this simulator sells subscriptions.");
+                let why = format!(
+                    "The price {id} is not recurring or not active; this simulator sells subscriptions."
+                );
                 return Err(ApiError::invalid(why).at(&format!("line_items[{place}][price]")));
             }
             amount += price.amount * quantity;
@@ -169,7 +172,8 @@ impl Engine {
     fn start(&mut self, id: &str, customer: &str, method: Option<String>) -> Result<Paying, ApiError> {
         let session = self.open_session(id)?;
         let earlier = session.subscription.as_deref().and_then(|id| self.subscription(id));
-        let (subscription, attempt) = match earlier.filter(|kept| kept.status == Status::Incomplete).cloned() {
+        let (subscription, attempt) = match earlier.filter(|kept| kept.status == Status::Incomplete).cloned()
+        {
             Some(kept) => {
                 self.touch::<Subscription>(&kept.id, |kept| kept.payment_method = method);
                 let invoice = kept.latest_invoice.unwrap_or_default();

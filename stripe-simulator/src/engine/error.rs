@@ -61,8 +61,7 @@ impl ApiError {
         let mut error = Map::new();
         error.insert("type".to_owned(), json!(self.kind));
         error.insert("message".to_owned(), json!(self.message));
-        let optional =
-            [("code", &self.code), ("decline_code", &self.decline_code), ("param", &self.param)];
+        let optional = [("code", &self.code), ("decline_code", &self.decline_code), ("param", &self.param)];
         for (key, value) in optional {
             if let Some(value) = value {
                 error.insert(key.to_owned(), json!(value));

@@ -3,9 +3,7 @@
 use super::cards::Decline;
 use super::clock::{Due, Period, Seconds};
 use super::error::ApiError;
-use super::model::{
-    Customer, Invoice, InvoiceStatus, Item, Line, PaymentIntent, Status, Subscription,
-};
+use super::model::{Customer, Invoice, InvoiceStatus, Item, Line, PaymentIntent, Status, Subscription};
 use super::payments::{Attempt, Presence};
 use super::{DunningEnd, Engine};
 
@@ -31,7 +29,11 @@ impl Engine {
             Line {
                 id: String::new(),
                 amount: if free { 0 } else { amount },
-                description: if free { format!("Trial period for {name}") } else { format!("{} × {name}", item.quantity) },
+                description: if free {
+                    format!("Trial period for {name}")
+                } else {
+                    format!("{} × {name}", item.quantity)
+                },
                 price: item.price.clone(),
                 quantity: item.quantity,
                 period,
@@ -44,7 +46,13 @@ impl Engine {
     }
 
     /// Keeps a draft without telling: the subscription's own event comes first.
-    pub(super) fn draft(&mut self, subscription: &str, reason: &str, mut lines: Vec<Line>, how: Draft) -> String {
+    pub(super) fn draft(
+        &mut self,
+        subscription: &str,
+        reason: &str,
+        mut lines: Vec<Line>,
+        how: Draft,
+    ) -> String {
         for line in &mut lines {
             line.id = self.id("il_");
         }
@@ -74,7 +82,11 @@ impl Engine {
             reason: reason.to_owned(),
             currency: kept.currency.clone(),
             // An invoice's own period is the one that has passed; its lines are about the next.
-            period: if reason == "subscription_cycle" { kept.period } else { Period { start: self.now, end: self.now } },
+            period: if reason == "subscription_cycle" {
+                kept.period
+            } else {
+                Period { start: self.now, end: self.now }
+            },
             lines,
             attempts: 0,
             auto_advance: how != Draft::Kept,
@@ -122,7 +134,8 @@ impl Engine {
 
     /// Fixes an invoice. One that costs nothing is paid by that.
     pub(super) fn finalize(&mut self, id: &str) {
-        let Some(invoice) = self.invoice(id).filter(|kept| kept.status == InvoiceStatus::Draft).cloned() else {
+        let Some(invoice) = self.invoice(id).filter(|kept| kept.status == InvoiceStatus::Draft).cloned()
+        else {
             return;
         };
         let now = self.now;
@@ -210,7 +223,8 @@ impl Engine {
 
     fn retry_after(&mut self, id: &str, attempts: u32) {
         let Some(invoice) = self.invoice(id).cloned() else { return };
-        let first = self.subscription(&invoice.subscription).is_none_or(|kept| kept.status == Status::Incomplete);
+        let first =
+            self.subscription(&invoice.subscription).is_none_or(|kept| kept.status == Status::Incomplete);
         let retries = &self.settings.retries;
         let made = usize::try_from(attempts).unwrap_or(usize::MAX);
         let wait = made.checked_sub(1).and_then(|last| retries.get(last)).copied();
@@ -260,10 +274,11 @@ impl Engine {
             kept.next_attempt = None;
             kept.out_of_band = out_of_band;
         });
-        if let Some(payment) = self.invoice(id).and_then(|kept| crate::shapes::invoice_payment(kept, &self.store))
+        if let Some(payment) =
+            self.invoice(id).and_then(|kept| crate::shapes::invoice_payment(kept, &self.store))
             && payment["status"] == "paid"
         {
-            self.emit("invoice_payment.paid", &payment, None);
+            self.emit("invoice_payment.paid", payment, None);
         }
         self.tell::<Invoice>("invoice.paid", id);
         self.tell::<Invoice>("invoice.payment_succeeded", id);
@@ -304,7 +319,8 @@ impl Engine {
             kept.status = status;
             kept.next_attempt = None;
             kept.auto_advance = false;
-            *(if status == InvoiceStatus::Void { &mut kept.voided_at } else { &mut kept.uncollectible_at }) = Some(now);
+            *(if status == InvoiceStatus::Void { &mut kept.voided_at } else { &mut kept.uncollectible_at }) =
+                Some(now);
         });
         let voided = status == InvoiceStatus::Void;
         self.tell::<Invoice>(if voided { "invoice.voided" } else { "invoice.marked_uncollectible" }, id);
@@ -360,14 +376,17 @@ impl Engine {
     pub(crate) fn close_invoice(&mut self, id: &str, status: InvoiceStatus) -> Result<(), ApiError> {
         let invoice = self.find::<Invoice>(id)?.clone();
         if !matches!(invoice.status, InvoiceStatus::Open | InvoiceStatus::Uncollectible) {
-            let why = format!("You can only do this to an open invoice; this one is {}.", invoice.status.name());
+            let why =
+                format!("You can only do this to an open invoice; this one is {}.", invoice.status.name());
             return Err(ApiError::invalid(why).coded("invoice_not_open"));
         }
         self.close(id, status);
         let Some(subscription) = self.subscription(&invoice.subscription).cloned() else { return Ok(()) };
         if subscription.latest_invoice.as_deref() == Some(id) {
             match subscription.status {
-                Status::Incomplete if status == InvoiceStatus::Void => self.expire_incomplete(&subscription.id),
+                Status::Incomplete if status == InvoiceStatus::Void => {
+                    self.expire_incomplete(&subscription.id)
+                }
                 Status::PastDue => {
                     self.update::<Subscription>(&subscription.id, |kept| kept.status = Status::Active);
                     self.note(&subscription.id);

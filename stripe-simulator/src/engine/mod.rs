@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 
 pub(crate) use checkout::{NewSession, Paying};
 pub(crate) use people::{CustomerChange, NewPrice, NewProduct, merge};
-pub(crate) use subscriptions::{
-    Cancellation, ItemChange, NewSubscription, SubscriptionChange, TrialEnd,
-};
+pub(crate) use subscriptions::{Cancellation, ItemChange, NewSubscription, SubscriptionChange, TrialEnd};
 
 use crate::shapes::{self, NEWEST, Shown};
 use clock::{DAY, Due, HOUR, Seconds};
@@ -219,18 +217,18 @@ impl Engine {
         self.stamp
     }
 
-    fn emit(&mut self, kind: &str, object: &Value, previous: Option<Value>) {
+    fn emit(&mut self, kind: &str, object: Value, previous: Option<Value>) {
         let (id, created) = (self.id("evt_"), self.stamp());
-        let mut data = json!({ "object": object });
-        if let Some(previous) = previous {
-            data["previous_attributes"] = previous;
-        }
-        let body = json!({
-            "id": id, "object": "event", "api_version": NEWEST, "created": created, "data": data,
+        let mut body = json!({
+            "id": id, "object": "event", "api_version": NEWEST, "created": created, "data": {},
             "livemode": false, "pending_webhooks": 1,
             "request": { "id": self.cause.request, "idempotency_key": self.cause.idempotency_key },
             "type": kind,
         });
+        body["data"]["object"] = object;
+        if let Some(previous) = previous {
+            body["data"]["previous_attributes"] = previous;
+        }
         self.events.push(Event { id, created, kind: kind.to_owned(), body });
     }
 
@@ -255,7 +253,7 @@ impl Engine {
     /// Sends an event with the object as it is.
     fn tell<T: Shown>(&mut self, kind: &str, id: &str) {
         let shape = self.shape::<T>(id);
-        self.emit(kind, &shape, None);
+        self.emit(kind, shape, None);
     }
 
     /// Changes an object without a word.
@@ -277,7 +275,7 @@ impl Engine {
         let after = self.shape::<T>(id);
         if before != after {
             let previous = shapes::previous(&before, &after);
-            self.emit(kind, &after, Some(previous));
+            self.emit(kind, after, Some(previous));
         }
     }
 

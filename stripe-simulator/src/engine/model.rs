@@ -79,8 +79,19 @@ macro_rules! kept {
 }
 
 kept!(
-    Customer, Product, Price, PaymentMethod, Subscription, Invoice, PaymentIntent, Charge, Refund, Dispute,
-    CheckoutSession, PortalSession, Schedule
+    Customer,
+    Product,
+    Price,
+    PaymentMethod,
+    Subscription,
+    Invoice,
+    PaymentIntent,
+    Charge,
+    Refund,
+    Dispute,
+    CheckoutSession,
+    PortalSession,
+    Schedule
 );
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -357,11 +368,7 @@ impl Invoice {
 
     /// Until when its regular lines reach.
     pub(crate) fn reaches(&self) -> Option<Seconds> {
-        self.lines
-            .iter()
-            .filter(|line| !line.proration || line.amount >= 0)
-            .map(|line| line.period.end)
-            .max()
+        self.lines.iter().filter(|line| !line.proration || line.amount >= 0).map(|line| line.period.end).max()
     }
 }
 

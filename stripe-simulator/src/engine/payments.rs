@@ -37,7 +37,9 @@ impl Engine {
     fn outlook(method: &PaymentMethod, presence: Presence) -> Attempt {
         match method.card.behaviour {
             Behaviour::Declines => Attempt::Declined(method.card.decline()),
-            Behaviour::DeclinesLater if presence == Presence::Away => Attempt::Declined(method.card.decline()),
+            Behaviour::DeclinesLater if presence == Presence::Away => {
+                Attempt::Declined(method.card.decline())
+            }
             Behaviour::AuthenticateOnce if !method.authenticated => Attempt::NeedsAction,
             Behaviour::AuthenticateAlways => Attempt::NeedsAction,
             Behaviour::DebitSucceeds | Behaviour::DebitFails => Attempt::Processing,
@@ -184,7 +186,8 @@ impl Engine {
         let (Some(charge), Some(method)) = (kept.latest_charge, kept.payment_method) else { return };
         let card = self.store.payment_methods.find(&method).map(|method| method.card.clone());
         let why = card.filter(|card| card.behaviour == Behaviour::DebitFails).map(|card| card.decline());
-        let (word, outcome) = if why.is_some() { ("failed", "requires_payment_method") } else { ("succeeded", "succeeded") };
+        let (word, outcome) =
+            if why.is_some() { ("failed", "requires_payment_method") } else { ("succeeded", "succeeded") };
         self.touch::<Charge>(&charge, |kept| {
             kept.status = word.to_owned();
             kept.decline.clone_from(&why);
@@ -236,7 +239,9 @@ impl Engine {
         }
         let amount = amount.unwrap_or(left);
         if !(1..=left).contains(&amount) {
-            let why = format!("Refund amount ({amount}) must be positive and at most what is left of the charge ({left}).");
+            let why = format!(
+                "Refund amount ({amount}) must be positive and at most what is left of the charge ({left})."
+            );
             return Err(ApiError::invalid(why).at("amount"));
         }
         let id = self.id("re_");
@@ -279,7 +284,12 @@ impl Engine {
     }
 
     /// A customer goes to her bank about a charge.
-    pub(crate) fn open_dispute(&mut self, charge: &str, inquiry: bool, reason: &str) -> Result<String, ApiError> {
+    pub(crate) fn open_dispute(
+        &mut self,
+        charge: &str,
+        inquiry: bool,
+        reason: &str,
+    ) -> Result<String, ApiError> {
         let kept = self.find::<Charge>(charge)?;
         if kept.status != "succeeded" || kept.disputed {
             return Err(ApiError::invalid("Only a succeeded charge without a dispute can be disputed."));

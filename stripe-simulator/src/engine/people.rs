@@ -178,7 +178,15 @@ impl Engine {
         metadata: Metadata,
     ) -> String {
         let (id, created) = (self.id("pm_"), self.now);
-        self.create(PaymentMethod { id, created, customer: None, email, metadata, card, authenticated: false })
+        self.create(PaymentMethod {
+            id,
+            created,
+            customer: None,
+            email,
+            metadata,
+            card,
+            authenticated: false,
+        })
     }
 
     /// Makes a payment method the customer's. Stripe's ready-made ones (`pm_card_visa`) become a new one.
@@ -212,7 +220,8 @@ impl Engine {
             self.update::<Customer>(&owner, |kept| {
                 kept.payment_method = kept.payment_method.take().filter(|held| held != method);
             });
-            let used: Vec<_> = self.store.subscriptions.iter().filter(|kept| mine(&kept.payment_method)).collect();
+            let used: Vec<_> =
+                self.store.subscriptions.iter().filter(|kept| mine(&kept.payment_method)).collect();
             let used: Vec<_> = used.into_iter().map(|kept| kept.id.clone()).collect();
             for id in used {
                 self.update::<super::Subscription>(&id, |kept| kept.payment_method = None);

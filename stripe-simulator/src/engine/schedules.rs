@@ -52,9 +52,10 @@ impl Engine {
 
     /// Another price from the next period on.
     pub(crate) fn switch_at_period_end(&mut self, subscription: &str, price: &str) -> Result<(), ApiError> {
-        let interval = self.find::<Price>(price)?.recurring.ok_or_else(|| {
-            ApiError::invalid(format!("The price {price} is not recurring.")).at("price")
-        })?;
+        let interval = self
+            .find::<Price>(price)?
+            .recurring
+            .ok_or_else(|| ApiError::invalid(format!("The price {price} is not recurring.")).at("price"))?;
         let id = match self.find::<Subscription>(subscription)?.schedule.clone() {
             Some(id) => id,
             None => self.schedule_from(subscription)?,

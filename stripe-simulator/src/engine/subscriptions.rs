@@ -6,7 +6,8 @@ use super::clock::{DAY, HOUR, Interval, Period, Seconds};
 use super::error::ApiError;
 use super::invoices::Draft;
 use super::model::{
-    Invoice, InvoiceStatus, Item, Line, Metadata, NoMethod, PauseCollection, PendingUpdate, Price, Schedule, Status, Subscription,
+    Invoice, InvoiceStatus, Item, Line, Metadata, NoMethod, PauseCollection, PendingUpdate, Price, Schedule,
+    Status, Subscription,
 };
 use super::payments::{Attempt, Presence};
 use super::people::merge;
@@ -88,11 +89,15 @@ impl Engine {
         for item in items {
             let price = self.find::<Price>(&item.price).map_err(|error| error.at("items[0][price]"))?;
             let Some(interval) = price.recurring.filter(|_| price.active) else {
-                let why = format!("The price {} cannot be subscribed to: it is inactive or not recurring.", price.id);
+                let why = format!(
+                    "The price {} cannot be subscribed to: it is inactive or not recurring.",
+                    price.id
+                );
                 return Err(ApiError::invalid(why).at("items[0][price]"));
             };
             if found.is_some_and(|(other, currency)| other != interval || currency != price.currency) {
-                let why = "This simulator wants all items of a subscription to have one interval and one currency.";
+                let why =
+                    "This simulator wants all items of a subscription to have one interval and one currency.";
                 return Err(ApiError::invalid(why).at("items"));
             }
             found = Some((interval, &price.currency));
@@ -290,7 +295,7 @@ impl Engine {
             if let Some(fields) = invoice.as_object_mut() {
                 fields.remove("id");
             }
-            self.emit("invoice.upcoming", &invoice, None);
+            self.emit("invoice.upcoming", invoice, None);
         }
     }
 
@@ -437,7 +442,8 @@ impl Engine {
     pub(crate) fn resume(&mut self, id: &str, anchor_now: bool) -> Result<(), ApiError> {
         let kept = self.alive(id)?;
         if kept.status != Status::Paused {
-            let why = format!("Only a paused subscription can be resumed; this one is {}.", kept.status.name());
+            let why =
+                format!("Only a paused subscription can be resumed; this one is {}.", kept.status.name());
             return Err(ApiError::invalid(why));
         }
         let interval = self.interval(&kept.items)?;
@@ -476,7 +482,9 @@ impl Engine {
             let at = |field: &str| format!("items[{place}][{field}]");
             let Some(id) = &change.id else {
                 let price = change.price.clone().ok_or_else(|| {
-                    ApiError::invalid("An item needs an id or a price.").coded("parameter_missing").at(&at("price"))
+                    ApiError::invalid("An item needs an id or a price.")
+                        .coded("parameter_missing")
+                        .at(&at("price"))
                 })?;
                 items.extend(self.new_items(&[(price, change.quantity.unwrap_or(1))]));
                 continue;
@@ -507,12 +515,19 @@ impl Engine {
         let changed = |item: &&Item, others: &[Item]| !others.contains(item);
         let old: Vec<_> = kept.items.iter().filter(|item| changed(item, items)).cloned().collect();
         let new: Vec<_> = items.iter().filter(|item| changed(item, &kept.items)).cloned().collect();
-        let credits = self.regular_lines(&old, rest, false).into_iter().map(|line| part(line, -1, "Unused time on"));
-        let debits = self.regular_lines(&new, rest, false).into_iter().map(|line| part(line, 1, "Remaining time on"));
+        let credits =
+            self.regular_lines(&old, rest, false).into_iter().map(|line| part(line, -1, "Unused time on"));
+        let debits =
+            self.regular_lines(&new, rest, false).into_iter().map(|line| part(line, 1, "Remaining time on"));
         credits.chain(debits).collect()
     }
 
-    fn cost(&self, kept: &Subscription, change: &SubscriptionChange, items: Vec<Item>) -> Result<Cost, ApiError> {
+    fn cost(
+        &self,
+        kept: &Subscription,
+        change: &SubscriptionChange,
+        items: Vec<Item>,
+    ) -> Result<Cost, ApiError> {
         let (was, is) = (self.interval(&kept.items)?, self.interval(&items)?);
         let trial_over = change.trial_end == Some(TrialEnd::Now) && kept.status == Status::Trialing;
         let on_trial = kept.status == Status::Trialing && !trial_over;
@@ -529,7 +544,11 @@ impl Engine {
         Ok(Cost { items, prorations, anew })
     }
 
-    pub(crate) fn update_subscription(&mut self, id: &str, change: &SubscriptionChange) -> Result<(), ApiError> {
+    pub(crate) fn update_subscription(
+        &mut self,
+        id: &str,
+        change: &SubscriptionChange,
+    ) -> Result<(), ApiError> {
         let kept = self.alive(id)?;
         let past = |moment: Option<Seconds>| moment.is_some_and(|moment| moment <= self.now);
         if past(change.cancel_at.flatten()) {
@@ -573,8 +592,8 @@ impl Engine {
                 _ => {}
             }
         }
-        let invoice = (!billed.is_empty())
-            .then(|| self.draft(id, "subscription_update", billed, Draft::AtOnce));
+        let invoice =
+            (!billed.is_empty()).then(|| self.draft(id, "subscription_update", billed, Draft::AtOnce));
         let now = self.now;
         self.update::<Subscription>(id, |kept| {
             kept.items = cost.items;
@@ -603,7 +622,7 @@ impl Engine {
         {
             for line in &lines {
                 let item = shapes::invoice_item(line, &kept, now, &self.store);
-                self.emit("invoiceitem.created", &item, None);
+                self.emit("invoiceitem.created", item, None);
             }
         }
         if let Some(invoice) = invoice {
@@ -634,7 +653,8 @@ impl Engine {
     }
 
     pub(super) fn apply_pending(&mut self, id: &str, items: Vec<Item>) {
-        let same = self.subscription(id).map(|kept| (self.interval(&kept.items).ok(), self.interval(&items).ok()));
+        let same =
+            self.subscription(id).map(|kept| (self.interval(&kept.items).ok(), self.interval(&items).ok()));
         let anew = same.filter(|(was, is)| was != is).and_then(|(_, is)| is);
         let now = self.now;
         self.update::<Subscription>(id, |kept| {

@@ -129,7 +129,11 @@ fn read(
         ["payment_methods", id] => get::<PaymentMethod>(simulator, id),
         ["customers", customer, "payment_methods", id] => {
             let method = get::<PaymentMethod>(simulator, id)?;
-            if method["customer"] == customer { Ok(method) } else { Err(ApiError::missing("PaymentMethod", id)) }
+            if method["customer"] == customer {
+                Ok(method)
+            } else {
+                Err(ApiError::missing("PaymentMethod", id))
+            }
         }
         ["subscriptions", id] => get::<Subscription>(simulator, id),
         ["invoices", id] => get::<Invoice>(simulator, id),
@@ -172,7 +176,8 @@ fn list(
         ["products"] => {
             let (active, ids) = (params.flag("active")?, params.texts("ids")?);
             page::<Product>(simulator, params, call, |kept| {
-                active.is_none_or(|active| kept.active == active) && (ids.is_empty() || ids.contains(&kept.id))
+                active.is_none_or(|active| kept.active == active)
+                    && (ids.is_empty() || ids.contains(&kept.id))
             })
         }
         ["prices"] => {
@@ -270,7 +275,8 @@ fn methods(
     let kind = params.filled("type")?;
     params.without_effect(&["allow_redisplay"]);
     page::<PaymentMethod>(simulator, params, call, |kept| {
-        (customer.is_none() || kept.customer == customer) && kind.as_ref().is_none_or(|kind| kept.card.kind() == kind)
+        (customer.is_none() || kept.customer == customer)
+            && kind.as_ref().is_none_or(|kind| kept.card.kind() == kind)
     })
 }
 
@@ -294,7 +300,9 @@ impl Window {
     fn cut(&self, all: Vec<(String, Value)>, url: &str) -> Result<Value, ApiError> {
         let place = |id: &String| {
             let found = all.iter().position(|(kept, _)| kept == id);
-            found.ok_or_else(|| ApiError::invalid(format!("No such object in this list: '{id}'")).coded("resource_missing"))
+            found.ok_or_else(|| {
+                ApiError::invalid(format!("No such object in this list: '{id}'")).coded("resource_missing")
+            })
         };
         let (from, to) = match (&self.after, &self.before) {
             (Some(after), _) => {
@@ -584,7 +592,15 @@ fn create_product(simulator: &mut Simulator, params: &mut Params) -> Result<Valu
         inactive: params.flag("active")? == Some(false),
     };
     let default = params.has("default_price_data").then(|| params.part("default_price_data")).transpose()?;
-    params.without_effect(&["images", "tax_code", "unit_label", "url", "statement_descriptor", "type", "shippable"]);
+    params.without_effect(&[
+        "images",
+        "tax_code",
+        "unit_label",
+        "url",
+        "statement_descriptor",
+        "type",
+        "shippable",
+    ]);
     params.finish()?;
     let id = simulator.engine.create_product(new)?;
     if let Some(mut price) = default {
@@ -636,7 +652,9 @@ fn new_price(params: &mut Params, product: String) -> Result<NewPrice, ApiError>
         product,
         currency: params.required("currency")?,
         amount: amount.ok_or_else(|| {
-            ApiError::invalid("Missing required param: unit_amount.").coded("parameter_missing").at("unit_amount")
+            ApiError::invalid("Missing required param: unit_amount.")
+                .coded("parameter_missing")
+                .at("unit_amount")
         })?,
         recurring: interval.map(|unit| Interval { unit, count }),
         nickname: params.filled("nickname")?,
@@ -739,7 +757,9 @@ fn address(url: String, param: &str) -> Result<String, ApiError> {
     if url.starts_with("http://") || url.starts_with("https://") {
         return Ok(url);
     }
-    Err(ApiError::invalid("Not a valid URL: it has to begin with http:// or https://").coded("url_invalid").at(param))
+    Err(ApiError::invalid("Not a valid URL: it has to begin with http:// or https://")
+        .coded("url_invalid")
+        .at(param))
 }
 
 fn create_session(simulator: &mut Simulator, params: &mut Params) -> Result<Value, ApiError> {
@@ -770,9 +790,19 @@ fn create_session(simulator: &mut Simulator, params: &mut Params) -> Result<Valu
     data.without_effect(&["billing_mode", "proration_behavior"]);
     data.finish()?;
     params.without_effect(&[
-        "allow_promotion_codes", "automatic_tax", "billing_address_collection", "consent_collection",
-        "currency", "custom_text", "customer_update", "payment_method_options", "payment_method_types",
-        "phone_number_collection", "saved_payment_method_options", "tax_id_collection", "ui_mode",
+        "allow_promotion_codes",
+        "automatic_tax",
+        "billing_address_collection",
+        "consent_collection",
+        "currency",
+        "custom_text",
+        "customer_update",
+        "payment_method_options",
+        "payment_method_types",
+        "phone_number_collection",
+        "saved_payment_method_options",
+        "tax_id_collection",
+        "ui_mode",
     ]);
     params.finish()?;
     let id = simulator.engine.create_session(new)?;
@@ -794,7 +824,9 @@ fn create_subscription(simulator: &mut Simulator, params: &mut Params) -> Result
         customer: params.required("customer")?,
         items: bought_items(params, "items")?,
         trial_end: params.filled("trial_end")?.filter(|end| end != "now").map_or(Ok(days), |end| {
-            end.parse().map(Some).map_err(|_| ApiError::invalid("Invalid timestamp: trial_end").at("trial_end"))
+            end.parse()
+                .map(Some)
+                .map_err(|_| ApiError::invalid("Invalid timestamp: trial_end").at("trial_end"))
         })?,
         no_method: no_method(params)?.unwrap_or_default(),
         payment_behavior: params.word("payment_behavior", &BEHAVIORS)?.unwrap_or_default(),
@@ -806,7 +838,13 @@ fn create_subscription(simulator: &mut Simulator, params: &mut Params) -> Result
         classic,
     };
     params.word("collection_method", &["charge_automatically"])?;
-    params.without_effect(&["off_session", "payment_settings", "proration_behavior", "automatic_tax", "currency"]);
+    params.without_effect(&[
+        "off_session",
+        "payment_settings",
+        "proration_behavior",
+        "automatic_tax",
+        "currency",
+    ]);
     params.finish()?;
     let id = simulator.engine.create_subscription(new)?;
     get::<Subscription>(simulator, &id)
@@ -892,10 +930,12 @@ fn update_schedule(simulator: &mut Simulator, id: &str, params: &mut Params) -> 
         let items = bought_items(&mut part, "items")?;
         let start = match part.filled("start_date")?.as_deref() {
             Some("now") => now,
-            Some(text) => text
-                .parse()
-                .map_err(|_| ApiError::invalid("Invalid timestamp: start_date").at("phases[0][start_date]"))?,
-            None => phases.last().map_or_else(|| held.first().map_or(now, |phase| phase.start), |phase| phase.end),
+            Some(text) => text.parse().map_err(|_| {
+                ApiError::invalid("Invalid timestamp: start_date").at("phases[0][start_date]")
+            })?,
+            None => {
+                phases.last().map_or_else(|| held.first().map_or(now, |phase| phase.start), |phase| phase.end)
+            }
         };
         let end = phase_end(simulator, &mut part, &items, start)?;
         phases.push(Phase {
@@ -907,7 +947,12 @@ fn update_schedule(simulator: &mut Simulator, id: &str, params: &mut Params) -> 
                 .unwrap_or_else(|| "create_prorations".to_owned()),
             metadata: part.metadata()?.unwrap_or_default(),
         });
-        part.without_effect(&["billing_cycle_anchor", "collection_method", "currency", "default_payment_method"]);
+        part.without_effect(&[
+            "billing_cycle_anchor",
+            "collection_method",
+            "currency",
+            "default_payment_method",
+        ]);
         part.finish()?;
     }
     simulator.engine.update_schedule(id, given.then_some(phases), end_behavior, metadata.as_ref())?;
@@ -928,7 +973,10 @@ fn phase_end(
     let unit = duration.word("interval", &["day", "week", "month", "year"])?;
     let count = duration.number("interval_count")?.or(part.number("iterations")?).unwrap_or(1);
     duration.finish()?;
-    let price = simulator.engine.find::<Price>(&items[0].0).map_err(|error| error.at("phases[0][items][0][price]"))?;
+    let price = simulator
+        .engine
+        .find::<Price>(&items[0].0)
+        .map_err(|error| error.at("phases[0][items][0][price]"))?;
     let own = price.recurring.unwrap_or(Interval { unit: Unit::Month, count: 1 });
     let interval = unit.as_deref().and_then(Unit::parse).map_or(own, |unit| Interval { unit, count: 1 });
     Ok(interval.after(start, u32::try_from(count).unwrap_or(1).max(1)))
@@ -984,7 +1032,9 @@ fn expand_in(simulator: &Simulator, value: &mut Value, path: &[&str]) -> Result<
     let (kind, id) = (value["object"].as_str().unwrap_or_default(), value["id"].as_str().unwrap_or_default());
     let special = match (kind, *first) {
         ("invoice", "payments") => store.invoices.find(id).map(|kept| shapes::invoice_payments(kept, store)),
-        ("checkout.session", "line_items") => store.sessions.find(id).map(|kept| shapes::line_items(kept, store)),
+        ("checkout.session", "line_items") => {
+            store.sessions.find(id).map(|kept| shapes::line_items(kept, store))
+        }
         _ => None,
     };
     if let Some(special) = special {

@@ -31,7 +31,9 @@ impl Params {
         }
         let config = serde_qs::Config::new().max_depth(DEPTH).use_form_encoding(true);
         let fields = config.deserialize_str(form).map_err(|error| {
-            ApiError::invalid(format!("The parameters could not be read: {error}. Write them like items[0][price]=price_1"))
+            ApiError::invalid(format!(
+                "The parameters could not be read: {error}. Write them like items[0][price]=price_1"
+            ))
         })?;
         Ok(Self { path: String::new(), fields })
     }
@@ -94,7 +96,9 @@ impl Params {
         match self.text(key)? {
             None => Ok(None),
             Some(text) if text.is_empty() => Ok(Some(None)),
-            Some(text) => text.parse().map(|moment| Some(Some(moment))).map_err(|_| self.wrong(key, "timestamp")),
+            Some(text) => {
+                text.parse().map(|moment| Some(Some(moment))).map_err(|_| self.wrong(key, "timestamp"))
+            }
         }
     }
 
@@ -193,7 +197,9 @@ impl Params {
             None => Ok(()),
             Some(key) => {
                 let at = self.at(key);
-                let why = format!("Received unknown parameter: {at} (Stripe or this simulator does not take it here)");
+                let why = format!(
+                    "Received unknown parameter: {at} (Stripe or this simulator does not take it here)"
+                );
                 Err(ApiError::invalid(why).coded("parameter_unknown").at(&at))
             }
         }

@@ -118,7 +118,10 @@ pub(crate) struct Shared {
     settled: Notify,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the real time that signatures carry and virtual time runs along with")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the real time that signatures carry and virtual time runs along with"
+)]
 fn real_now() -> Seconds {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX)
@@ -135,15 +138,20 @@ impl Server {
     /// Opens the port and, when there is one, reads the file.
     pub async fn open(options: Options) -> Result<Self, StartError> {
         if let Some(url) = options.webhook.as_deref().filter(|url| !url.starts_with("http://")) {
-            let why = format!("--webhook: {url:?} has to begin with http://, like http://127.0.0.1:8080/webhooks/stripe");
+            let why = format!(
+                "--webhook: {url:?} has to begin with http://, like http://127.0.0.1:8080/webhooks/stripe"
+            );
             return Err(StartError::Options(why));
         }
         if !options.secret.starts_with("whsec_") || options.secret.len() < 8 {
-            return Err(StartError::Options("--secret: it has to begin with whsec_, like whsec_simulator".to_owned()));
+            return Err(StartError::Options(
+                "--secret: it has to begin with whsec_, like whsec_simulator".to_owned(),
+            ));
         }
         let (mut simulator, hand) = load(&options)?;
-        let listener =
-            TcpListener::bind(options.listen).await.map_err(|error| StartError::Listen(options.listen, error))?;
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .map_err(|error| StartError::Listen(options.listen, error))?;
         let address = listener.local_addr().map_err(|error| StartError::Listen(options.listen, error))?;
         simulator.settings().base_url = format!("http://{address}");
         simulator.endpoint = options.webhook.is_some();
@@ -166,7 +174,8 @@ impl Server {
     /// Serves and delivers until told to stop, then keeps what there is.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let sender = tokio::spawn(send(self.shared.clone()));
-        let served = axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop).await;
+        let served =
+            axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop).await;
         sender.abort();
         self.shared.save();
         served
@@ -178,9 +187,7 @@ fn unusable(path: &Path, why: impl ToString) -> StartError {
 }
 
 fn load(options: &Options) -> Result<(Simulator, Hand), StartError> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| unusable(path, error))
-    };
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| unusable(path, error));
     if let Some(path) = options.data.as_deref().filter(|path| path.exists()) {
         let kept: Kept<Simulator> = serde_json::from_str(&read(path)?).map_err(|error| {
             unusable(path, format!("this is no file of a simulator ({error}); name another or remove it"))
@@ -265,7 +272,8 @@ impl Shared {
 
 /// Delivers one webhook after the other, and lets time go by while nobody calls.
 async fn send(shared: Arc<Shared>) {
-    let client = reqwest::Client::builder().timeout(RECEIVER).redirect(reqwest::redirect::Policy::none()).build();
+    let client =
+        reqwest::Client::builder().timeout(RECEIVER).redirect(reqwest::redirect::Policy::none()).build();
     let client = match client {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "webhooks cannot be delivered"),
@@ -328,7 +336,10 @@ async fn serve(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
     let Ok(body) = body else {
-        return told(413, &ApiError::new(413, "invalid_request_error", "The body is larger than 1 MiB.").body());
+        return told(
+            413,
+            &ApiError::new(413, "invalid_request_error", "The body is larger than 1 MiB.").body(),
+        );
     };
     let Ok(form) = String::from_utf8(body.to_vec()) else {
         return told(400, &ApiError::invalid("The body is not UTF-8.").body());
@@ -370,7 +381,8 @@ async fn serve(
 
 async fn clock(shared: &Shared, call: &Call) -> Response {
     if call.method == "GET" {
-        return shared.at_once(|inner| told(200, &steering::clock(&inner.simulator, inner.hand.stands_at.is_some())));
+        return shared
+            .at_once(|inner| told(200, &steering::clock(&inner.simulator, inner.hand.stands_at.is_some())));
     }
     let moved = shared.at_once(|inner| {
         let now = inner.simulator.now();
@@ -457,7 +469,8 @@ fn faults(inner: &mut Inner, call: &Call) -> (Option<Seconds>, Option<u16>) {
 
 fn fault(status: u16) -> Response {
     let error = if status == 429 {
-        ApiError::new(429, "invalid_request_error", "Too many requests hit the API too quickly.").coded("rate_limit")
+        ApiError::new(429, "invalid_request_error", "Too many requests hit the API too quickly.")
+            .coded("rate_limit")
     } else {
         ApiError::new(status, "api_error", "An unknown error occurred (asked for by /_sim/faults).")
     };

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::api::Call;
 use crate::delivery::{Faults, duration};
+use crate::engine::Settings;
 use crate::engine::cards::Card;
 use crate::engine::clock::{DAY, Seconds};
 use crate::engine::error::ApiError;
 use crate::engine::model::{Dispute, Invoice, Refund, Subscription};
-use crate::engine::Settings;
 use crate::shapes::Shown;
 use crate::simulator::Simulator;
 
@@ -98,7 +98,8 @@ fn read_moment(text: &str) -> Option<Seconds> {
 /// Reads a JSON body; an empty one says nothing.
 pub(crate) fn body<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    serde_json::from_str(text).map_err(|error| ApiError::invalid(format!("The JSON body could not be used: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::invalid(format!("The JSON body could not be used: {error}")))
 }
 
 /// Reads what a clock call wants.
@@ -120,7 +121,8 @@ pub(crate) fn clock_change(text: &str, now: Seconds) -> Result<ClockChange, ApiE
 /// The clock as it is told.
 pub(crate) fn clock(simulator: &Simulator, stands: bool) -> Value {
     let now = simulator.now();
-    let time = DateTime::from_timestamp(now, 0).map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+    let time =
+        DateTime::from_timestamp(now, 0).map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
     json!({
         "object": "clock", "now": now, "time": time, "stands": stands,
         "deliveries_due": simulator.outbox.due(now), "next_delivery": simulator.outbox.next_due(),
@@ -164,7 +166,8 @@ fn carry_out(simulator: &mut Simulator, call: &Call, segments: &[&str]) -> Resul
             Ok(json!({ "object": "secrets", "signing": simulator.outbox.secrets(now).len() }))
         }
         ("GET", ["deliveries"]) => {
-            let data: Vec<_> = simulator.deliveries().into_iter().map(crate::delivery::Delivery::json).collect();
+            let data: Vec<_> =
+                simulator.deliveries().into_iter().map(crate::delivery::Delivery::json).collect();
             Ok(json!({ "object": "list", "data": data, "has_more": false, "url": "/_sim/deliveries" }))
         }
         ("GET", ["truth", subscription]) => truth(simulator, subscription, &call.query),
@@ -206,7 +209,8 @@ fn carry_out(simulator: &mut Simulator, call: &Call, segments: &[&str]) -> Resul
             Ok(simulator.engine.shape::<Subscription>(id))
         }
         _ => {
-            let why = format!("There is no {} {}; see `membership stripe-sim --help`.", call.method, call.path);
+            let why =
+                format!("There is no {} {}; see `membership stripe-sim --help`.", call.method, call.path);
             Err(ApiError::new(404, "invalid_request_error", why))
         }
     }

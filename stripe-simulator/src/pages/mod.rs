@@ -44,7 +44,9 @@ impl IntoResponse for Page {
             Self::Style => ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response(),
             Self::Redirect(to) => match to.parse::<axum::http::HeaderValue>() {
                 Ok(to) => (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response(),
-                Err(_) => (StatusCode::BAD_REQUEST, "the address to go back to cannot be used").into_response(),
+                Err(_) => {
+                    (StatusCode::BAD_REQUEST, "the address to go back to cannot be used").into_response()
+                }
             },
         }
     }
@@ -144,7 +146,12 @@ pub(crate) fn page(simulator: &mut Simulator, call: &Call) -> Page {
     let segments: Vec<&str> = call.path.split('/').filter(|segment| !segment.is_empty()).collect();
     match (call.method.as_str(), segments.as_slice()) {
         ("GET", ["assets", "simulator.css"]) => Page::Style,
-        ("GET", []) => message(200, "Stripe simulator", "It speaks Stripe's API under /v1 and is steered under /_sim. Test cards: 4242 4242 4242 4242 is paid, 4000 0000 0000 0002 is declined.", None),
+        ("GET", []) => message(
+            200,
+            "Stripe simulator",
+            "It speaks Stripe's API under /v1 and is steered under /_sim. Test cards: 4242 4242 4242 4242 is paid, 4000 0000 0000 0002 is declined.",
+            None,
+        ),
         ("GET", ["pay", id]) => match simulator.engine.find::<CheckoutSession>(id) {
             Ok(session) => pay_page(simulator, &session.clone(), None, ""),
             Err(_) => missing("checkout session"),
@@ -162,7 +169,9 @@ pub(crate) fn page(simulator: &mut Simulator, call: &Call) -> Page {
         ("GET", ["portal", id, "bank", invoice]) => {
             let owed = simulator.engine.find::<crate::engine::model::Invoice>(invoice);
             match owed {
-                Ok(owed) => bank_page(&format!("/portal/{id}/bank/{invoice}"), &money(owed.due(), &owed.currency)),
+                Ok(owed) => {
+                    bank_page(&format!("/portal/{id}/bank/{invoice}"), &money(owed.due(), &owed.currency))
+                }
                 Err(_) => missing("invoice"),
             }
         }
@@ -172,7 +181,8 @@ pub(crate) fn page(simulator: &mut Simulator, call: &Call) -> Page {
 }
 
 fn missing(what: &str) -> Page {
-    let text = format!("There is no such {what}. Sessions are gone when the simulator is restarted without --data.");
+    let text =
+        format!("There is no such {what}. Sessions are gone when the simulator is restarted without --data.");
     message(404, "Not found", &text, None)
 }
 
@@ -195,17 +205,27 @@ fn per(simulator: &Simulator, price: &Price) -> String {
     }
 }
 
-fn pay_page(simulator: &Simulator, session: &CheckoutSession, mistake: Option<&ApiError>, number: &str) -> Page {
+fn pay_page(
+    simulator: &Simulator,
+    session: &CheckoutSession,
+    mistake: Option<&ApiError>,
+    number: &str,
+) -> Page {
     let back = session.cancel_url.as_deref();
     match session.status.as_str() {
         "complete" => return message(200, "All done", "This checkout is complete.", Some(&after(session))),
-        "expired" => return message(410, "Too late", "This checkout has expired. Begin again at the shop.", back),
+        "expired" => {
+            return message(410, "Too late", "This checkout has expired. Begin again at the shop.", back);
+        }
         _ => {}
     }
     let store = &simulator.engine.store;
     let line = |(id, quantity): &(String, i64)| {
         let price = store.prices.find(id)?;
-        Some((format!("{quantity} × {}", per(simulator, price)), money(price.amount * quantity, &price.currency)))
+        Some((
+            format!("{quantity} × {}", per(simulator, price)),
+            money(price.amount * quantity, &price.currency),
+        ))
     };
     let starts = match (session.trial_days, session.trial_end) {
         (Some(days), _) => Some(format!("Free for {days} days, then it renews until you cancel.")),
@@ -292,7 +312,8 @@ fn portal_page(
 ) -> Page {
     let store = &simulator.engine.store;
     let theirs = store.subscriptions.iter().filter(|kept| kept.customer == portal.customer);
-    let plans = theirs.rev().filter(|kept| !kept.status.is_over()).map(|kept| plan_view(simulator, kept)).collect();
+    let plans =
+        theirs.rev().filter(|kept| !kept.status.is_over()).map(|kept| plan_view(simulator, kept)).collect();
     let invoices = store.invoices.iter().rev().filter(|kept| kept.customer == portal.customer);
     let invoices = invoices.filter(|kept| kept.status != InvoiceStatus::Draft).take(24).map(|kept| {
         let intent = kept.payment_intent.as_deref().and_then(|id| store.payment_intents.find(id));
@@ -302,7 +323,8 @@ fn portal_page(
             date: day(kept.created),
             total: money(kept.total(), &kept.currency),
             status: kept.status.name(),
-            payable: kept.status == InvoiceStatus::Open && intent.is_none_or(|intent| intent.settles_at.is_none()),
+            payable: kept.status == InvoiceStatus::Open
+                && intent.is_none_or(|intent| intent.settles_at.is_none()),
             waits_for_bank: intent.is_some_and(|intent| intent.status == "requires_action"),
         }
     });
@@ -330,10 +352,17 @@ fn card_of(simulator: &Simulator, customer: &Customer) -> Option<String> {
 fn plan_view(simulator: &Simulator, kept: &Subscription) -> PlanView {
     let store = &simulator.engine.store;
     let held: Vec<_> = kept.items.iter().map(|item| item.price.as_str()).collect();
-    let names: Vec<_> =
-        kept.items.iter().filter_map(|item| store.prices.find(&item.price)).map(|price| per(simulator, price)).collect();
+    let names: Vec<_> = kept
+        .items
+        .iter()
+        .filter_map(|item| store.prices.find(&item.price))
+        .map(|price| per(simulator, price))
+        .collect();
     let others = store.prices.iter().filter(|price| {
-        price.active && price.recurring.is_some() && price.currency == kept.currency && !held.contains(&price.id.as_str())
+        price.active
+            && price.recurring.is_some()
+            && price.currency == kept.currency
+            && !held.contains(&price.id.as_str())
     });
     let schedule = kept.schedule.as_deref().and_then(|id| store.schedules.find(id));
     let next = schedule.and_then(|schedule| schedule.phases.get(schedule.current + 1)).and_then(|phase| {
@@ -374,7 +403,11 @@ fn act(
     // Nobody acts on what is somebody else's.
     let own = |simulator: &Simulator, subscription: &str| {
         let kept = simulator.engine.find::<Subscription>(subscription)?;
-        if kept.customer == portal.customer { Ok(()) } else { Err(ApiError::missing("subscription", subscription)) }
+        if kept.customer == portal.customer {
+            Ok(())
+        } else {
+            Err(ApiError::missing("subscription", subscription))
+        }
     };
     match *action {
         ["card"] => {

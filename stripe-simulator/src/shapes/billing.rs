@@ -96,7 +96,8 @@ pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
     let metadata = subscription.map_or(&none, |subscription| &subscription.metadata);
     let lines: Vec<_> = invoice.lines.iter().map(|kept| line(kept, invoice, metadata, store)).collect();
     let (total, due, paid) = (invoice.total(), invoice.due(), invoice.paid());
-    let hosted = invoice.finalized_at.map(|_| format!("https://invoice.stripe.com/i/acct_simulator/{}", invoice.id));
+    let hosted =
+        invoice.finalized_at.map(|_| format!("https://invoice.stripe.com/i/acct_simulator/{}", invoice.id));
     let closed = matches!(invoice.status, InvoiceStatus::Paid | InvoiceStatus::Void);
     let mut shape = json!({
         "id": invoice.id, "object": "invoice", "account_country": "US", "account_name": "Simulator",

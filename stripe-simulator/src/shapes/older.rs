@@ -70,8 +70,16 @@ pub(crate) fn show(object: &Value, version: &str, store: &Store) -> Value {
     }
     if older_than(TRIAL_SETTINGS) && kind == "subscription" {
         let newer = [
-            "trial_settings", "cancellation_details", "automatic_tax", "currency", "invoice_settings",
-            "on_behalf_of", "application", "description", "test_clock", "payment_settings",
+            "trial_settings",
+            "cancellation_details",
+            "automatic_tax",
+            "currency",
+            "invoice_settings",
+            "on_behalf_of",
+            "application",
+            "description",
+            "test_clock",
+            "payment_settings",
             "billing_cycle_anchor_config",
         ];
         drop_all(&mut shown, &newer);

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use super::{address, decimal, list};
 use crate::engine::cards::{Behaviour, Decline};
-use crate::engine::model::{
-    Charge, Customer, Dispute, PaymentIntent, PaymentMethod, Refund, Store,
-};
+use crate::engine::model::{Charge, Customer, Dispute, PaymentIntent, PaymentMethod, Refund, Store};
 
 pub(crate) fn customer(customer: &Customer, _: &Store) -> Value {
     if customer.deleted {

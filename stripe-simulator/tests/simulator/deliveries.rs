@@ -157,9 +157,9 @@ fn faults_are_read_as_people_write_them() {
     .unwrap();
     assert_eq!((faults.delay, faults.mistake()), (Some(HOUR), None));
     let wrong = |faults: Value| {
-        serde_json::from_value::<Faults>(faults).map_err(|error| error.to_string()).and_then(|faults| {
-            faults.mistake().map_or(Ok(()), Err)
-        })
+        serde_json::from_value::<Faults>(faults)
+            .map_err(|error| error.to_string())
+            .and_then(|faults| faults.mistake().map_or(Ok(()), Err))
     };
     assert!(wrong(json!({ "drop": 2 })).unwrap_err().contains("between 0 and 1"));
     assert!(wrong(json!({ "delay": "soon" })).is_err());

@@ -102,7 +102,8 @@ fn a_renewal_rolls_the_period_before_the_money_comes() {
     assert!(previous.get("latest_invoice").is_some() && previous.get("status").is_none());
     let draft = &events[2].body["data"]["object"];
     assert_eq!((&draft["status"], &draft["billing_reason"]), (&json!("draft"), &json!("subscription_cycle")));
-    let paid_until = |world: &World| world.stripe.truth(&subscription, world.stripe.now()).unwrap().paid_until;
+    let paid_until =
+        |world: &World| world.stripe.truth(&subscription, world.stripe.now()).unwrap().paid_until;
     assert_eq!(paid_until(&world), Some(START + 28 * DAY), "not paid yet");
     world.stripe.advance(HOUR);
     assert_eq!(world.story(), ["invoice.finalized", "invoice.paid"]);
@@ -129,7 +130,9 @@ fn a_declined_renewal_is_past_due_until_a_retry_succeeds() {
 
 #[test]
 fn a_renewal_declined_to_the_end_ends_as_the_owner_set() {
-    for (end, status) in [("cancel", "canceled"), ("unpaid", "unpaid"), ("past_due", "past_due"), ("pause", "paused")] {
+    for (end, status) in
+        [("cancel", "canceled"), ("unpaid", "unpaid"), ("past_due", "past_due"), ("pause", "paused")]
+    {
         let (mut world, subscription) = World::member(BASIC, DECLINED_LATER, 0);
         world.stripe.settings().dunning_end = serde_json::from_value(json!(end)).unwrap();
         world.stripe.advance(28 * DAY + HOUR + 14 * DAY);
@@ -236,7 +239,8 @@ fn an_upgrade_is_billed_pro_rata_at_once() {
     assert_eq!(updated["object"]["items"]["data"][0]["price"]["id"], PRO);
     assert_eq!(updated["previous_attributes"]["items"]["data"][0]["price"]["id"], BASIC);
     let paid = &latest(&events, "invoice.paid")["data"]["object"];
-    let amounts: Vec<_> = paid["lines"]["data"].as_array().unwrap().iter().map(|line| &line["amount"]).collect();
+    let amounts: Vec<_> =
+        paid["lines"]["data"].as_array().unwrap().iter().map(|line| &line["amount"]).collect();
     assert_eq!(amounts, [&json!(-850), &json!(1250)], "half of each, for half of February");
     assert_eq!(paid["amount_paid"], 400);
     assert_eq!(world.stripe.truth(&subscription, world.stripe.now()).unwrap().price, PRO);
@@ -259,7 +263,10 @@ fn a_change_without_an_invoice_waits_for_the_next_one() {
     let item = world.get(&format!("/v1/subscriptions/{subscription}"))["items"]["data"][0]["id"].clone();
     let form = format!("items[0][id]={}&items[0][price]={PRO}", item.as_str().unwrap());
     world.stripe.call("POST", &format!("/v1/subscriptions/{subscription}"), &form).unwrap();
-    assert_eq!(world.story(), ["customer.subscription.updated", "invoiceitem.created", "invoiceitem.created"]);
+    assert_eq!(
+        world.story(),
+        ["customer.subscription.updated", "invoiceitem.created", "invoiceitem.created"]
+    );
     world.stripe.advance(29 * DAY);
     let paid = latest(&world.news(), "invoice.paid")["data"]["object"].clone();
     assert_eq!(paid["total"], -1_700 + 2_500 + 2_500);
@@ -277,7 +284,8 @@ fn a_downgrade_at_period_end_comes_with_the_new_period() {
     world.stripe.advance(28 * DAY + HOUR);
     let events = world.news();
     let updated = &latest(&events, "customer.subscription.updated")["data"];
-    let (is, was) = (&updated["object"]["items"]["data"][0], &updated["previous_attributes"]["items"]["data"][0]);
+    let (is, was) =
+        (&updated["object"]["items"]["data"][0], &updated["previous_attributes"]["items"]["data"][0]);
     assert_eq!((&is["price"]["id"], &was["price"]["id"]), (&json!(BASIC), &json!(PRO)));
     assert_ne!(is["id"], was["id"], "a phase makes its items anew");
     assert_eq!(latest(&events, "invoice.paid")["data"]["object"]["amount_paid"], 1_700);
@@ -325,7 +333,9 @@ fn a_cancellation_now_ends_it_whatever_was_scheduled() {
 
 #[test]
 fn collection_is_paused_and_resumed_while_the_status_stays() {
-    for (behavior, closed) in [("void", "invoice.voided"), ("mark_uncollectible", "invoice.marked_uncollectible")] {
+    for (behavior, closed) in
+        [("void", "invoice.voided"), ("mark_uncollectible", "invoice.marked_uncollectible")]
+    {
         let (mut world, subscription) = World::member(BASIC, GOOD, 0);
         let resumes_at = START + 40 * DAY;
         world.stripe.pause_collection(&subscription, Some((behavior, Some(resumes_at)))).unwrap();
@@ -338,7 +348,9 @@ fn collection_is_paused_and_resumed_while_the_status_stays() {
         assert_eq!(truth.paid_until, Some(START + 28 * DAY), "nobody paid for the second period");
         world.stripe.advance(10 * DAY);
         let events = world.news();
-        assert!(latest(&events, "customer.subscription.updated")["data"]["object"]["pause_collection"].is_null());
+        assert!(
+            latest(&events, "customer.subscription.updated")["data"]["object"]["pause_collection"].is_null()
+        );
     }
     let (mut world, subscription) = World::member(BASIC, GOOD, 0);
     world.stripe.pause_collection(&subscription, Some(("keep_as_draft", None))).unwrap();
@@ -355,7 +367,10 @@ fn refunds_are_partial_full_or_fail_and_leave_the_subscription_alone() {
     world.stripe.refund(&subscription, Some(500)).unwrap();
     let events = world.news();
     let charge = &latest(&events, "charge.refunded")["data"];
-    assert_eq!((&charge["object"]["amount_refunded"], &charge["object"]["refunded"]), (&json!(500), &json!(false)));
+    assert_eq!(
+        (&charge["object"]["amount_refunded"], &charge["object"]["refunded"]),
+        (&json!(500), &json!(false))
+    );
     assert_eq!(charge["previous_attributes"]["amount_refunded"], 0);
     assert!(events.iter().any(|event| event.kind == "refund.created"));
     let rest = world.stripe.refund(&subscription, None).unwrap();
@@ -366,7 +381,14 @@ fn refunds_are_partial_full_or_fail_and_leave_the_subscription_alone() {
 
     let (mut world, subscription) = World::member(BASIC, "4000000000005126", 0);
     world.stripe.refund(&subscription, None).unwrap();
-    let expected = ["charge.refunded", "refund.created", "refund.updated", "refund.failed", "charge.refund.updated", "charge.updated"];
+    let expected = [
+        "charge.refunded",
+        "refund.created",
+        "refund.updated",
+        "refund.failed",
+        "charge.refund.updated",
+        "charge.updated",
+    ];
     assert_eq!(world.news().iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), expected);
 }
 
@@ -386,7 +408,10 @@ fn a_dispute_takes_the_money_and_a_won_one_gives_it_back() {
     let (mut world, subscription) = World::member(BASIC, GOOD, 0);
     let inquiry = world.stripe.dispute(&subscription, true).unwrap();
     let events = world.news();
-    assert_eq!(latest(&events, "charge.dispute.created")["data"]["object"]["status"], "warning_needs_response");
+    assert_eq!(
+        latest(&events, "charge.dispute.created")["data"]["object"]["status"],
+        "warning_needs_response"
+    );
     assert!(!events.iter().any(|event| event.kind.contains("funds")));
     world.stripe.move_dispute(&inquiry, "warning_closed").unwrap();
 
@@ -394,7 +419,8 @@ fn a_dispute_takes_the_money_and_a_won_one_gives_it_back() {
     world.stripe.settings().dispute_cancels = true;
     world.stripe.dispute(&subscription, false).unwrap();
     let events = world.news();
-    let reason = &latest(&events, "customer.subscription.deleted")["data"]["object"]["cancellation_details"]["reason"];
+    let reason =
+        &latest(&events, "customer.subscription.deleted")["data"]["object"]["cancellation_details"]["reason"];
     assert_eq!(reason, "payment_disputed");
 }
 

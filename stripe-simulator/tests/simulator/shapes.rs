@@ -30,7 +30,10 @@ fn corpus() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("SKIPPED: {} is not there; set STRIPE_EVENT_CORPUS to the folder of payloads", folder.display());
+    eprintln!(
+        "SKIPPED: {} is not there; set STRIPE_EVENT_CORPUS to the folder of payloads",
+        folder.display()
+    );
     None
 }
 
@@ -90,7 +93,8 @@ fn objects() -> Vec<(&'static str, Value)> {
     let dispute = world.stripe.dispute(&subscription, false).unwrap();
     let held = world.get(&format!("/v1/subscriptions/{subscription}"));
     let customer = held["customer"].as_str().unwrap().to_owned();
-    let portal = world.stripe.call("POST", "/v1/billing_portal/sessions", &format!("customer={customer}")).unwrap();
+    let portal =
+        world.stripe.call("POST", "/v1/billing_portal/sessions", &format!("customer={customer}")).unwrap();
     let first = |world: &mut World, path: &str| world.get(path)["data"][0].clone();
     let session = world.stripe.checkout(PRO_YEAR, "mem_eve", 0).unwrap();
     let session = world.get(&format!("/v1/checkout/sessions/{session}?expand[]=line_items"));
@@ -166,7 +170,10 @@ fn assert_valid(event: &Value) {
     let kind = event["type"].as_str().unwrap();
     assert!(event["id"].as_str().unwrap().starts_with("evt_"), "{kind}");
     assert_eq!(event["object"], "event");
-    assert!(event["created"].is_i64() && event["livemode"] == false && event["pending_webhooks"].is_u64(), "{kind}");
+    assert!(
+        event["created"].is_i64() && event["livemode"] == false && event["pending_webhooks"].is_u64(),
+        "{kind}"
+    );
     assert!(event["request"].is_object() && event["api_version"].is_string(), "{kind}");
     let object = &event["data"]["object"];
     let named = object["object"].as_str().unwrap();
@@ -179,7 +186,10 @@ fn assert_valid(event: &Value) {
     assert_eq!(named, expected, "{kind}");
     assert!(object["id"].is_string() || kind == "invoice.upcoming", "{kind}");
     let told = event["data"].get("previous_attributes").is_some();
-    if kind.ends_with(".updated") && kind != "charge.refund.updated" && kind != "subscription_schedule.updated" {
+    if kind.ends_with(".updated")
+        && kind != "charge.refund.updated"
+        && kind != "subscription_schedule.updated"
+    {
         assert!(told, "{kind} says what was before");
     }
     for (key, was) in event["data"]["previous_attributes"].as_object().into_iter().flatten() {
@@ -190,7 +200,9 @@ fn assert_valid(event: &Value) {
 /// An eventful life, with everything that can be told of it.
 fn life() -> World {
     let mut world = World::new();
-    for card in [GOOD, DECLINED, DECLINED_LATER, ASKS_ONCE, ASKS_ALWAYS, DEBIT, DEBIT_FAILS, "4000000000000259"] {
+    for card in
+        [GOOD, DECLINED, DECLINED_LATER, ASKS_ONCE, ASKS_ALWAYS, DEBIT, DEBIT_FAILS, "4000000000000259"]
+    {
         for trial in [0, 7] {
             let session = world.stripe.checkout(BASIC, "mem_ada", trial).unwrap();
             if world.stripe.pay(&session, card) == Ok(true) {
@@ -252,7 +264,10 @@ fn assert_old(event: &Value, version: &str) {
             assert_eq!(object["subscription"].is_string(), before_basil);
             assert_eq!(object["parent"].is_object(), !before_basil);
             let line = &object["lines"]["data"][0];
-            assert_eq!((line["price"].is_object(), line["pricing"].is_object()), (before_basil, !before_basil));
+            assert_eq!(
+                (line["price"].is_object(), line["pricing"].is_object()),
+                (before_basil, !before_basil)
+            );
         }
         "charge" | "payment_intent" => assert_eq!(object["invoice"].is_string(), before_basil),
         _ => {}

@@ -52,10 +52,19 @@ impl World {
     pub(crate) fn story(&mut self) -> Vec<String> {
         let told = |event: &Event| {
             let kind = event.kind.as_str();
-            !(kind.starts_with("payment_intent.") || kind.starts_with("charge.s") || kind.starts_with("charge.f")
-                || kind.starts_with("charge.p") || kind.starts_with("invoice_payment.")
-                || matches!(kind, "invoice.updated" | "invoice.payment_succeeded" | "customer.updated"
-                    | "invoice.upcoming" | "payment_method.attached"))
+            !(kind.starts_with("payment_intent.")
+                || kind.starts_with("charge.s")
+                || kind.starts_with("charge.f")
+                || kind.starts_with("charge.p")
+                || kind.starts_with("invoice_payment.")
+                || matches!(
+                    kind,
+                    "invoice.updated"
+                        | "invoice.payment_succeeded"
+                        | "customer.updated"
+                        | "invoice.upcoming"
+                        | "payment_method.attached"
+                ))
         };
         self.news().into_iter().filter(told).map(|event| event.kind).collect()
     }
