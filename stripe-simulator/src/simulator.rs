@@ -11,7 +11,7 @@ use crate::engine::clock::{Interval, Seconds, Unit};
 use crate::engine::error::ApiError;
 use crate::engine::model::{Charge, Metadata, PauseCollection, Subscription, Truth};
 use crate::engine::{
-    Cancellation, CustomerChange, Engine, Event, ItemChange, NewPrice, NewProduct, NewSession,
+    Cancellation, Change, CustomerChange, Engine, Event, ItemChange, NewPrice, NewProduct, NewSession,
     NewSubscription, Paying, Settings, SubscriptionChange,
 };
 use crate::http::api::{self, Call, Remembered};
@@ -307,11 +307,15 @@ impl Simulator {
         subscription: &str,
         pause: Option<(&str, Option<Seconds>)>,
     ) -> Result<(), ApiError> {
-        let pause =
-            pause.map(|(behavior, resumes_at)| PauseCollection { behavior: behavior.to_owned(), resumes_at });
+        let pause = match pause {
+            Some((behavior, resumes_at)) => {
+                Change::Set(PauseCollection { behavior: behavior.to_owned(), resumes_at })
+            }
+            None => Change::Clear,
+        };
         self.change(
             subscription,
-            &SubscriptionChange { pause_collection: Some(pause), ..SubscriptionChange::default() },
+            &SubscriptionChange { pause_collection: pause, ..SubscriptionChange::default() },
         )
     }
 

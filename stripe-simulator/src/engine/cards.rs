@@ -137,7 +137,8 @@ fn luhn(number: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Decline {
     pub(crate) code: String,
-    pub(crate) decline_code: Option<String>,
+    /// The bank's own reason.
+    pub(crate) reason: Option<String>,
     pub(crate) message: String,
 }
 
@@ -166,8 +167,8 @@ impl Decline {
             ),
             _ => ("card_declined", "Your card was declined."),
         };
-        let decline_code = (code == "card_declined" || code == reason).then(|| reason.to_owned());
-        Self { code: code.to_owned(), decline_code, message: message.to_owned() }
+        let bank = (code == "card_declined" || code == reason).then(|| reason.to_owned());
+        Self { code: code.to_owned(), reason: bank, message: message.to_owned() }
     }
 }
 

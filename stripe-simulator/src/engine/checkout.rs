@@ -114,7 +114,7 @@ impl Engine {
     }
 
     pub(super) fn expire(&mut self, id: &str) {
-        self.touch::<CheckoutSession>(id, |kept| kept.status = "expired".to_owned());
+        self.touch::<CheckoutSession>(id, |kept| "expired".clone_into(&mut kept.status));
         self.tell::<CheckoutSession>("checkout.session.expired", id);
     }
 
@@ -172,14 +172,12 @@ impl Engine {
     fn start(&mut self, id: &str, customer: &str, method: Option<String>) -> Result<Paying, ApiError> {
         let session = self.open_session(id)?;
         let earlier = session.subscription.as_deref().and_then(|id| self.subscription(id));
-        let (subscription, attempt) = match earlier.filter(|kept| kept.status == Status::Incomplete).cloned()
-        {
-            Some(kept) => {
+        let (subscription, attempt) =
+            if let Some(kept) = earlier.filter(|kept| kept.status == Status::Incomplete).cloned() {
                 self.touch::<Subscription>(&kept.id, |kept| kept.payment_method = method);
                 let invoice = kept.latest_invoice.unwrap_or_default();
                 (kept.id, self.collect(&invoice, Presence::There))
-            }
-            None => {
+            } else {
                 let days = session.trial_days.map(|days| self.now + days * DAY);
                 let new = NewSubscription {
                     customer: customer.to_owned(),
@@ -192,8 +190,7 @@ impl Engine {
                     ..NewSubscription::default()
                 };
                 self.begin(new, Presence::There)?
-            }
-        };
+            };
         let invoice = self.subscription(&subscription).and_then(|kept| kept.latest_invoice.clone());
         self.touch::<CheckoutSession>(id, |kept| {
             (kept.subscription, kept.invoice) = (Some(subscription), invoice);
@@ -210,7 +207,7 @@ impl Engine {
 
     fn complete(&mut self, id: &str, payment_status: &str) {
         self.touch::<CheckoutSession>(id, |kept| {
-            kept.status = "complete".to_owned();
+            "complete".clone_into(&mut kept.status);
             payment_status.clone_into(&mut kept.payment_status);
         });
         self.tell::<CheckoutSession>("checkout.session.completed", id);

@@ -12,24 +12,24 @@ pub struct ApiError {
     /// The HTTP status.
     pub status: u16,
     /// Stripe's `type`.
-    pub kind: String,
+    pub kind: &'static str,
     /// Stripe's `code`.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// The bank's reason.
-    pub decline_code: Option<String>,
+    pub decline_code: Option<Box<str>>,
     /// For people.
-    pub message: String,
+    pub message: Box<str>,
     /// The parameter that is wrong.
-    pub param: Option<String>,
+    pub param: Option<Box<str>>,
 }
 
 impl ApiError {
-    pub(crate) fn new(status: u16, kind: &str, message: impl Into<String>) -> Self {
-        let (kind, message) = (kind.to_owned(), message.into());
+    pub(crate) fn new(status: u16, kind: &'static str, message: impl Into<Box<str>>) -> Self {
+        let message = message.into();
         Self { status, kind, code: None, decline_code: None, message, param: None }
     }
 
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<Box<str>>) -> Self {
         Self::new(400, "invalid_request_error", message)
     }
 
@@ -40,19 +40,19 @@ impl ApiError {
     }
 
     pub(crate) fn card(decline: &Decline) -> Self {
-        let error = Self::new(402, "card_error", &decline.message).coded(&decline.code);
-        Self { decline_code: decline.decline_code.clone(), ..error }
+        let error = Self::new(402, "card_error", decline.message.as_str()).coded(&decline.code);
+        Self { decline_code: decline.reason.as_deref().map(Into::into), ..error }
     }
 
     #[must_use]
     pub(crate) fn coded(mut self, code: &str) -> Self {
-        self.code = Some(code.to_owned());
+        self.code = Some(code.into());
         self
     }
 
     #[must_use]
     pub(crate) fn at(mut self, param: &str) -> Self {
-        self.param = Some(param.to_owned());
+        self.param = Some(param.into());
         self
     }
 

@@ -327,7 +327,7 @@ impl Engine {
         let intent = self.invoice(id).and_then(|kept| kept.payment_intent.clone());
         if let Some(intent) = intent.filter(|_| voided) {
             self.touch::<PaymentIntent>(&intent, |kept| {
-                kept.status = "canceled".to_owned();
+                "canceled".clone_into(&mut kept.status);
                 kept.canceled_at = Some(now);
                 kept.settles_at = None;
             });
@@ -385,7 +385,7 @@ impl Engine {
         if subscription.latest_invoice.as_deref() == Some(id) {
             match subscription.status {
                 Status::Incomplete if status == InvoiceStatus::Void => {
-                    self.expire_incomplete(&subscription.id)
+                    self.expire_incomplete(&subscription.id);
                 }
                 Status::PastDue => {
                     self.update::<Subscription>(&subscription.id, |kept| kept.status = Status::Active);

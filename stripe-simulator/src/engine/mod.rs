@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 pub(crate) use checkout::{NewSession, Paying};
 pub(crate) use people::{CustomerChange, NewPrice, NewProduct, merge};
-pub(crate) use subscriptions::{Cancellation, ItemChange, NewSubscription, SubscriptionChange, TrialEnd};
+pub(crate) use subscriptions::{
+    Cancellation, Change, ItemChange, NewSubscription, SubscriptionChange, TrialEnd,
+};
 
 use crate::shapes::{self, NEWEST, Shown};
 use clock::{DAY, Due, HOUR, Seconds};

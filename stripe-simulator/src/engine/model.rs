@@ -248,6 +248,7 @@ pub struct Truth {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, most of them Stripe's")]
 pub(crate) struct Subscription {
     pub(crate) id: String,
     pub(crate) created: Seconds,

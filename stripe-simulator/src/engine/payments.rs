@@ -71,14 +71,14 @@ impl Engine {
         match &attempt {
             Attempt::Paid => self.succeed(&intent),
             Attempt::NeedsAction => {
-                self.touch::<PaymentIntent>(&intent, |kept| kept.status = "requires_action".to_owned());
+                self.touch::<PaymentIntent>(&intent, |kept| "requires_action".clone_into(&mut kept.status));
                 self.tell::<PaymentIntent>("payment_intent.requires_action", &intent);
             }
             Attempt::Processing => {
                 let charge = self.new_charge(&intent, "pending", None);
                 let settles_at = Some(self.now + self.settings.debit_takes);
                 self.touch::<PaymentIntent>(&intent, |kept| {
-                    kept.status = "processing".to_owned();
+                    "processing".clone_into(&mut kept.status);
                     (kept.latest_charge, kept.settles_at) = (charge.clone(), settles_at);
                 });
                 if let Some(charge) = charge {
@@ -114,7 +114,7 @@ impl Engine {
     fn succeed(&mut self, intent: &str) {
         let Some(charge) = self.new_charge(intent, "succeeded", None) else { return };
         self.touch::<PaymentIntent>(intent, |kept| {
-            kept.status = "succeeded".to_owned();
+            "succeeded".clone_into(&mut kept.status);
             (kept.latest_charge, kept.decline) = (Some(charge.clone()), None);
         });
         self.tell::<Charge>("charge.succeeded", &charge);
@@ -130,7 +130,7 @@ impl Engine {
     pub(super) fn decline(&mut self, intent: &str, why: &Decline) {
         let charge = self.new_charge(intent, "failed", Some(why.clone()));
         self.touch::<PaymentIntent>(intent, |kept| {
-            kept.status = "requires_payment_method".to_owned();
+            "requires_payment_method".clone_into(&mut kept.status);
             (kept.latest_charge, kept.decline) = (charge.clone(), Some(why.clone()));
         });
         if let Some(charge) = charge {
@@ -189,11 +189,11 @@ impl Engine {
         let (word, outcome) =
             if why.is_some() { ("failed", "requires_payment_method") } else { ("succeeded", "succeeded") };
         self.touch::<Charge>(&charge, |kept| {
-            kept.status = word.to_owned();
+            word.clone_into(&mut kept.status);
             kept.decline.clone_from(&why);
         });
         self.touch::<PaymentIntent>(intent, |kept| {
-            kept.status = outcome.to_owned();
+            outcome.clone_into(&mut kept.status);
             kept.decline.clone_from(&why);
         });
         self.tell::<Charge>(&format!("charge.{word}"), &charge);
@@ -213,7 +213,7 @@ impl Engine {
             let paid = why.is_none();
             self.touch::<CheckoutSession>(&session, |kept| {
                 if paid {
-                    kept.payment_status = "paid".to_owned();
+                    "paid".clone_into(&mut kept.payment_status);
                 }
             });
             let kind = if paid { "succeeded" } else { "failed" };
@@ -274,7 +274,7 @@ impl Engine {
             return Err(ApiError::invalid("This refund has failed already."));
         }
         self.update::<Refund>(id, |kept| {
-            kept.status = "failed".to_owned();
+            "failed".clone_into(&mut kept.status);
             kept.failure_reason = Some("lost_or_stolen_card".to_owned());
         });
         self.tell::<Refund>("refund.failed", id);

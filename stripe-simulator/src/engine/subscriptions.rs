@@ -48,14 +48,33 @@ pub(crate) enum TrialEnd {
     At(Seconds),
 }
 
-/// What a call changes; what is absent stays, an inner `None` clears.
+/// What a call does to something that can also be cleared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Change<T> {
+    #[default]
+    Keep,
+    Clear,
+    Set(T),
+}
+
+impl<T: Clone> Change<T> {
+    fn value(&self) -> Option<T> {
+        if let Self::Set(value) = self { Some(value.clone()) } else { None }
+    }
+
+    fn is_said(&self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+}
+
+/// What a call changes; what is absent stays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SubscriptionChange {
     pub(crate) items: Vec<ItemChange>,
-    pub(crate) cancel_at: Option<Option<Seconds>>,
+    pub(crate) cancel_at: Change<Seconds>,
     pub(crate) cancel_at_period_end: Option<bool>,
     pub(crate) trial_end: Option<TrialEnd>,
-    pub(crate) pause_collection: Option<Option<PauseCollection>>,
+    pub(crate) pause_collection: Change<PauseCollection>,
     pub(crate) proration_behavior: Option<String>,
     pub(crate) payment_behavior: Option<String>,
     pub(crate) payment_method: Option<String>,
@@ -378,7 +397,7 @@ impl Engine {
         let schedule = self.subscription(id).and_then(|kept| kept.schedule.clone());
         if let Some(schedule) = schedule {
             self.touch::<Schedule>(&schedule, |kept| {
-                kept.status = "canceled".to_owned();
+                "canceled".clone_into(&mut kept.status);
                 kept.canceled_at = Some(now);
             });
             self.tell::<Schedule>("subscription_schedule.canceled", &schedule);
@@ -551,7 +570,7 @@ impl Engine {
     ) -> Result<(), ApiError> {
         let kept = self.alive(id)?;
         let past = |moment: Option<Seconds>| moment.is_some_and(|moment| moment <= self.now);
-        if past(change.cancel_at.flatten()) {
+        if past(change.cancel_at.value()) {
             return Err(ApiError::invalid("cancel_at must be in the future.").at("cancel_at"));
         }
         if matches!(change.trial_end, Some(TrialEnd::At(end)) if end <= self.now) {
@@ -707,15 +726,15 @@ impl Engine {
 
 /// The parts of a change that cost nothing.
 fn set_rest(kept: &mut Subscription, change: &SubscriptionChange, now: Seconds) {
-    if let Some(at) = change.cancel_at {
-        kept.cancel_at = at;
+    if change.cancel_at.is_said() {
+        kept.cancel_at = change.cancel_at.value();
         kept.cancel_at_period_end = false;
     }
     if let Some(wanted) = change.cancel_at_period_end {
         kept.cancel_at_period_end = wanted;
         kept.cancel_at = wanted.then_some(kept.period.end);
     }
-    if change.cancel_at.is_some() || change.cancel_at_period_end.is_some() {
+    if change.cancel_at.is_said() || change.cancel_at_period_end.is_some() {
         let scheduled = kept.cancel_at.is_some();
         kept.canceled_at = scheduled.then_some(now);
         kept.cancel_reason = scheduled.then(|| "cancellation_requested".to_owned());
@@ -726,8 +745,8 @@ fn set_rest(kept: &mut Subscription, change: &SubscriptionChange, now: Seconds) 
         kept.period = Period { start: kept.period.start, end };
         kept.paid_until = kept.paid_until.max(Some(end));
     }
-    if let Some(pause) = &change.pause_collection {
-        kept.pause_collection.clone_from(pause);
+    if change.pause_collection.is_said() {
+        kept.pause_collection = change.pause_collection.value();
     }
     merge(&mut kept.metadata, change.metadata.as_ref());
     let texts = [

@@ -12,8 +12,8 @@ use crate::engine::model::{
     PaymentIntent, PaymentMethod, Phase, PortalSession, Price, Product, Refund, Schedule, Subscription,
 };
 use crate::engine::{
-    Cancellation, Cause, CustomerChange, ItemChange, NewPrice, NewProduct, NewSession, NewSubscription,
-    SubscriptionChange, TrialEnd,
+    Cancellation, Cause, Change, CustomerChange, ItemChange, NewPrice, NewProduct, NewSession,
+    NewSubscription, SubscriptionChange, TrialEnd,
 };
 use crate::shapes::{self, Shown};
 use crate::simulator::Simulator;
@@ -186,14 +186,15 @@ fn list(
             params.without_effect(&["type"]);
             page::<Price>(simulator, params, call, |kept| {
                 active.is_none_or(|active| kept.active == active)
-                    && product.as_ref().is_none_or(|product| kept.product == *product)
+                    && is(product.as_deref(), &kept.product)
                     && (keys.is_empty() || kept.lookup_key.as_ref().is_some_and(|key| keys.contains(key)))
             })
         }
-        ["payment_methods"] => methods(simulator, params.filled("customer")?, params, call),
-        ["customers", customer, "payment_methods"] => {
-            methods(simulator, Some(customer.to_owned()), params, call)
+        ["payment_methods"] => {
+            let customer = params.filled("customer")?;
+            methods(simulator, customer.as_deref(), params, call)
         }
+        ["customers", customer, "payment_methods"] => methods(simulator, Some(customer), params, call),
         ["subscriptions"] => {
             let (customer, price) = (params.filled("customer")?, params.filled("price")?);
             let status = params.filled("status")?;
@@ -205,7 +206,7 @@ fn list(
             };
             page::<Subscription>(simulator, params, call, |kept| {
                 wanted(kept.status.name())
-                    && customer.as_ref().is_none_or(|customer| kept.customer == *customer)
+                    && is(customer.as_deref(), &kept.customer)
                     && price.as_ref().is_none_or(|price| kept.items.iter().any(|item| item.price == *price))
             })
         }
@@ -213,37 +214,32 @@ fn list(
             let (customer, subscription) = (params.filled("customer")?, params.filled("subscription")?);
             let status = params.filled("status")?;
             page::<Invoice>(simulator, params, call, |kept| {
-                customer.as_ref().is_none_or(|customer| kept.customer == *customer)
-                    && subscription.as_ref().is_none_or(|id| kept.subscription == *id)
-                    && status.as_ref().is_none_or(|status| kept.status.name() == status)
+                is(customer.as_deref(), &kept.customer)
+                    && is(subscription.as_deref(), &kept.subscription)
+                    && is(status.as_deref(), kept.status.name())
             })
         }
         ["invoice_payments"] => invoice_payments(simulator, params, call),
         ["payment_intents"] => {
             let customer = params.filled("customer")?;
-            page::<PaymentIntent>(simulator, params, call, |kept| {
-                customer.as_ref().is_none_or(|customer| kept.customer == *customer)
-            })
+            page::<PaymentIntent>(simulator, params, call, |kept| is(customer.as_deref(), &kept.customer))
         }
         ["charges"] => {
             let (customer, intent) = (params.filled("customer")?, params.filled("payment_intent")?);
             page::<Charge>(simulator, params, call, |kept| {
-                customer.as_ref().is_none_or(|customer| kept.customer == *customer)
-                    && intent.as_ref().is_none_or(|intent| kept.payment_intent == *intent)
+                is(customer.as_deref(), &kept.customer) && is(intent.as_deref(), &kept.payment_intent)
             })
         }
         ["refunds"] => {
             let (charge, intent) = (params.filled("charge")?, params.filled("payment_intent")?);
             page::<Refund>(simulator, params, call, |kept| {
-                charge.as_ref().is_none_or(|charge| kept.charge == *charge)
-                    && intent.as_ref().is_none_or(|intent| kept.payment_intent == *intent)
+                is(charge.as_deref(), &kept.charge) && is(intent.as_deref(), &kept.payment_intent)
             })
         }
         ["disputes"] => {
             let (charge, intent) = (params.filled("charge")?, params.filled("payment_intent")?);
             page::<Dispute>(simulator, params, call, |kept| {
-                charge.as_ref().is_none_or(|charge| kept.charge == *charge)
-                    && intent.as_ref().is_none_or(|intent| kept.payment_intent == *intent)
+                is(charge.as_deref(), &kept.charge) && is(intent.as_deref(), &kept.payment_intent)
             })
         }
         ["checkout", "sessions"] => {
@@ -252,30 +248,33 @@ fn list(
             page::<CheckoutSession>(simulator, params, call, |kept| {
                 (customer.is_none() || kept.customer == customer)
                     && (subscription.is_none() || kept.subscription == subscription)
-                    && status.as_ref().is_none_or(|status| kept.status == *status)
+                    && is(status.as_deref(), &kept.status)
             })
         }
         ["subscription_schedules"] => {
             let customer = params.filled("customer")?;
-            page::<Schedule>(simulator, params, call, |kept| {
-                customer.as_ref().is_none_or(|customer| kept.customer == *customer)
-            })
+            page::<Schedule>(simulator, params, call, |kept| is(customer.as_deref(), &kept.customer))
         }
         ["events"] => events(simulator, params, call),
         _ => Err(unknown(call)),
     }
 }
 
+/// Whether a filter, where there is one, lets this through.
+fn is(wanted: Option<&str>, held: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted == held)
+}
+
 fn methods(
     simulator: &Simulator,
-    customer: Option<String>,
+    customer: Option<&str>,
     params: &mut Params,
     call: &Call,
 ) -> Result<Value, ApiError> {
     let kind = params.filled("type")?;
     params.without_effect(&["allow_redisplay"]);
     page::<PaymentMethod>(simulator, params, call, |kept| {
-        (customer.is_none() || kept.customer == customer)
+        (customer.is_none() || kept.customer.as_deref() == customer)
             && kind.as_ref().is_none_or(|kind| kept.card.kind() == kind)
     })
 }
@@ -372,8 +371,7 @@ fn invoice_payments(simulator: &Simulator, params: &mut Params, call: &Call) -> 
     params.finish()?;
     let store = &simulator.engine.store;
     let wanted = store.invoices.iter().rev().filter(|kept| {
-        invoice.as_ref().is_none_or(|invoice| kept.id == *invoice)
-            && (intent.is_none() || kept.payment_intent == intent)
+        is(invoice.as_deref(), &kept.id) && (intent.is_none() || kept.payment_intent == intent)
     });
     let shapes = wanted.filter_map(|kept| {
         let shape = shapes::invoice_payment(kept, store)?;
@@ -535,31 +533,44 @@ fn write(
             get::<Schedule>(simulator, id)
         }
         ["invoices", "create_preview"] => preview(simulator, params),
-        ["invoices", id, "pay"] => {
-            let (method, out) = (params.filled("payment_method")?, params.flag("paid_out_of_band")?);
-            let away = params.flag("off_session")?.unwrap_or(true);
-            params.finish()?;
-            simulator.engine.pay_invoice(id, method.as_deref(), out.unwrap_or(false), !away)?;
-            get::<Invoice>(simulator, id)
-        }
-        ["invoices", id, "finalize"] => {
-            params.without_effect(&["auto_advance"]);
-            params.finish()?;
-            simulator.engine.finalize_invoice(id)?;
-            get::<Invoice>(simulator, id)
-        }
-        ["invoices", id, how @ ("void" | "mark_uncollectible")] => {
-            params.finish()?;
-            let status = if how == "void" { InvoiceStatus::Void } else { InvoiceStatus::Uncollectible };
-            simulator.engine.close_invoice(id, status)?;
-            get::<Invoice>(simulator, id)
-        }
+        ["invoices", id, action] => write_invoice(simulator, id, action, params, call),
         ["refunds"] => create_refund(simulator, params),
         ["disputes", id, "close"] => {
             params.finish()?;
             let inquiry = simulator.engine.find::<Dispute>(id)?.is_inquiry();
             simulator.engine.move_dispute(id, if inquiry { "warning_closed" } else { "lost" })?;
             get::<Dispute>(simulator, id)
+        }
+        _ => Err(unknown(call)),
+    }
+}
+
+fn write_invoice(
+    simulator: &mut Simulator,
+    id: &str,
+    action: &str,
+    params: &mut Params,
+    call: &Call,
+) -> Result<Value, ApiError> {
+    match action {
+        "pay" => {
+            let (method, out) = (params.filled("payment_method")?, params.flag("paid_out_of_band")?);
+            let away = params.flag("off_session")?.unwrap_or(true);
+            params.finish()?;
+            simulator.engine.pay_invoice(id, method.as_deref(), out.unwrap_or(false), !away)?;
+            get::<Invoice>(simulator, id)
+        }
+        "finalize" => {
+            params.without_effect(&["auto_advance"]);
+            params.finish()?;
+            simulator.engine.finalize_invoice(id)?;
+            get::<Invoice>(simulator, id)
+        }
+        "void" | "mark_uncollectible" => {
+            params.finish()?;
+            let status = if action == "void" { InvoiceStatus::Void } else { InvoiceStatus::Uncollectible };
+            simulator.engine.close_invoice(id, status)?;
+            get::<Invoice>(simulator, id)
         }
         _ => Err(unknown(call)),
     }
@@ -879,8 +890,8 @@ fn trial_end(params: &mut Params) -> Result<Option<TrialEnd>, ApiError> {
 fn subscription_change(params: &mut Params) -> Result<SubscriptionChange, ApiError> {
     let mut details = params.part("cancellation_details")?;
     let pause = match params.said("pause_collection")? {
-        None => None,
-        Some(Said::Text(text)) if text.is_empty() => Some(None),
+        None => Change::Keep,
+        Some(Said::Text(text)) if text.is_empty() => Change::Clear,
         Some(Said::Text(_)) => {
             return Err(ApiError::invalid("Invalid object: pause_collection").at("pause_collection"));
         }
@@ -892,7 +903,7 @@ fn subscription_change(params: &mut Params) -> Result<SubscriptionChange, ApiErr
                 let at = "pause_collection[behavior]";
                 ApiError::invalid(format!("Missing required param: {at}.")).coded("parameter_missing").at(at)
             })?;
-            Some(Some(PauseCollection { behavior, resumes_at }))
+            Change::Set(PauseCollection { behavior, resumes_at })
         }
     };
     let change = SubscriptionChange {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::engine::Change;
 use crate::engine::clock::Seconds;
 use crate::engine::error::ApiError;
 use crate::engine::model::Metadata;
@@ -92,13 +93,11 @@ impl Params {
     }
 
     /// A moment, or nothing at all to clear it.
-    pub(crate) fn moment_or_clear(&mut self, key: &str) -> Result<Option<Option<Seconds>>, ApiError> {
+    pub(crate) fn moment_or_clear(&mut self, key: &str) -> Result<Change<Seconds>, ApiError> {
         match self.text(key)? {
-            None => Ok(None),
-            Some(text) if text.is_empty() => Ok(Some(None)),
-            Some(text) => {
-                text.parse().map(|moment| Some(Some(moment))).map_err(|_| self.wrong(key, "timestamp"))
-            }
+            None => Ok(Change::Keep),
+            Some(text) if text.is_empty() => Ok(Change::Clear),
+            Some(text) => text.parse().map(Change::Set).map_err(|_| self.wrong(key, "timestamp")),
         }
     }
 

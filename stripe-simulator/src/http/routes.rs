@@ -182,20 +182,20 @@ impl Server {
     }
 }
 
-fn unusable(path: &Path, why: impl ToString) -> StartError {
+fn unusable(path: &Path, why: &impl ToString) -> StartError {
     StartError::File { path: path.display().to_string(), why: why.to_string() }
 }
 
 fn load(options: &Options) -> Result<(Simulator, Hand), StartError> {
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| unusable(path, error));
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| unusable(path, &error));
     if let Some(path) = options.data.as_deref().filter(|path| path.exists()) {
         let kept: Kept<Simulator> = serde_json::from_str(&read(path)?).map_err(|error| {
-            unusable(path, format!("this is no file of a simulator ({error}); name another or remove it"))
+            unusable(path, &format!("this is no file of a simulator ({error}); name another or remove it"))
         })?;
         let mut simulator = kept.simulator;
         if kept.version != FILE_VERSION {
             let why = format!("it is of version {}, this program writes {FILE_VERSION}", kept.version);
-            return Err(unusable(path, why));
+            return Err(unusable(path, &why));
         }
         simulator.outbox.forget_sending();
         let now = simulator.now();
@@ -209,7 +209,7 @@ fn load(options: &Options) -> Result<(Simulator, Hand), StartError> {
         return Ok((Simulator::new(now, options.seed, &options.secret), Hand::default()));
     };
     let mut simulator = Simulator::empty(now, options.seed, &options.secret);
-    simulator.sell(&read(path)?).map_err(|error| unusable(path, error))?;
+    simulator.sell(&read(path)?).map_err(|error| unusable(path, &error))?;
     Ok((simulator, Hand::default()))
 }
 

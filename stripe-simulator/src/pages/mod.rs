@@ -240,7 +240,7 @@ fn pay_page(
         total: money(session.amount, &session.currency),
         renews: starts.unwrap_or_else(|| "It renews until you cancel.".to_owned()),
         email: email.unwrap_or_default(),
-        mistake: mistake.map(|error| error.message.as_str()),
+        mistake: mistake.map(|error| &*error.message),
         number,
     };
     html(mistake.map_or(200, |error| error.status), &page)
@@ -335,7 +335,7 @@ fn portal_page(
         card: customer.and_then(|customer| card_of(simulator, customer)),
         plans,
         invoices: invoices.collect(),
-        mistake: mistake.map(|error| error.message.as_str()),
+        mistake: mistake.map(|error| &*error.message),
         done,
     };
     html(mistake.map_or(200, |error| error.status), &page)
@@ -415,7 +415,7 @@ fn act(
             simulator.engine.set_card(&portal.customer, card)?;
             Ok("?done=card".to_owned())
         }
-        ["pay", invoice] | ["bank", invoice] => {
+        ["pay" | "bank", invoice] => {
             if !simulator.engine.owed(&portal.customer).iter().any(|owed| owed == invoice) {
                 return Err(ApiError::missing("invoice", invoice));
             }

@@ -33,7 +33,6 @@ pub(crate) fn subscription(subscription: &Subscription, store: &Store) -> Value 
             "account_tax_ids": null, "custom_fields": null, "description": null, "footer": null,
             "issuer": { "type": "self" },
         },
-        "items": list(&format!("/v1/subscription_items?subscription={}", subscription.id), items),
         "latest_invoice": subscription.latest_invoice, "livemode": false, "managed_payments": null,
         "metadata": subscription.metadata, "next_pending_invoice_item_invoice": null, "on_behalf_of": null,
         "pause_collection": subscription.pause_collection.as_ref().map(|pause| json!({
@@ -50,6 +49,8 @@ pub(crate) fn subscription(subscription: &Subscription, store: &Store) -> Value 
         "trial_settings": { "end_behavior": { "missing_payment_method": subscription.no_method.name() } },
         "trial_start": subscription.trial.map(|trial| trial.start),
     });
+    // What is put in afterwards is not copied, as it would be inside the macro.
+    shape["items"] = list(&format!("/v1/subscription_items?subscription={}", subscription.id), items);
     shape["items"]["total_count"] = json!(subscription.items.len());
     if let Some(reason) = &subscription.paused_for {
         shape["status_details"] =
@@ -70,14 +71,16 @@ fn billing_mode(subscription: &Subscription) -> Value {
 }
 
 fn item(item: &Item, subscription: &Subscription, store: &Store) -> Value {
-    let price = store.prices.find(&item.price);
-    json!({
+    let mut shape = json!({
         "id": item.id, "object": "subscription_item", "billing_thresholds": null, "created": item.created,
         "current_period_end": subscription.period.end, "current_period_start": subscription.period.start,
-        "discounts": [], "metadata": item.metadata, "plan": price.map(catalogue::plan),
-        "price": price.map(|price| catalogue::price(price, store)), "quantity": item.quantity,
+        "discounts": [], "metadata": item.metadata, "quantity": item.quantity,
         "subscription": subscription.id, "tax_rates": [],
-    })
+    });
+    let price = store.prices.find(&item.price);
+    shape["plan"] = price.map(catalogue::plan).into();
+    shape["price"] = price.map(|price| catalogue::price(price, store)).into();
+    shape
 }
 
 fn pending_update(subscription: &Subscription, store: &Store) -> Value {
@@ -123,7 +126,7 @@ pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
         "from_invoice": null, "hosted_invoice_url": hosted,
         "invoice_pdf": hosted.as_ref().map(|hosted| format!("{hosted}/pdf")), "issuer": { "type": "self" },
         "last_finalization_error": null, "latest_revision": null,
-        "lines": list(&format!("/v1/invoices/{}/lines", invoice.id), lines), "livemode": false, "metadata": {},
+        "livemode": false, "metadata": {},
         "next_payment_attempt": invoice.next_attempt, "number": invoice.number, "on_behalf_of": null,
         "parent": {
             "quote_details": null, "type": "subscription_details",
@@ -145,6 +148,7 @@ pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
         "total_discount_amounts": [], "total_excluding_tax": total, "total_pretax_credit_amounts": [],
         "total_taxes": [], "webhooks_delivered_at": invoice.created,
     });
+    shape["lines"] = list(&format!("/v1/invoices/{}/lines", invoice.id), lines);
     shape["lines"]["total_count"] = json!(invoice.lines.len());
     shape
 }

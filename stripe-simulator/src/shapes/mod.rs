@@ -70,7 +70,9 @@ shown! {
 
 /// A list as the API gives it, everything on one page.
 pub(crate) fn list(url: &str, data: Vec<Value>) -> Value {
-    json!({ "object": "list", "data": data, "has_more": false, "url": url })
+    let mut list = json!({ "object": "list", "has_more": false, "url": url });
+    list["data"] = data.into();
+    list
 }
 
 /// The object with this id, of whatever kind.

@@ -66,7 +66,7 @@ fn error(decline: &Decline, intent: &PaymentIntent, store: &Store) -> Value {
         "message": decline.message,
         "payment_method": method.map(|method| payment_method(method, store)), "type": "card_error",
     });
-    if let Some(code) = &decline.decline_code {
+    if let Some(code) = &decline.reason {
         error["decline_code"] = json!(code);
     }
     if let Some(charge) = &intent.latest_charge {
@@ -109,7 +109,7 @@ pub(crate) fn charge(charge: &Charge, store: &Store) -> Value {
     let outcome = json!({
         "advice_code": null, "network_advice_code": null, "network_decline_code": null,
         "network_status": if failed { "declined_by_network" } else { "approved_by_network" },
-        "reason": charge.decline.as_ref().and_then(|decline| decline.decline_code.clone()),
+        "reason": charge.decline.as_ref().and_then(|decline| decline.reason.clone()),
         "risk_level": "normal",
         "seller_message": if failed { "The bank did not return any further details with this decline." } else { "Payment complete." },
         "type": if failed { "issuer_declined" } else { "authorized" },

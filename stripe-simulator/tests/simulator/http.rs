@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::support::{BASIC, SECRET};
 
 /// How long something may take on a busy machine before it counts as hanging.
-const HANGING: Duration = Duration::from_secs(60);
+const HANGING: Duration = Duration::from_mins(1);
 
 /// What arrived at the webhook, and what it answers.
 #[derive(Clone, Default)]

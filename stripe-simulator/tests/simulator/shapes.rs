@@ -21,7 +21,6 @@ const LEFT_OUT: [&str; 4] = [
     "charge.source",
 ];
 
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn corpus() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where they run")]
