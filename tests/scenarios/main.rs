@@ -10,5 +10,6 @@ mod identity;
 mod learner_access;
 mod ordering;
 mod set_aside;
+mod simulator;
 mod statuses;
 mod two_processes;
