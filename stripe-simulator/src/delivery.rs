@@ -2,7 +2,7 @@
 //!
 //! Nothing here sends: [`Outbox::next`] says what is to be sent now, [`Outbox::settle`] takes the answer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -202,6 +202,8 @@ pub struct Outbox {
     waiting: Queue,
     sending: Option<Delivery>,
     over: VecDeque<Delivery>,
+    /// The events that have reached the receiver.
+    reached: HashSet<String>,
     secrets: Vec<Secret>,
     /// What goes wrong.
     pub faults: Faults,
@@ -351,6 +353,7 @@ impl Outbox {
         delivery.tries.push(Try { at: now, status, error });
         if status.is_some_and(|status| (200..300).contains(&status)) {
             delivery.progress = Progress::Delivered;
+            self.reached.insert(delivery.event.clone());
             return self.retire(delivery);
         }
         let first = delivery.tries.first().map_or(now, |first| first.at);
@@ -380,9 +383,7 @@ impl Outbox {
 
     /// Whether an event has reached the receiver.
     pub fn reached(&self, event: &str) -> bool {
-        let arrived =
-            |delivery: &Delivery| delivery.event == event && delivery.progress == Progress::Delivered;
-        self.over.iter().any(arrived)
+        self.reached.contains(event)
     }
 }
 

@@ -622,6 +622,7 @@ impl Engine {
             }
             if let Some(period) = cost.anew {
                 (kept.period, kept.anchor, kept.upcoming_announced) = (period, now, false);
+                kept.cancel_at = if kept.cancel_at_period_end { Some(period.end) } else { kept.cancel_at };
             }
             if let Some(invoice) = &invoice {
                 kept.latest_invoice = Some(invoice.clone());

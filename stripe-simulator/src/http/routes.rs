@@ -137,18 +137,19 @@ pub struct Server {
 impl Server {
     /// Opens the port and, when there is one, reads the file.
     pub async fn open(options: Options) -> Result<Self, StartError> {
-        if let Some(url) = options.webhook.as_deref().filter(|url| !url.starts_with("http://")) {
-            let why = format!(
-                "--webhook: {url:?} has to begin with http://, like http://127.0.0.1:8080/webhooks/stripe"
-            );
-            return Err(StartError::Options(why));
-        }
-        if !options.secret.starts_with("whsec_") || options.secret.len() < 8 {
-            return Err(StartError::Options(
-                "--secret: it has to begin with whsec_, like whsec_simulator".to_owned(),
-            ));
-        }
-        let (mut simulator, hand) = load(&options)?;
+        check(&options)?;
+        let (simulator, hand) = load(&options)?;
+        Self::with(simulator, hand, options).await
+    }
+
+    /// Serves a simulator that has lived already. Its time goes on from where it is.
+    pub async fn open_with(simulator: Simulator, options: Options) -> Result<Self, StartError> {
+        check(&options)?;
+        let hand = Hand { ahead: (simulator.now() - real_now()).max(0), stands_at: None };
+        Self::with(simulator, hand, options).await
+    }
+
+    async fn with(mut simulator: Simulator, hand: Hand, options: Options) -> Result<Self, StartError> {
         let listener = TcpListener::bind(options.listen)
             .await
             .map_err(|error| StartError::Listen(options.listen, error))?;
@@ -180,6 +181,20 @@ impl Server {
         self.shared.save();
         served
     }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    if let Some(url) = options.webhook.as_deref().filter(|url| !url.starts_with("http://")) {
+        let why = format!(
+            "--webhook: {url:?} has to begin with http://, like http://127.0.0.1:8080/webhooks/stripe"
+        );
+        return Err(StartError::Options(why));
+    }
+    if !options.secret.starts_with("whsec_") || options.secret.len() < 8 {
+        let why = "--secret: it has to begin with whsec_, like whsec_simulator";
+        return Err(StartError::Options(why.to_owned()));
+    }
+    Ok(())
 }
 
 fn unusable(path: &Path, why: &impl ToString) -> StartError {

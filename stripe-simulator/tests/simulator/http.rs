@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stripe_simulator::{Options, Server};
 use tokio::sync::oneshot;
 
-use super::support::{BASIC, SECRET};
+use super::support::{BASIC, DAY, SECRET, World};
 
 /// How long something may take on a busy machine before it counts as hanging.
 const HANGING: Duration = Duration::from_mins(1);
@@ -441,6 +441,31 @@ async fn what_is_kept_in_a_file_is_there_after_a_restart() {
     };
     let refused = Server::open(options).await.err().map(|error| error.to_string());
     assert!(refused.is_some_and(|why| why.contains("no file of a simulator")));
+}
+
+#[tokio::test]
+async fn a_simulator_that_has_lived_goes_on_as_a_server() {
+    let (mut world, subscription) = World::member(BASIC, "4242424242424242", 0);
+    world.stripe.advance(40 * DAY);
+    world.stripe.take_deliveries(0);
+    let then = world.stripe.now();
+    let options = Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        webhook: None,
+        secret: SECRET.to_owned(),
+        data: None,
+        seed: 1,
+        products: None,
+    };
+    let server = Server::open_with(world.stripe, options).await.unwrap();
+    let url = format!("http://{}/_sim/truth/{subscription}", server.address());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(server.run(async move { drop(stopped.await) }));
+    let truth: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    assert_eq!(truth["status"], "active");
+    assert!(truth["at"].as_i64().unwrap() >= then, "its time goes on");
+    drop(stop);
+    served.await.unwrap().unwrap();
 }
 
 #[tokio::test]
