@@ -71,7 +71,7 @@ async fn difference(app: &TestApp, stripe: &Simulator, member: &str, subscriptio
         if !fitting(&truth.status).contains(&reason) {
             return Some(format!("{member} at {at}: {truth:?} and {decision}"));
         }
-        at += 3 * DAY + 11_000;
+        at += 5 * DAY + 11_000;
         compared += 1;
     }
     assert!(compared > 10, "only {compared} moments");

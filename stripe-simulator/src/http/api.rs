@@ -329,7 +329,7 @@ fn created(params: &mut Params) -> Result<impl Fn(Seconds) -> bool + use<>, ApiE
         None => (None, Params::default()),
     };
     let (gt, gte, lt, lte) =
-        (bounds.moment("gt")?, bounds.moment("gte")?, bounds.moment("lt")?, bounds.moment("lte")?);
+        (bounds.number("gt")?, bounds.number("gte")?, bounds.number("lt")?, bounds.number("lte")?);
     bounds.finish()?;
     Ok(move |at: Seconds| {
         exactly.is_none_or(|moment| at == moment)
@@ -788,14 +788,14 @@ fn create_session(simulator: &mut Simulator, params: &mut Params) -> Result<Valu
         metadata: params.metadata()?.unwrap_or_default(),
         items: bought_items(params, "line_items")?,
         trial_days: data.number("trial_period_days")?,
-        trial_end: data.moment("trial_end")?,
+        trial_end: data.number("trial_end")?,
         no_method: no_method(&mut data)?.unwrap_or_default(),
         subscription_metadata: data.metadata()?.unwrap_or_default(),
         description: data.filled("description")?,
         method_if_required: collection.as_deref() == Some("if_required"),
         success_url: params.required("success_url").and_then(|url| address(url, "success_url"))?,
         cancel_url: params.filled("cancel_url")?.map(|url| address(url, "cancel_url")).transpose()?,
-        expires_at: params.moment("expires_at")?,
+        expires_at: params.number("expires_at")?,
         locale: params.filled("locale")?,
     };
     data.without_effect(&["billing_mode", "proration_behavior"]);
@@ -844,7 +844,7 @@ fn create_subscription(simulator: &mut Simulator, params: &mut Params) -> Result
         payment_method: params.filled("default_payment_method")?,
         metadata: params.metadata()?.unwrap_or_default(),
         description: params.filled("description")?,
-        cancel_at: params.moment("cancel_at")?,
+        cancel_at: params.number("cancel_at")?,
         cancel_at_period_end: params.flag("cancel_at_period_end")?.unwrap_or(false),
         classic,
     };
@@ -897,7 +897,7 @@ fn subscription_change(params: &mut Params) -> Result<SubscriptionChange, ApiErr
         }
         Some(Said::Part(mut part)) => {
             let behavior = part.word("behavior", &["keep_as_draft", "mark_uncollectible", "void"])?;
-            let resumes_at = part.moment("resumes_at")?;
+            let resumes_at = part.number("resumes_at")?;
             part.finish()?;
             let behavior = behavior.ok_or_else(|| {
                 let at = "pause_collection[behavior]";
@@ -977,7 +977,7 @@ fn phase_end(
     items: &[(String, i64)],
     start: Seconds,
 ) -> Result<Seconds, ApiError> {
-    if let Some(end) = part.moment("end_date")? {
+    if let Some(end) = part.number("end_date")? {
         return Ok(end);
     }
     let mut duration = part.part("duration")?;
@@ -1051,7 +1051,6 @@ fn expand_in(simulator: &Simulator, value: &mut Value, path: &[&str]) -> Result<
     if let Some(special) = special {
         value[*first] = special;
     }
-    // Above the fields of an object there is nothing to look into.
     let Some(field) = value.get_mut(*first) else {
         let why = format!("This property cannot be expanded ({first}).");
         return Err(ApiError::invalid(why).at("expand"));

@@ -88,10 +88,6 @@ impl Params {
         given.map(|text| text.parse().map_err(|_| self.wrong(key, "integer"))).transpose()
     }
 
-    pub(crate) fn moment(&mut self, key: &str) -> Result<Option<Seconds>, ApiError> {
-        self.number(key)
-    }
-
     /// A moment, or nothing at all to clear it.
     pub(crate) fn moment_or_clear(&mut self, key: &str) -> Result<Change<Seconds>, ApiError> {
         match self.text(key)? {

@@ -83,7 +83,7 @@ struct MessagePage<'a> {
 struct PlanView {
     id: String,
     name: String,
-    status: &'static str,
+    status: String,
     period_end: String,
     ends: Option<String>,
     next: Option<String>,
@@ -372,7 +372,7 @@ fn plan_view(simulator: &Simulator, kept: &Subscription) -> PlanView {
     PlanView {
         id: kept.id.clone(),
         name: names.join(" and "),
-        status: kept.status.name(),
+        status: kept.status.name().replace('_', " "),
         period_end: day(kept.period.end),
         ends: kept.cancel_at.map(day),
         next,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::payments::unit_amount;
-use super::{catalogue, ended, list, no_tax};
+use super::{catalogue, list, no_tax};
 use crate::engine::model::{
     Invoice, InvoiceStatus, Item, Line, Metadata, Phase, Schedule, Store, Subscription,
 };
@@ -141,8 +141,8 @@ pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
         "statement_descriptor": null, "status": invoice.status.name(),
         "status_transitions": {
             "finalized_at": invoice.finalized_at,
-            "marked_uncollectible_at": ended(invoice.uncollectible_at), "paid_at": ended(invoice.paid_at),
-            "voided_at": ended(invoice.voided_at),
+            "marked_uncollectible_at": invoice.uncollectible_at, "paid_at": invoice.paid_at,
+            "voided_at": invoice.voided_at,
         },
         "subtotal": total, "subtotal_excluding_tax": total, "test_clock": null, "total": total,
         "total_discount_amounts": [], "total_excluding_tax": total, "total_pretax_credit_amounts": [],

@@ -8,7 +8,6 @@ mod payments;
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::clock::Seconds;
 use crate::engine::model::{
     Charge, CheckoutSession, Customer, Dispute, Invoice, Kept, PaymentIntent, PaymentMethod, PortalSession,
     Price, Product, Refund, Schedule, Shelf, Store, Subscription,
@@ -132,8 +131,4 @@ fn no_tax() -> Value {
 
 fn decimal(amount: i64) -> Value {
     json!(amount.to_string())
-}
-
-fn ended(moment: Option<Seconds>) -> Value {
-    json!(moment)
 }
