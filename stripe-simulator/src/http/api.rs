@@ -149,6 +149,11 @@ fn read(
         ["subscription_schedules", id] => get::<Schedule>(simulator, id),
         ["invoices", id, "lines"] => get::<Invoice>(simulator, id).map(|invoice| invoice["lines"].clone()),
         ["events", id] => event(simulator, id),
+        ["account"] => Ok(json!({
+            "id": "acct_simulator", "object": "account", "charges_enabled": true, "country": "US",
+            "default_currency": "usd", "details_submitted": true, "email": null, "payouts_enabled": true,
+            "type": "standard",
+        })),
         _ => return list(simulator, segments, params, call),
     }?;
     params.without_effect(&["limit"]);
@@ -501,7 +506,8 @@ fn write(
         }
         ["subscriptions"] => create_subscription(simulator, params),
         ["subscriptions", id] => {
-            let change = subscription_change(params)?;
+            let period_end = simulator.engine.find::<Subscription>(id)?.period.end;
+            let change = subscription_change(params, period_end)?;
             params.finish()?;
             simulator.engine.update_subscription(id, &change)?;
             get::<Subscription>(simulator, id)
@@ -887,7 +893,7 @@ fn trial_end(params: &mut Params) -> Result<Option<TrialEnd>, ApiError> {
     }
 }
 
-fn subscription_change(params: &mut Params) -> Result<SubscriptionChange, ApiError> {
+fn subscription_change(params: &mut Params, period_end: Seconds) -> Result<SubscriptionChange, ApiError> {
     let mut details = params.part("cancellation_details")?;
     let pause = match params.said("pause_collection")? {
         None => Change::Keep,
@@ -908,7 +914,7 @@ fn subscription_change(params: &mut Params) -> Result<SubscriptionChange, ApiErr
     };
     let change = SubscriptionChange {
         items: item_changes(params, "items")?,
-        cancel_at: params.moment_or_clear("cancel_at")?,
+        cancel_at: params.moment_or_clear("cancel_at", period_end)?,
         cancel_at_period_end: params.flag("cancel_at_period_end")?,
         trial_end: trial_end(params)?,
         pause_collection: pause,

@@ -88,11 +88,16 @@ impl Params {
         given.map(|text| text.parse().map_err(|_| self.wrong(key, "integer"))).transpose()
     }
 
-    /// A moment, or nothing at all to clear it.
-    pub(crate) fn moment_or_clear(&mut self, key: &str) -> Result<Change<Seconds>, ApiError> {
-        match self.text(key)? {
+    /// A moment, the end of the period, or nothing at all to clear it.
+    pub(crate) fn moment_or_clear(
+        &mut self,
+        key: &str,
+        period_end: Seconds,
+    ) -> Result<Change<Seconds>, ApiError> {
+        match self.text(key)?.as_deref() {
             None => Ok(Change::Keep),
-            Some(text) if text.is_empty() => Ok(Change::Clear),
+            Some("") => Ok(Change::Clear),
+            Some("min_period_end" | "max_period_end") => Ok(Change::Set(period_end)),
             Some(text) => text.parse().map(Change::Set).map_err(|_| self.wrong(key, "timestamp")),
         }
     }

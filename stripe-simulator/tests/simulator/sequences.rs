@@ -303,6 +303,10 @@ fn a_cancellation_later_keeps_the_period_and_can_be_undone() {
     let unset = world.stripe.call("POST", &path, "cancel_at_period_end=false").unwrap();
     assert_eq!((&unset["cancel_at"], &unset["canceled_at"]), (&json!(null), &json!(null)));
     assert_eq!(world.story(), ["customer.subscription.updated", "customer.subscription.updated"]);
+    let set = world.stripe.call("POST", &path, "cancel_at=min_period_end").unwrap();
+    assert_eq!((&set["cancel_at"], &set["cancel_at_period_end"]), (&json!(START + 28 * DAY), &json!(false)));
+    world.stripe.call("POST", &path, "cancel_at=").unwrap();
+    world.news();
     world.stripe.cancel_in_portal(&subscription).unwrap();
     let events = world.news();
     let updated = &latest(&events, "customer.subscription.updated")["data"]["object"];
