@@ -98,6 +98,7 @@ impl Engine {
             voided_at: None,
             uncollectible_at: None,
             out_of_band: false,
+            metadata: kept.metadata.clone(),
             payment_intent: None,
             payment: None,
             balance: 0,

@@ -348,6 +348,8 @@ pub(crate) struct Invoice {
     pub(crate) voided_at: Option<Seconds>,
     pub(crate) uncollectible_at: Option<Seconds>,
     pub(crate) out_of_band: bool,
+    /// The subscription's metadata when the invoice was made.
+    pub(crate) metadata: Metadata,
     pub(crate) payment_intent: Option<String>,
     pub(crate) payment: Option<String>,
     /// The customer's balance when it was finalised.

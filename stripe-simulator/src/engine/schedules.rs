@@ -60,11 +60,15 @@ impl Engine {
             Some(id) => id,
             None => self.schedule_from(subscription)?,
         };
-        let mut phases = self.active_schedule(&id)?.phases;
-        phases.truncate(1);
-        let start = phases[0].end;
-        let end = interval.after(start, 1);
-        phases.push(Phase { start, end, items: vec![(price.to_owned(), 1)], ..phases[0].clone() });
+        let schedule = self.active_schedule(&id)?;
+        let mut phases = schedule.phases;
+        phases.truncate(schedule.current + 1);
+        let Some(on) = phases.last().cloned() else { return Err(ApiError::missing("phase", &id)) };
+        let kept = self.find::<Subscription>(subscription)?;
+        let held = kept.items.first().and_then(|item| self.store.prices.find(&item.price));
+        let same = held.is_some_and(|held| held.recurring == Some(interval));
+        let end = interval.period_at(if same { kept.anchor } else { on.end }, on.end).end;
+        phases.push(Phase { start: on.end, end, items: vec![(price.to_owned(), 1)], ..on });
         self.update_schedule(&id, Some(phases), None, None)
     }
 

@@ -94,9 +94,7 @@ fn pending_update(subscription: &Subscription, store: &Store) -> Value {
 
 pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
     let customer = store.customers.find(&invoice.customer);
-    let subscription = store.subscriptions.find(&invoice.subscription);
-    let none = Metadata::new();
-    let metadata = subscription.map_or(&none, |subscription| &subscription.metadata);
+    let metadata = &invoice.metadata;
     let lines: Vec<_> = invoice.lines.iter().map(|kept| line(kept, invoice, metadata, store)).collect();
     let (total, due, paid) = (invoice.total(), invoice.due(), invoice.paid());
     let hosted =

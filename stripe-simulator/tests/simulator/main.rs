@@ -6,6 +6,8 @@ mod deliveries;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod sequences;
 #[cfg(test)]
 mod shapes;

@@ -165,7 +165,7 @@ fn a_missing_and_a_mistyped_field_would_be_noticed() {
 }
 
 /// What every event has to be, whatever it tells of.
-fn assert_valid(event: &Value) {
+pub(crate) fn assert_valid(event: &Value) {
     let kind = event["type"].as_str().unwrap();
     assert!(event["id"].as_str().unwrap().starts_with("evt_"), "{kind}");
     assert_eq!(event["object"], "event");
