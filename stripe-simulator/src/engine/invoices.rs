@@ -126,7 +126,7 @@ impl Engine {
         match pause.map(|pause| pause.behavior).as_deref() {
             Some("void") => self.close(id, InvoiceStatus::Void),
             Some("mark_uncollectible") => self.close(id, InvoiceStatus::Uncollectible),
-            Some(_) => self.touch::<Invoice>(id, |kept| kept.next_attempt = None),
+            Some(_) => self.update::<Invoice>(id, |kept| kept.next_attempt = None),
             None => {
                 self.collect(id, Presence::Away);
             }
