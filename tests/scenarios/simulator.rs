@@ -6,10 +6,10 @@ use std::process::{Child, Stdio};
 use chrono::DateTime;
 use reqwest::Client;
 use serde_json::{Value, json};
-use stripe_simulator::{Faults, Seconds, Simulator};
+use stripe_simulator::{DunningEnd, Faults, Seconds, Simulator};
 use tests::app::{Home, Store, TestApp};
 use tests::on_every_store;
-use tests::stripe::{BASIC, SECRETS, now};
+use tests::stripe::{BASIC, Dice, SECRETS, now};
 
 const DAY: Seconds = 86_400;
 /// What the scenarios' catalogue maps.
@@ -112,6 +112,68 @@ on_every_store! {
         }
         // The comparison can fail: whoever pays is not told the story of the one whose card is declined.
         assert!(difference(&app, &stripe, &bought[0].0, &bought[2].1).await.is_some());
+    }
+}
+
+/// One action by chance; what Stripe refuses changes nothing.
+fn act(stripe: &mut Simulator, dice: &mut Dice, subscription: &str) {
+    let held = stripe.call("GET", &format!("/v1/subscriptions/{subscription}"), "").unwrap();
+    let (customer, invoice) =
+        (held["customer"].as_str().unwrap().to_owned(), held["latest_invoice"].as_str().unwrap().to_owned());
+    let price = [PRICE, PRO][dice.below(2)];
+    let in_a_week = stripe.now() + 7 * DAY;
+    match dice.below(14) {
+        0 => drop(stripe.change_plan(subscription, price)),
+        1 => drop(stripe.change_plan_at_period_end(subscription, price)),
+        2 if dice.below(4) == 0 => drop(stripe.cancel(subscription)),
+        3 => drop(stripe.cancel_in_portal(subscription)),
+        4 | 5 => drop(stripe.cancel_at_period_end(subscription, dice.below(3) == 0)),
+        6 => drop(stripe.pause_collection(subscription, Some(("void", Some(in_a_week))))),
+        7 => drop(stripe.pause_collection(subscription, None)),
+        8 => drop(stripe.refund(subscription, Some(100))),
+        9 | 10 => {
+            let cards =
+                ["4242424242424242", "4000000000000341", "4000002760003184", "DE89370400440532013000"];
+            drop(stripe.set_card(&customer, cards[dice.below(4)]));
+        }
+        11 => drop(stripe.call("POST", &format!("/v1/invoices/{invoice}/pay"), "")),
+        12 => drop(stripe.call("POST", &format!("/v1/subscriptions/{subscription}"), "trial_end=now")),
+        _ => {
+            drop(stripe.call(
+                "POST",
+                &format!("/v1/subscriptions/{subscription}"),
+                &format!("trial_end={in_a_week}"),
+            ));
+        }
+    }
+}
+
+#[tokio::test]
+async fn lives_made_by_chance_are_told_as_they_were() {
+    let app = TestApp::on(Store::Sqlite).await;
+    let mut dice = Dice::new(11);
+    let mut stripe = stripe(200, 11);
+    stripe.set_faults(Faults { shuffle: true, duplicate: 0.1, ..Faults::default() });
+    stripe.settings().dunning_end = DunningEnd::Unpaid;
+    let mut bought = Vec::new();
+    for number in 0..12 {
+        let member = format!("mem_chance{number}");
+        app.register(&member).await;
+        let card = ["4242424242424242", "4000000000000341"][dice.below(2)];
+        let trial_days = [0, 7][dice.below(2)];
+        let subscription = buys(&mut stripe, &member, card, trial_days);
+        bought.push((member, subscription));
+    }
+    while stripe.now() < now().timestamp() - 10 * DAY {
+        for (_, subscription) in &bought {
+            act(&mut stripe, &mut dice, subscription);
+        }
+        stripe.advance([DAY / 24, DAY, 9 * DAY][dice.below(3)]);
+    }
+    stripe.advance_to(now().timestamp());
+    deliver(&app, &mut stripe).await;
+    for (member, subscription) in &bought {
+        assert_eq!(difference(&app, &stripe, member, subscription).await, None);
     }
 }
 
