@@ -68,7 +68,9 @@ async fn difference(app: &TestApp, stripe: &Simulator, member: &str, subscriptio
         let truth = stripe.truth(subscription, at).unwrap();
         let decision = app.check_at(member, BASIC, DateTime::from_timestamp(at, 0).unwrap()).await;
         let reason = decision["reason"].as_str().unwrap();
-        if !fitting(&truth.status).contains(&reason) {
+        let plan = if truth.price == PRO { "pro" } else { "basic" };
+        let same_plan = decision["allowed"] == false || decision["plan"] == plan;
+        if !fitting(&truth.status).contains(&reason) || !same_plan {
             return Some(format!("{member} at {at}: {truth:?} and {decision}"));
         }
         at += 5 * DAY + 11_000;

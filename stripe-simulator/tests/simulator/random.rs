@@ -8,7 +8,7 @@ use stripe_simulator::{DunningEnd, Simulator};
 use super::shapes::assert_valid;
 use super::support::*;
 
-/// SplitMix64, so that a life can be lived again.
+/// Dice (`SplitMix64`), so that a life can be lived again.
 struct Dice(u64);
 
 impl Dice {
