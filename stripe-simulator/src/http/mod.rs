@@ -2,5 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod params;
+mod read;
 pub(crate) mod routes;
 pub(crate) mod steering;
+mod write;
