@@ -3,6 +3,7 @@
 //! Time is a number that only the caller moves, ids come from a seed: the same calls give the same events.
 
 pub(crate) mod cards;
+mod changes;
 mod checkout;
 pub(crate) mod clock;
 pub(crate) mod error;
@@ -18,11 +19,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(crate) use changes::{Change, ItemChange, SubscriptionChange, TrialEnd};
 pub(crate) use checkout::{NewSession, Paying};
 pub(crate) use people::{CustomerChange, NewPrice, NewProduct, merge};
-pub(crate) use subscriptions::{
-    Cancellation, Change, ItemChange, NewSubscription, SubscriptionChange, TrialEnd,
-};
+pub(crate) use subscriptions::{Cancellation, NewSubscription};
 
 use crate::shapes::{self, NEWEST, Shown};
 use clock::{DAY, Due, HOUR, Seconds};

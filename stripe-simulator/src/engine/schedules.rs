@@ -1,10 +1,10 @@
 //! Subscription schedules: what a subscription becomes, and when.
 
 use super::Engine;
+use super::changes::{ItemChange, SubscriptionChange};
 use super::clock::{Due, Seconds};
 use super::error::ApiError;
 use super::model::{Metadata, Phase, Price, Schedule, Subscription};
-use super::subscriptions::SubscriptionChange;
 
 impl Engine {
     pub(super) fn phase_ends(&self, id: &str) -> Option<Seconds> {
@@ -142,7 +142,6 @@ impl Engine {
 
     /// A phase that begins in the middle of a period.
     fn switch(&mut self, kept: &Subscription, next: &Phase) {
-        use super::subscriptions::ItemChange;
         let gone = kept.items.iter().map(|item| ItemChange {
             id: Some(item.id.clone()),
             price: None,
