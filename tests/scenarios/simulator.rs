@@ -158,7 +158,7 @@ async fn lives_made_by_chance_are_told_as_they_were() {
     stripe.set_faults(Faults { shuffle: true, duplicate: 0.1, ..Faults::default() });
     stripe.settings().dunning_end = DunningEnd::Unpaid;
     let mut bought = Vec::new();
-    for number in 0..12 {
+    for number in 0..8 {
         let member = format!("mem_chance{number}");
         app.register(&member).await;
         let card = ["4242424242424242", "4000000000000341"][dice.below(2)];
