@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use domain::clock::can_be_written;
 use domain::ids::MemberId;
 
+use crate::commands::stripe_sim::{self, StripeSimArgs};
 use crate::commands::{self, Failure};
 use crate::config::{Role, Settings};
 use crate::{demo, metrics, telemetry};
@@ -23,6 +24,7 @@ Run it:
   demo         Start with a sample catalogue and a cast of members; nothing to install or configure
   serve        Start the service, configured by the environment
   migrate      Bring the database's tables up to date
+  stripe-sim   Start a Stripe of one's own to try things with: API, checkout, portal, webhooks, a clock to turn
 
 Catalogue and members:
   catalog      Make the catalogue equal to a file
@@ -85,6 +87,10 @@ enum Command {
     /// Bring the database's tables up to date
     #[command(after_help = "Example: DATABASE_URL=postgres://localhost/membership membership migrate")]
     Migrate,
+
+    /// Start a Stripe of one's own to try things with: API, checkout, portal, webhooks, a clock to turn
+    #[command(after_help = stripe_sim::HELP)]
+    StripeSim(StripeSimArgs),
 
     /// Make the catalogue equal to a file
     #[command(subcommand, after_help = "Example: membership catalog apply catalog.toml")]
@@ -252,7 +258,8 @@ pub fn run() -> ExitCode {
             return Failure::Failed(format!("the runtime did not start: {error}")).report();
         }
     };
-    let level = if matches!(cli.command, Command::Serve { .. }) { "info" } else { "warn" };
+    let serves = matches!(cli.command, Command::Serve { .. } | Command::StripeSim(_));
+    let level = if serves { "info" } else { "warn" };
     telemetry::start(level, runtime.handle());
     let done = runtime.block_on(carry_out(cli));
     telemetry::stop();
@@ -267,6 +274,7 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Demo(args) => demo::run(args, &settings()?, json).await,
         Command::Serve { role } => commands::serve(&settings()?.config(role)?, role).await,
+        Command::StripeSim(args) => stripe_sim::run(args, json).await,
         Command::Migrate => commands::migrate(&settings()?, json).await,
         Command::Catalog(CatalogCommand::Apply { file, dry_run }) => {
             commands::catalog::apply(&settings()?, &file, dry_run, json).await

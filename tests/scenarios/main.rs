@@ -20,6 +20,9 @@ mod poison;
 mod rebuild;
 mod reversals;
 mod set_aside;
+// Said once more, so that clippy takes the helpers for tests too.
+#[cfg(test)]
+mod simulator;
 mod slow_clients;
 mod statuses;
 mod stopping;

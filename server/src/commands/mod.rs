@@ -8,6 +8,7 @@ pub(crate) mod member;
 mod progress;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
+pub(crate) mod stripe_sim;
 
 use std::fmt::Display;
 use std::io::{self, Write};
