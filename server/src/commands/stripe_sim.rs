@@ -9,7 +9,7 @@ use serde_json::json;
 use stripe_simulator::{Options, Server, StartError};
 
 use super::{Failure, print, print_json};
-use crate::serve;
+use crate::serve::Signals;
 
 pub(crate) const HELP: &str = "\
 Example: membership stripe-sim --webhook http://127.0.0.1:8080/webhooks/stripe --secret whsec_simulator
@@ -82,7 +82,11 @@ pub(crate) async fn run(args: StripeSimArgs, json: bool) -> Result<ExitCode, Fai
     } else {
         tell(&url, webhook.as_deref(), &secret)?;
     }
-    server.run(serve::asked_to_stop()).await?;
+    let mut signals = Signals::heard();
+    let stop = async move {
+        signals.next().await;
+    };
+    server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
