@@ -115,7 +115,7 @@ async fn stopped_in_a_burst(signal: &str) -> (Vec<Value>, Duration) {
     let mut sending = JoinSet::new();
     for number in 0..100 {
         let id = format!("evt_{number}");
-        let body = event(&id, "radar.early_fraud_warning.created", now(), &json!({})).to_string();
+        let body = event(&id, "payout.paid", now(), &json!({})).to_string();
         let request = one.signed(body);
         // As Stripe does with what was not taken, which a busy machine does not always manage.
         sending.spawn(async move {
