@@ -9,7 +9,7 @@ use crate::ids::PlanId;
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
 use crate::subscription::{
-    Attempt, Dispute, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold, Reversal, ReversedPayment,
+    Attempt, Dispute, Drift, DriftCause, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold, Reversal, ReversedPayment,
     SubscriptionEvent,
 };
 
@@ -128,10 +128,35 @@ fn subscription(event: &SubscriptionEvent) -> String {
             let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
             format!("The order of {} within one second cannot be told", sources.join(", "))
         }
+        SubscriptionEvent::DriftFound { drift } => drifted(drift),
         SubscriptionEvent::TransitionRefused { from, to, .. } => {
             format!("The provider told of {to} after {from}, which is final; not believed")
         }
     }
+}
+
+/// What a comparison with the provider showed.
+fn drifted(drift: &Drift) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    let differences: Vec<_> = drift
+        .differences
+        .iter()
+        .map(|difference| {
+            format!("{} was {}, not {}", difference.what, shown(&difference.found), shown(&difference.known))
+        })
+        .collect();
+    let cause = match &drift.cause {
+        DriftCause::NotTold => "no delivery told of it".to_owned(),
+        DriftCause::NotUsed { delivery, outcome } => format!("{delivery} may have told of it: {outcome}"),
+        DriftCause::OrderUnknown => "the order of two changes could not be told".to_owned(),
+        DriftCause::NotThere => "the provider does not have it".to_owned(),
+    };
+    let repair = if drift.repaired {
+        "put right"
+    } else {
+        "not put right: compare both with the provider's dashboard"
+    };
+    format!("Compared with the provider: {}; likely cause: {cause}; {repair}", differences.join("; "))
 }
 
 /// What an observation announces beside its terms.

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::inbox::{Inbox, NewDelivery, Stored};
+use crate::inbox::{Inbox, NewDelivery, Origin, Stored};
 use crate::stripe::Envelope;
 use crate::stripe::signature::{BadSignature, Secrets, verify};
 
@@ -60,7 +60,7 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         tracing::warn!(reason = %bad, "webhook refused");
         return refuse(Refusal::BadSignature(bad));
     }
-    match intake.inbox.store(delivery(body, now)).await {
+    match intake.inbox.store(delivery(body, now, Origin::Webhook)).await {
         Ok(stored) => {
             intake.wake.notify_one();
             let duplicate = matches!(stored, Stored::Duplicate { .. });
@@ -90,7 +90,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Option<Vec<u8>> {
 }
 
 /// A body as it is kept. One that is not an event is kept too: whoever signed it meant to tell us something.
-pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
+pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>, origin: Origin) -> NewDelivery {
     match Envelope::read(&body) {
         Ok(event) => NewDelivery {
             customer: event.customer().map(|customer| customer.to_string()),
@@ -100,6 +100,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
             created: event.created,
             body,
             received_at,
+            origin,
         },
         Err(_) => NewDelivery {
             id: format!("sha256:{}", hex::encode(Sha256::digest(&body))),
@@ -109,6 +110,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
             concerns: None,
             body,
             received_at,
+            origin,
         },
     }
 }

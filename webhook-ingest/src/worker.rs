@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::billing::BillingError;
 use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
@@ -20,6 +21,8 @@ use tokio::sync::Notify;
 
 use crate::handling::Settled;
 use crate::inbox::{Delivery, Inbox, Outcome, Redrive};
+use crate::notebook::Notebook;
+use crate::provider::Provider;
 use crate::stripe::translate::why;
 
 /// How many deliveries are taken at once.
@@ -30,8 +33,17 @@ const LEASE: Duration = Duration::from_secs(10);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
 /// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription or a setting comes.
-const CURABLE: [&str; 6] =
-    ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer", "other_mode", UNKNOWN_PAYMENT];
+const CURABLE: [&str; 9] = [
+    "no_catalog",
+    "unmapped_product",
+    "unknown_member",
+    "unknown_customer",
+    "other_mode",
+    "thin_event",
+    "provider_unavailable",
+    "provider_refuses",
+    UNKNOWN_PAYMENT,
+];
 /// Reasons that end when what a payment or an invoice paid for is told.
 const UNKNOWN_PAYMENT: &str = "unknown_payment";
 const UNKNOWN_INVOICE: &str = "unknown_invoice";
@@ -65,6 +77,12 @@ pub struct Worker {
     pub payments: Arc<dyn CommandBus<Payment>>,
     /// Tells members.
     pub members: Arc<dyn CommandBus<Member>>,
+    /// What is remembered between one step and the next.
+    pub notebook: Arc<dyn Notebook>,
+    /// Stripe, where there is a key to ask it with.
+    pub provider: Option<Arc<dyn Provider>>,
+    /// Told when something waits for a look at Stripe.
+    pub looks: Arc<Notify>,
     /// Knows the catalogue and who has which subscriptions.
     pub registry: Arc<dyn Registry>,
     /// The clock.
@@ -77,13 +95,19 @@ pub struct Worker {
 
 /// Why a delivery was not carried out this time.
 #[derive(Debug, Error)]
-pub(crate) enum Trouble {
+pub enum Trouble {
+    /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Others kept changing the same aggregate.
     #[error("{0} is being changed by others")]
     Contended(String),
+    /// Nobody foresaw this.
     #[error("the worker stopped while carrying this out: {0}")]
     Panicked(String),
+    /// Stripe could not be asked.
+    #[error(transparent)]
+    Billing(#[from] BillingError),
 }
 
 impl<E: std::error::Error> From<CommandError<E>> for Trouble {
@@ -227,8 +251,9 @@ impl Worker {
     }
 }
 
+/// Whether what a delivery waits for may have come just now.
 fn is_curable(code: &str) -> bool {
-    CURABLE.contains(&code) || code == UNKNOWN_INVOICE
+    (CURABLE.contains(&code) && !code.starts_with("provider_")) || code == UNKNOWN_INVOICE
 }
 
 /// Doubling from half a second to ten minutes.

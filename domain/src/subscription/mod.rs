@@ -10,6 +10,7 @@
 
 mod command;
 mod decide;
+mod drift;
 mod event;
 mod history;
 mod reversal;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{InvoiceNote, Noted, PaymentAttempt, ReversedPayment, SubscriptionCommand};
 pub use decide::decide;
+pub use drift::{Difference, Drift, DriftCause, Look};
 pub use event::{Attempt, Now, SubscriptionEvent};
 pub use history::{History, Kind, Notice, Observation};
 pub use reversal::{Dispute, DisputeStatus, Refund, RefundTold, Reversal};
@@ -45,6 +47,8 @@ pub struct Subscription {
     invoices: BTreeMap<InvoiceId, Invoice>,
     /// The end of its payer at the provider.
     deletion: Option<Deletion>,
+    /// What the latest comparison that showed something showed.
+    drift: Option<Drift>,
 }
 
 /// What is known of one invoice's payment.
@@ -114,6 +118,7 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
             let invoice = subscription.invoices.entry(noted.invoice.clone()).or_default();
             invoice.notes.insert(noted.source.clone());
         }
+        SubscriptionEvent::DriftFound { drift } => subscription.drift = Some(drift.as_ref().clone()),
         SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
             let held = subscription.deletion.take();
             subscription.deletion = Some(held.map_or(deletion.clone(), |held| held.min(deletion.clone())));

@@ -4,6 +4,7 @@
 mod error;
 mod events;
 mod inbox;
+mod notebook;
 mod people;
 mod sequencer;
 mod views;

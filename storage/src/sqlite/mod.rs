@@ -5,6 +5,7 @@
 mod error;
 mod events;
 mod inbox;
+mod notebook;
 mod lock;
 mod people;
 mod readers;
