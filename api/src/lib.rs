@@ -5,6 +5,7 @@
 //! | [`access`] | may this member watch this video, now or then? |
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
+//! | [`resync`] | does the billing provider say the same? |
 //! | [`deliveries`] | what came in, and what became of it? |
 //! | [`health`] | does the process serve, and is it ready? |
 //! | [`docs`] | the `OpenAPI` document and its reader |
@@ -22,6 +23,7 @@ pub mod extract;
 pub mod health;
 pub mod members;
 pub mod position;
+pub mod resync;
 pub mod shell;
 pub mod state;
 pub mod support;
@@ -36,7 +38,10 @@ use utoipa_axum::routes;
 
 pub use auth::ServiceTokens;
 pub use shell::serve_shell;
-pub use state::{ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe};
+pub use state::{
+    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, Probe,
+    Resync, ResyncError, ResyncFinding, ResyncReport,
+};
 
 /// The most bytes the body of a request may have.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -69,6 +74,7 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(members::link_customer))
         .routes(routes!(support::timeline))
         .routes(routes!(support::explain))
+        .routes(routes!(resync::resync))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
         .merge(health_table())

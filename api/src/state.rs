@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
+use domain::billing::BillingError;
 use domain::clock::Clock;
 use domain::customer::Customer;
-use domain::ids::{CustomerId, MemberId};
+use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
 use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
 use projections::past::Past;
 use projections::runner::Progress;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::auth::ServiceTokens;
@@ -43,6 +46,8 @@ pub struct ApiParts {
     pub people: Arc<dyn People>,
     /// What the billing provider delivered.
     pub deliveries: Arc<dyn Deliveries>,
+    /// Compares members with the billing provider.
+    pub resync: Arc<dyn Resync>,
     /// Tells whether the rest of the process works.
     pub probe: Arc<dyn Probe>,
     /// Tells the time.
@@ -98,6 +103,18 @@ pub enum DeliveryOutcome {
     Failed,
 }
 
+/// How a delivery came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOrigin {
+    /// The provider delivered it.
+    Webhook,
+    /// It had never come, and was found in the provider's list of events.
+    Backfill,
+    /// It was in a file.
+    File,
+}
+
 /// A delivery of the billing provider, without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRecord {
@@ -111,6 +128,8 @@ pub struct DeliveryRecord {
     pub customer: Option<String>,
     /// When it first arrived.
     pub received_at: DateTime<Utc>,
+    /// How it first came.
+    pub origin: DeliveryOrigin,
     /// How many times it arrived.
     pub times_received: u32,
     /// What became of it.
@@ -150,6 +169,55 @@ pub trait Deliveries: Send + Sync {
 
     /// A member is known now: has the deliveries that waited for that looked at again, and says how many.
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError>;
+}
+
+/// What comparing a member with the billing provider showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResyncReport {
+    /// How many subscriptions were compared.
+    pub compared: u64,
+    /// How many differed.
+    pub differing: u64,
+    /// How many of those do not differ any more.
+    pub repaired: u64,
+    /// How many still do.
+    pub left: u64,
+    /// What differed.
+    pub findings: Vec<ResyncFinding>,
+}
+
+/// A subscription that differed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResyncFinding {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// What differed.
+    pub differences: Vec<Difference>,
+    /// Why, as far as one can tell.
+    pub cause: DriftCause,
+    /// Whether it was put right.
+    pub repaired: bool,
+}
+
+/// Why a member was not compared.
+#[derive(Debug, Error)]
+pub enum ResyncError {
+    /// The provider cannot be asked, or says no.
+    #[error(transparent)]
+    Billing(#[from] BillingError),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others keep changing the same thing.
+    #[error("{0}")]
+    Contended(String),
+}
+
+/// Compares members with the billing provider.
+#[async_trait]
+pub trait Resync: Send + Sync {
+    /// Compares all subscriptions of a member, and puts right what differs; nothing when there is no such member.
+    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError>;
 }
 
 /// Whether the rest of the process works.

@@ -95,8 +95,9 @@ impl Billing for Gateway {
         details.items = Some(vec![item]);
         details.proration_behavior =
             Some(CreatePreviewInvoiceSubscriptionDetailsProrationBehavior::AlwaysInvoice);
-        let preview =
-            CreatePreviewInvoice::new().subscription(change.subscription.as_str()).subscription_details(details);
+        let preview = CreatePreviewInvoice::new()
+            .subscription(change.subscription.as_str())
+            .subscription_details(details);
         // Nothing is made, so there is nothing that could be made twice.
         let invoice = self.read_only(preview.build()).await?;
         let number = |field: &str| invoice.get(field).and_then(Value::as_i64);
@@ -202,7 +203,8 @@ impl Gateway {
         let create = CreateSubscriptionSchedule::new().from_subscription(change.subscription.as_str());
         let schedule = self.change(create.build(), &key("schedule", request_id)).await?;
         let current = schedule.pointer("/phases/0").ok_or_else(|| unreadable("phases"))?;
-        let moment = |field: &str| current.get(field).and_then(Value::as_i64).ok_or_else(|| unreadable(field));
+        let moment =
+            |field: &str| current.get(field).and_then(Value::as_i64).ok_or_else(|| unreadable(field));
         let items = subscription.pointer("/items/data").and_then(Value::as_array).into_iter().flatten();
         let (mut now, mut next) = (Vec::new(), Vec::new());
         for item in items {
@@ -252,7 +254,10 @@ fn item_of(subscription: &Value, change: &PlanChange) -> Result<String, BillingE
     };
     found.and_then(|item| text(item, "id")).ok_or_else(|| BillingError::Refused {
         code: "no_such_item".to_owned(),
-        message: format!("{} sells several things, and none of them is the plan that goes", change.subscription),
+        message: format!(
+            "{} sells several things, and none of them is the plan that goes",
+            change.subscription
+        ),
     })
 }
 

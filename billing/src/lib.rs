@@ -11,6 +11,8 @@
 mod breaker;
 mod commands;
 mod gateway;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use gateway::Gateway;

@@ -3,6 +3,7 @@
 //! async-stripe's own client is not used: it drops `Retry-After` and the status of answers that are not JSON, opens a
 //! connection for each call, and parses answers into types that leave no room for fields that are missing.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,15 @@ pub struct Settings {
     pub base: Option<String>,
     /// How long to wait and how often to try.
     pub limits: Limits,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("base", &self.base)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How long to wait for Stripe and how often to try.
@@ -115,7 +125,8 @@ impl Transport {
             HeaderValue::try_from(format!("Bearer {}", settings.key)).map_err(|_| BadSettings::Key)?;
         bearer.set_sensitive(true);
         let version = HeaderValue::try_from(VERSION.as_str()).map_err(|_| BadSettings::Key)?;
-        let headers = [(AUTHORIZATION, bearer), ("stripe-version".parse().map_err(|_| BadSettings::Key)?, version)];
+        let headers =
+            [(AUTHORIZATION, bearer), ("stripe-version".parse().map_err(|_| BadSettings::Key)?, version)];
         let http = Client::builder()
             .default_headers(HeaderMap::from_iter(headers))
             .user_agent(concat!("membership/", env!("CARGO_PKG_VERSION")))
@@ -128,7 +139,11 @@ impl Transport {
     }
 
     /// Sends a request that async-stripe wrote. What changes something carries a key that makes sending it twice do it once.
-    pub(crate) async fn send(&self, request: RequestBuilder, key: Option<&str>) -> Result<Answer, BillingError> {
+    pub(crate) async fn send(
+        &self,
+        request: RequestBuilder,
+        key: Option<&str>,
+    ) -> Result<Answer, BillingError> {
         // The ids in it come from outside.
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-');
         if !request.path.bytes().all(plain) {
@@ -156,7 +171,10 @@ impl Transport {
     async fn attempt(&self, request: &RequestBuilder, key: Option<&str>) -> Result<Answer, Failure> {
         if let Err(rest) = self.breaker.admit() {
             let seconds = rest.as_secs() + 1;
-            let what = format!("it has failed {} times in a row and is left alone for {seconds} s", self.limits.failures);
+            let what = format!(
+                "it has failed {} times in a row and is left alone for {seconds} s",
+                self.limits.failures
+            );
             return Err(Failure { error: BillingError::Unavailable(what), again: false, pause: None });
         }
         let (began, clock) = (self.clock.now(), Instant::now());
@@ -245,7 +263,10 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let pause = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
     let pause = pause.map(Duration::from_secs);
     let transient = status.is_server_error()
-        || matches!(status, StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::FAILED_DEPENDENCY);
+        || matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::FAILED_DEPENDENCY
+        );
     // Stripe knows best.
     let again = header("stripe-should-retry").map_or(transient, |should| should == "true");
     let message = told.message.unwrap_or_else(|| format!("it answered {status}"));

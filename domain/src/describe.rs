@@ -9,8 +9,8 @@ use crate::ids::PlanId;
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
 use crate::subscription::{
-    Attempt, Dispute, Drift, DriftCause, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold, Reversal, ReversedPayment,
-    SubscriptionEvent,
+    Attempt, Dispute, Drift, DriftCause, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold,
+    Reversal, ReversedPayment, SubscriptionEvent,
 };
 
 impl Event {

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 pub mod config;
 pub mod demo;
+pub mod keeper;
 pub mod serve;
 mod telemetry;
 

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate of ours may use of ours in what it ships.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("projections", &["domain"]),
     ("webhook-ingest", &["domain"]),
+    ("billing", &["domain", "webhook-ingest"]),
     ("api", &["domain", "projections"]),
     ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
-    ("server", &["domain", "projections", "webhook-ingest", "api", "storage"]),
+    ("server", &["domain", "projections", "webhook-ingest", "billing", "api", "storage"]),
     ("tests", &["domain", "projections", "webhook-ingest", "storage", "server"]),
 ];
 
@@ -69,6 +70,18 @@ fn pulled_in(metadata: &Metadata, name: &str) -> BTreeSet<String> {
 #[test]
 fn crates_use_each_other_in_one_direction_only() {
     assert_eq!(forbidden(&ours(&metadata())), None);
+}
+
+#[test]
+fn only_billing_names_crates_of_async_stripe() {
+    let metadata = metadata();
+    let names = |package: &cargo_metadata::Package| {
+        package.dependencies.iter().any(|dependency| dependency.name.starts_with("async-stripe"))
+    };
+    let packages = metadata.workspace_packages();
+    let naming: Vec<&str> =
+        packages.iter().filter(|package| names(package)).map(|package| package.name.as_str()).collect();
+    assert_eq!(naming, ["billing"]);
 }
 
 #[test]

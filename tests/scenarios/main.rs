@@ -14,3 +14,4 @@ mod reversals;
 mod set_aside;
 mod statuses;
 mod two_processes;
+mod without_webhooks;

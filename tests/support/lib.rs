@@ -2,5 +2,6 @@
 
 pub mod app;
 pub mod corpus;
+pub mod fake_stripe;
 pub mod postgres;
 pub mod stripe;

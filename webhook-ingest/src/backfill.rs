@@ -91,7 +91,8 @@ impl Backfill {
         since: Option<DateTime<Utc>>,
         mut progress: impl FnMut(&Backfilled) + Send,
     ) -> Result<Backfilled, BackfillError> {
-        let interrupted = self.read().await?.run.filter(|run| since.is_none_or(|since| run.done.since == since));
+        let interrupted =
+            self.read().await?.run.filter(|run| since.is_none_or(|since| run.done.since == since));
         if let Some(run) = interrupted {
             let done = self.go_on(run, &mut progress).await?;
             // What was made since that run began is still to be read.
@@ -144,7 +145,8 @@ impl Backfill {
             let horizon = self.clock.now() - HORIZON;
             // A run that began later than another ended leaves a gap, and has not read everything.
             let joins = run.done.since <= read.through.unwrap_or(horizon + OVERLAP);
-            read = Read { through: if joins { read.through.max(run.began) } else { read.through }, run: None };
+            read =
+                Read { through: if joins { read.through.max(run.began) } else { read.through }, run: None };
             self.write(&read).await?;
             return Ok(run.done);
         }

@@ -19,9 +19,9 @@ use domain::subscription::{
 };
 
 use crate::inbox::{Delivery, Outcome, Why};
-use crate::stripe::Envelope;
 use crate::provider::Provider;
 use crate::reconcile::Compared;
+use crate::stripe::Envelope;
 use crate::stripe::translate::{
     InvoiceOf, InvoiceTold, Translation, invoice_seen, is_handled, member_named, translate, why,
 };
@@ -151,7 +151,8 @@ impl Worker {
             Owner::Member(_) => {
                 let source = observation.source.clone();
                 let command = SubscriptionCommand::Observe(Box::new(observation));
-                let done = self.subscriptions.execute(subscription.as_str(), command, context.clone()).await?;
+                let done =
+                    self.subscriptions.execute(subscription.as_str(), command, context.clone()).await?;
                 self.after_observing(&subscription, &customer, &done.events, context).await?;
                 let ambiguous =
                     |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::OrderAmbiguous { .. });
@@ -284,10 +285,12 @@ impl Worker {
         context: Context,
     ) -> Result<Settled, Trouble> {
         let purpose = match (self.purpose(payment.as_str()).await?, &self.provider) {
-            (None, Some(provider)) => match self.purpose_asked(provider.as_ref(), &payment, &context).await? {
-                Ok(purpose) => purpose,
-                Err(settled) => return Ok(settled),
-            },
+            (None, Some(provider)) => {
+                match self.purpose_asked(provider.as_ref(), &payment, &context).await? {
+                    Ok(purpose) => purpose,
+                    Err(settled) => return Ok(settled),
+                }
+            }
             (purpose, _) => purpose,
         };
         let Some(Purpose { invoice, subscription, .. }) = purpose else {
@@ -595,7 +598,8 @@ impl Worker {
     ) -> Result<Vec<(DateTime<Utc>, Event)>, StoreError> {
         let upcasters = upcasters();
         let recorded = self.feed.read_stream(aggregate_type, id).await?;
-        let read = |recorded| Event::read(recorded, &upcasters).map(|event| (recorded.metadata.recorded_at, event));
+        let read =
+            |recorded| Event::read(recorded, &upcasters).map(|event| (recorded.metadata.recorded_at, event));
         recorded
             .iter()
             .map(read)

@@ -137,9 +137,11 @@ impl Worker {
         let provider = self.provider()?;
         let now = self.clock.now();
         let left_off = self.notebook.note(NOTE).await?.and_then(|note| serde_json::from_str(&note).ok());
-        let mut run = left_off
-            .filter(|run: &Run| now - run.began < STALE)
-            .unwrap_or_else(|| Run { began: now, after: None, report: Reconciled::default() });
+        let mut run = left_off.filter(|run: &Run| now - run.began < STALE).unwrap_or_else(|| Run {
+            began: now,
+            after: None,
+            report: Reconciled::default(),
+        });
         let mut listed = HashSet::new();
         loop {
             let page = match provider.subscriptions(None, run.after.as_deref()).await {
@@ -157,7 +159,8 @@ impl Worker {
             if !goes_on {
                 break;
             }
-            let text = serde_json::to_string(&run).map_err(|error| ReconcileError::Other(error.to_string()))?;
+            let text =
+                serde_json::to_string(&run).map_err(|error| ReconcileError::Other(error.to_string()))?;
             self.notebook.write_note(NOTE, &text).await?;
             tokio::time::sleep(PAUSE).await;
         }
@@ -263,17 +266,15 @@ impl Worker {
         }
         let (state, newest) = self.held(&id, Some(found.asked.began)).await?;
         // What had been recorded when Stripe was asked, Stripe knew too, whatever the clocks say.
-        let at = newest.map_or(found.asked.as_of, |newest| {
-            found.asked.as_of.max(newest + TimeDelta::milliseconds(1))
-        });
+        let at = newest
+            .map_or(found.asked.as_of, |newest| found.asked.as_of.max(newest + TimeDelta::milliseconds(1)));
         let source = look_id(&id, at);
         let context = Context::told_by(PROVIDER, &source, at);
         let customer = terms.customer.clone();
         if let Owner::Nobody((_, why)) = self.owner_asked(&customer, named, &context).await? {
             return Ok(Compared::Unlinked(customer, why.detail));
         }
-        let observation =
-            Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };
+        let observation = Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };
         let mut look = Look { observation, cause: cause.clone().unwrap_or(DriftCause::NotTold) };
         if state.drift(&look).is_none() {
             return Ok(Compared::Same);

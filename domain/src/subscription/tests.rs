@@ -6,6 +6,7 @@ use super::*;
 use crate::customer::Deletion;
 use crate::ids::PlanId;
 
+mod drift;
 mod reversals;
 
 /// The provider's clock, in seconds from the start of a story.

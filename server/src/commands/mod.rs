@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod answers;
+pub(crate) mod ask;
 pub(crate) mod catalog;
 pub(crate) mod ingest;
 pub(crate) mod member;
@@ -12,12 +13,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use billing::Gateway;
 use domain::clock::{Clock, SystemClock};
 use domain::metadata::Actor;
 use domain::ports::{CommandError, StoreError};
 use projections::past::PastError;
 use serde::Serialize;
 use storage::{Access, OpenError};
+use webhook_ingest::provider::Provider;
 
 use crate::app::{App, random};
 use crate::config::{Config, ConfigError, Role, Settings};
@@ -108,8 +111,19 @@ pub(crate) async fn open_if_there(
 ) -> Result<Result<App, OpenError>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (url, livemode) = (settings.database_url()?, settings.livemode()?);
+    let provider = gateway(settings.billing()?.as_ref(), &clock)?;
     let opened = storage::open(&url, access, clock.clone()).await;
-    Ok(opened.map(|storage| App::start(storage, clock, livemode)))
+    Ok(opened.map(|storage| App::start_asking(storage, clock, livemode, provider)))
+}
+
+/// Stripe, where there is a key to ask it with.
+fn gateway(
+    settings: Option<&billing::Settings>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<dyn Provider>>, Failure> {
+    let gateway = settings.map(|settings| Gateway::new(settings, clock.clone())).transpose();
+    let gateway = gateway.map_err(|error| Failure::Usage(format!("STRIPE_API_BASE: {error}")))?;
+    Ok(gateway.map(|gateway| Arc::new(gateway) as Arc<dyn Provider>))
 }
 
 /// Who gives commands on this machine.
@@ -147,7 +161,8 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage = storage::open(&config.database_url, Access::Write, clock.clone()).await?;
-    let mut app = App::start(storage, clock, config.livemode);
+    let provider = gateway(config.billing.as_ref(), &clock)?;
+    let mut app = App::start_asking(storage, clock, config.livemode, provider);
     if let Some(content) = content {
         app.apply_catalog(content, Actor::system(), &command_id()).await?;
     }
@@ -156,6 +171,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         if config.livemode.is_none() {
             tracing::warn!("STRIPE_LIVEMODE is not set: deliveries of both modes are taken");
         }
+        if config.billing.is_none() {
+            tracing::warn!("STRIPE_SECRET_KEY is not set: what webhooks do not tell is not known");
+        }
+        app.start_keeper(config.schedule);
     }
     let router = serve::routes(&app, config, role);
     tracing::info!(address = %listener.local_addr()?, ?role, "listening");

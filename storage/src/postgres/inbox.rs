@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, Inbox, NewDelivery, Origin, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{
+    Delivery, DeliveryFilter, Inbox, NewDelivery, Origin, Outcome, Redrive, Stored, Why,
+};
 
 use super::error::store_error;
 use super::{Postgres, limit};

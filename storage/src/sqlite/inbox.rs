@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, Inbox, NewDelivery, Origin, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{
+    Delivery, DeliveryFilter, Inbox, NewDelivery, Origin, Outcome, Redrive, Stored, Why,
+};
 
 use super::error::store_error;
 use super::{Sqlite, micros, moment};

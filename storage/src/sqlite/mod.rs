@@ -5,8 +5,8 @@
 mod error;
 mod events;
 mod inbox;
-mod notebook;
 mod lock;
+mod notebook;
 mod people;
 mod readers;
 mod views;

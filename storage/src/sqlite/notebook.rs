@@ -57,8 +57,10 @@ impl Notebook for Sqlite {
     async fn unused_of(&self, customer: &CustomerId) -> Result<Vec<Unused>, StoreError> {
         let customer = customer.clone();
         let unused = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        let found: Vec<(String, String, String, Option<String>)> =
-            self.readers.read(move |connection| rows(connection, UNUSED, [customer.as_str()], unused)).await?;
+        let found: Vec<(String, String, String, Option<String>)> = self
+            .readers
+            .read(move |connection| rows(connection, UNUSED, [customer.as_str()], unused))
+            .await?;
         let unused = |(id, event_type, outcome, code): (_, _, String, _)| {
             let outcome = Outcome::parse(&outcome)
                 .ok_or_else(|| StoreError::Corrupt(format!("{outcome:?} is not an outcome")))?;

@@ -4,6 +4,7 @@ mod access;
 mod commands;
 mod feed;
 mod inbox;
+mod notebook;
 mod people;
 mod views;
 
