@@ -55,6 +55,17 @@ pub struct Backfilled {
     pub reaches_back_too_little: bool,
 }
 
+impl Backfilled {
+    fn and(self, next: &Self) -> Self {
+        Self {
+            since: self.since.min(next.since),
+            read: self.read + next.read,
+            stored: self.stored + next.stored,
+            reaches_back_too_little: self.reaches_back_too_little || next.reaches_back_too_little,
+        }
+    }
+}
+
 /// Why a backfill stopped. The next one goes on where it was.
 #[derive(Debug, Error)]
 pub enum BackfillError {
@@ -93,13 +104,15 @@ impl Backfill {
     ) -> Result<Backfilled, BackfillError> {
         let interrupted =
             self.read().await?.run.filter(|run| since.is_none_or(|since| run.done.since == since));
+        let mut before = None;
         if let Some(run) = interrupted {
             let done = self.go_on(run, &mut progress).await?;
-            // What was made since that run began is still to be read.
             if since.is_some() {
                 return Ok(done);
             }
+            before = Some(done);
         }
+        // What was made since an interrupted run began is still to be read.
         let through = self.read().await?.through;
         let horizon = self.clock.now() - HORIZON;
         let wanted = since.unwrap_or_else(|| through.map_or(horizon, |through| through - OVERLAP));
@@ -113,7 +126,11 @@ impl Backfill {
                 reaches_back_too_little: wanted < horizon && (since.is_some() || through.is_some()),
             },
         };
-        self.go_on(run, &mut progress).await
+        let done = self.go_on(run, &mut progress).await?;
+        Ok(match before {
+            Some(before) => before.and(&done),
+            None => done,
+        })
     }
 
     async fn go_on(

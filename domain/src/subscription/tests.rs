@@ -563,6 +563,8 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::RecordReversal(reversed) => reversed.reversal.source().clone(),
         SubscriptionCommand::NoteInvoice(noted) => noted.source.clone(),
         SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
+        SubscriptionCommand::Compare(look) => look.observation.source.clone(),
+        SubscriptionCommand::RecordDrift(drift) => drift.source.clone(),
     }
 }
 
