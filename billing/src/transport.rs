@@ -169,7 +169,7 @@ impl Transport {
     }
 
     async fn attempt(&self, request: &RequestBuilder, key: Option<&str>) -> Result<Answer, Failure> {
-        if let Err(rest) = self.breaker.admit() {
+        if let Err(rest) = self.breaker.admit(Instant::now()) {
             let seconds = rest.as_secs() + 1;
             let what = format!(
                 "it has failed {} times in a row and is left alone for {seconds} s",
@@ -184,7 +184,7 @@ impl Transport {
             Ok::<_, reqwest::Error>((status, headers, body(response).await?))
         };
         let (status, headers, body) = answered.await.map_err(|error| {
-            self.breaker.failed();
+            self.breaker.failed(Instant::now());
             Failure { error: BillingError::Unavailable(what_failed(&error)), again: true, pause: None }
         })?;
         if status.is_success() {
@@ -194,7 +194,7 @@ impl Transport {
             return Ok(Answer { body, asked: Asked { began, as_of } });
         }
         if status.is_server_error() {
-            self.breaker.failed();
+            self.breaker.failed(Instant::now());
         } else {
             self.breaker.worked();
         }
@@ -209,7 +209,7 @@ impl Transport {
         };
         let mut url = self.base.clone();
         url.set_path(&format!("{}v1{}", self.base.path(), request.path));
-        url.set_query(request.query.as_deref());
+        url.set_query(request.query.as_deref().filter(|query| !query.is_empty()));
         let mut sent = self.http.request(method, url);
         if let Some(body) = &request.body {
             sent = sent.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone());

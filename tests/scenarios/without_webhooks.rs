@@ -131,10 +131,16 @@ on_every_store! {
             told.push((name.to_owned(), events(story)));
         };
         buys("ann", Price::BasicMonth, "active", &|_| ());
-        buys("ben", Price::ProMonth, "active", &|story| drop(story.cancel_at_period_end(days_ago(3))));
+        buys("ben", Price::ProMonth, "active", &|story| {
+            story.cancel_at_period_end(days_ago(3));
+        });
         buys("cleo", Price::ProMonth, "trialing", &|_| ());
-        buys("dan", Price::BasicMonth, "active", &|story| drop(story.status("unpaid", days_ago(1))));
-        buys("eve", Price::BasicMonth, "active", &|story| drop(story.end(days_ago(1))));
+        buys("dan", Price::BasicMonth, "active", &|story| {
+            story.status("unpaid", days_ago(1));
+        });
+        buys("eve", Price::BasicMonth, "active", &|story| {
+            story.end(days_ago(1));
+        });
         buys("fay", Price::BasicMonth, "incomplete", &|_| ());
         buys("mug", Price::Mug, "active", &|_| ());
         buys("zoe", Price::ProMonth, "active", &|_| ());
