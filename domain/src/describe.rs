@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use crate::catalog::CatalogEvent;
-use crate::customer::{CustomerEvent, LinkedThrough};
+use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
 use crate::events::Event;
-use crate::ids::PlanId;
+use crate::ids::{PlanId, SourceEventId};
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
 use crate::subscription::{
@@ -118,20 +118,26 @@ fn subscription(event: &SubscriptionEvent) -> String {
         }
         SubscriptionEvent::PaymentReceived { attempt, .. } => format!("Payment received{}", money(attempt)),
         SubscriptionEvent::EndedWithCustomer { deletion, standing } => {
-            let ended_at = standing.as_ref().and_then(|standing| standing.terms.ended_at);
-            match ended_at.filter(|ended_at| *ended_at < deletion.at) {
-                Some(_) => format!("The customer was deleted; it had ended on {}", day(ended_at)),
-                None => format!("Ended on {}, since the customer was deleted", day(Some(deletion.at))),
-            }
+            deleted(deletion, standing.as_ref().and_then(|standing| standing.terms.ended_at))
         }
-        SubscriptionEvent::OrderAmbiguous { sources, .. } => {
-            let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
-            format!("The order of {} within one second cannot be told", sources.join(", "))
-        }
+        SubscriptionEvent::OrderAmbiguous { sources, .. } => order_unknown(sources),
         SubscriptionEvent::DriftFound { drift } => drifted(drift),
         SubscriptionEvent::TransitionRefused { from, to, .. } => {
             format!("The provider told of {to} after {from}, which is final; not believed")
         }
+    }
+}
+
+fn order_unknown(sources: &[SourceEventId]) -> String {
+    let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
+    format!("The order of {} within one second cannot be told", sources.join(", "))
+}
+
+/// An end with the payer's, unless it had ended before.
+fn deleted(deletion: &Deletion, ended_at: Option<DateTime<Utc>>) -> String {
+    match ended_at.filter(|ended_at| *ended_at < deletion.at) {
+        Some(_) => format!("The customer was deleted; it had ended on {}", day(ended_at)),
+        None => format!("Ended on {}, since the customer was deleted", day(Some(deletion.at))),
     }
 }
 

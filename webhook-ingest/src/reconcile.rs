@@ -142,6 +142,8 @@ impl Worker {
             after: None,
             report: Reconciled::default(),
         });
+        // Of what was compared before it was left off, only the numbers are known.
+        let is_whole = run.after.is_none();
         let mut listed = HashSet::new();
         loop {
             let page = match provider.subscriptions(None, run.after.as_deref()).await {
@@ -168,7 +170,7 @@ impl Worker {
         loop {
             let held = self.notebook.subscriptions_after(after.as_ref(), BATCH).await?;
             for id in held.iter().filter(|id| !listed.contains(*id)) {
-                self.compare_held(id, &mut run.report).await?;
+                self.compare_held(id, &mut run.report, is_whole).await?;
                 progress(&run.report);
             }
             let Some(last) = held.last() else { break };
@@ -201,7 +203,7 @@ impl Worker {
             }
             for id in self.registry.subscriptions_of(customer).await? {
                 if !listed.contains(&id) {
-                    self.compare_held(&id, &mut report).await?;
+                    self.compare_held(&id, &mut report, true).await?;
                 }
             }
         }
@@ -231,15 +233,24 @@ impl Worker {
         Ok(last)
     }
 
-    /// Compares a subscription that the log tells of and the list did not have.
-    async fn compare_held(&self, id: &SubscriptionId, report: &mut Reconciled) -> Result<(), ReconcileError> {
+    /// Compares a subscription that the log tells of and the list did not have; `counts` where it cannot have been counted
+    /// before.
+    async fn compare_held(
+        &self,
+        id: &SubscriptionId,
+        report: &mut Reconciled,
+        counts: bool,
+    ) -> Result<(), ReconcileError> {
         let (state, _) = self.held(id, None).await?;
         if state.standing(None).is_none_or(|standing| standing.terms.status.is_final()) {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
         if let Some(found) = self.provider()?.subscription(id).await? {
-            report.add(id, self.compare(&found, None).await?);
+            let compared = self.compare(&found, None).await?;
+            if counts || compared != Compared::Same {
+                report.add(id, compared);
+            }
             return Ok(());
         }
         let now = self.clock.now();
