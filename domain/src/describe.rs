@@ -9,7 +9,7 @@ use crate::ids::{PlanId, SourceEventId};
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
 use crate::subscription::{
-    Attempt, Dispute, Drift, DriftCause, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold,
+    Attempt, Dispute, Drift, DriftCause, InvoiceNote, Item, Noted, Notice, Observation, Refund, RefundTold,
     Reversal, ReversedPayment, SubscriptionEvent,
 };
 
@@ -58,15 +58,7 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::PriceChanged { now, .. } => {
             format!("Another price of {}", plans(&now.standing.anchors.plans))
         }
-        SubscriptionEvent::PriceUnmapped { items, now } => {
-            let prices: Vec<_> =
-                items.iter().filter_map(|item| item.price.as_ref().map(ToString::to_string)).collect();
-            format!(
-                "Price {} is not in the catalogue; kept {}",
-                prices.join(", "),
-                plans(&now.standing.anchors.plans)
-            )
-        }
+        SubscriptionEvent::PriceUnmapped { items, now } => unmapped(items, &now.standing.anchors.plans),
         SubscriptionEvent::PeriodRenewed { until, .. } => format!("New period, until {}", day(Some(*until))),
         SubscriptionEvent::CancellationScheduled { ends_at, .. } => {
             format!("Cancellation scheduled for {}", day(Some(*ends_at)))
@@ -95,24 +87,27 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("Payment waits for the payer to confirm it{}{late}", money(attempt))
         }
         SubscriptionEvent::PaymentRefunded { reversed, .. } => {
-            format!("All of the payment was given back{}", reversal(reversed))
+            reversal("All of the payment was given back", reversed)
         }
         SubscriptionEvent::PaymentPartlyRefunded { reversed, .. } => {
-            format!("A part of the payment was given back{}", reversal(reversed))
+            reversal("A part of the payment was given back", reversed)
         }
         SubscriptionEvent::RefundFailed { reversed, .. } => {
-            format!("Giving the payment back failed{}", reversal(reversed))
+            reversal("Giving the payment back failed", reversed)
         }
         SubscriptionEvent::PaymentQuestioned { reversed, .. } => {
-            format!("The payer's bank asks about a payment{}", reversal(reversed))
+            reversal("The payer's bank asks about a payment", reversed)
         }
-        SubscriptionEvent::DisputeOpened { reversed, .. } => {
-            format!("A payment is disputed{}", reversal(reversed))
-        }
-        SubscriptionEvent::DisputeClosed { reversed, .. } => {
-            format!("The dispute is over{}", reversal(reversed))
-        }
+        SubscriptionEvent::DisputeOpened { reversed, .. } => reversal("A payment is disputed", reversed),
+        SubscriptionEvent::DisputeClosed { reversed, .. } => reversal("The dispute is over", reversed),
         SubscriptionEvent::InvoiceNoted { noted } => invoice_note(noted),
+        SubscriptionEvent::PlanChangeScheduled { schedule } => schedule.next.as_ref().map_or_else(
+            || "A change of plan is scheduled".to_owned(),
+            |next| format!("Will change to {} on {}", plans(&next.plans), day(Some(next.from))),
+        ),
+        SubscriptionEvent::PlanChangeUnscheduled { .. } => {
+            "No change of plan is scheduled any more".to_owned()
+        }
         SubscriptionEvent::PaymentRecovered { attempt, .. } => {
             format!("The failed payment was made{}", money(attempt))
         }
@@ -126,6 +121,12 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("The provider told of {to} after {from}, which is final; not believed")
         }
     }
+}
+
+fn unmapped(items: &[Item], kept: &[PlanId]) -> String {
+    let prices: Vec<_> =
+        items.iter().filter_map(|item| item.price.as_ref().map(ToString::to_string)).collect();
+    format!("Price {} is not in the catalogue; kept {}", prices.join(", "), plans(kept))
 }
 
 fn order_unknown(sources: &[SourceEventId]) -> String {
@@ -176,7 +177,7 @@ fn announced(seen: &Observation) -> Option<String> {
     })
 }
 
-fn reversal(reversed: &ReversedPayment) -> String {
+fn reversal(happened: &str, reversed: &ReversedPayment) -> String {
     let what = match &reversed.reversal {
         Reversal::Refund(refund) => format!(": {}", refunded(refund)),
         Reversal::Dispute(Dispute { dispute, status, reason, .. }) => {
@@ -184,7 +185,7 @@ fn reversal(reversed: &ReversedPayment) -> String {
             format!(": {dispute}, {}{reason}", status.as_str())
         }
     };
-    format!("{what}, invoice {}", reversed.invoice)
+    format!("{happened}{what}, invoice {}", reversed.invoice)
 }
 
 fn refunded(refund: &Refund) -> String {

@@ -12,8 +12,8 @@ use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent};
 use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
     Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, InvoiceNote, Item, Kind,
-    Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment, Standing, Status,
-    SubscriptionEvent as S, Terms,
+    NextPlans, Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment, Schedule,
+    Standing, Status, SubscriptionEvent as S, Terms,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -167,6 +167,14 @@ fn subscription_events() -> Vec<S> {
                 source: "evt_1".into(),
             },
         },
+        S::PlanChangeScheduled {
+            schedule: Schedule {
+                at: at(12),
+                source: "evt_1".into(),
+                next: Some(NextPlans { from: at(20), items: vec![item()], plans: plans() }),
+            },
+        },
+        S::PlanChangeUnscheduled { schedule: Schedule { at: at(12), source: "evt_1".into(), next: None } },
         S::EndedWithCustomer {
             deletion: Deletion { source: "evt_1".into(), at: at(0) },
             standing: Some(standing()),

@@ -15,7 +15,8 @@ use domain::metadata::Context;
 use domain::payment::{self, Payment, PaymentCommand, Purpose};
 use domain::ports::{CommandError, StoreError};
 use domain::subscription::{
-    Item, Observation, Reversal, ReversedPayment, Subscription, SubscriptionCommand, SubscriptionEvent,
+    Item, Observation, Reversal, ReversedPayment, Schedule, Subscription, SubscriptionCommand,
+    SubscriptionEvent,
 };
 
 use crate::inbox::{Delivery, Outcome, Why};
@@ -106,6 +107,9 @@ impl Worker {
             }
             Translation::Reversal { payment, reversal } => {
                 self.record_reversal(payment, reversal, context).await
+            }
+            Translation::Schedule { subscription, schedule } => {
+                self.record_schedule(subscription, schedule, context).await
             }
             Translation::CheckoutEnd { end, customer, named_member } => {
                 self.record_checkout_end(end, customer, named_member, context).await
@@ -328,6 +332,25 @@ impl Worker {
         let purpose = Purpose { invoice, subscription, at: context.occurred_at, source };
         self.attribute(payment.as_str(), purpose.clone(), false, context).await?;
         Ok(Ok(Some(purpose)))
+    }
+
+    /// A schedule names neither payer nor member, so it says something only about a subscription that is ours.
+    async fn record_schedule(
+        &self,
+        subscription: SubscriptionId,
+        mut schedule: Schedule,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        if !self.is_known(&subscription).await? {
+            let detail = format!("{subscription} is not known to be a membership");
+            return Ok(ignored("unknown_subscription", detail));
+        }
+        if let Some(next) = &mut schedule.next {
+            next.plans = self.catalog_for(&next.items).await?.plans_of(&next.items);
+        }
+        let command = SubscriptionCommand::RecordSchedule(schedule);
+        let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        Ok(outcome_of(&done.events))
     }
 
     /// Keeps what a payment, or an invoice, paid for, and has another look at what waited for that.

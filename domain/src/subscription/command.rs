@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::drift::{Drift, Look};
 use super::history::Observation;
 use super::reversal::Reversal;
+use super::terms::Item;
 use crate::customer::Deletion;
-use crate::ids::{InvoiceId, PaymentId, SourceEventId};
+use crate::ids::{InvoiceId, PaymentId, PlanId, SourceEventId};
 
 /// Everything the outside may tell a subscription. All of it is news, so none of it can be refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub enum SubscriptionCommand {
     RecordReversal(ReversedPayment),
     /// Something happened to an invoice that is no payment.
     NoteInvoice(Noted),
+    /// What is to become of its plans later was decided, or taken back.
+    RecordSchedule(Schedule),
     /// The payer was deleted at the provider, which ends her subscriptions.
     EndWithCustomer(Deletion),
 }
@@ -87,4 +90,26 @@ pub enum InvoiceNote {
     Overdue,
     /// The provider could not finish it, so nothing is collected.
     FinalizationFailed,
+}
+
+/// What is to become of a subscription's plans later, as the provider told it. Access follows only once it has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// When it was told.
+    pub at: DateTime<Utc>,
+    /// The provider event that told it.
+    pub source: SourceEventId,
+    /// The next change; none when nothing is scheduled any more.
+    pub next: Option<NextPlans>,
+}
+
+/// A change of plans that is to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextPlans {
+    /// From when on.
+    pub from: DateTime<Utc>,
+    /// What it will sell.
+    pub items: Vec<Item>,
+    /// The plans the items stood for when this was recorded, best first.
+    pub plans: Vec<PlanId>,
 }

@@ -1,6 +1,6 @@
 //! What follows from what is told: pure, and never a refusal, since news cannot be wrong to arrive.
 
-use super::command::{Noted, PaymentAttempt, ReversedPayment, SubscriptionCommand};
+use super::command::{Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand};
 use super::drift::{Drift, Look};
 use super::event::{Attempt, Now, SubscriptionEvent};
 use super::history::Observation;
@@ -32,6 +32,7 @@ pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<
         }
         SubscriptionCommand::RecordReversal(reversed) => reverse(subscription, reversed),
         SubscriptionCommand::NoteInvoice(noted) => note(subscription, noted),
+        SubscriptionCommand::RecordSchedule(schedule) => plan_change(subscription, schedule),
         SubscriptionCommand::RecordPayment(attempt) => paid(subscription, attempt),
         SubscriptionCommand::EndWithCustomer(deletion) => end_with_customer(subscription, deletion),
     }
@@ -169,6 +170,20 @@ fn status_change(from: Option<&Status>, after: &Standing, now: Box<Now>) -> Subs
         },
         status @ Status::Unknown(_) => SubscriptionEvent::StatusUnknown { status: status.clone(), now },
     }
+}
+
+/// The latest word counts; one that is older, or says the same again, changes nothing.
+fn plan_change(subscription: &Subscription, schedule: Schedule) -> Vec<SubscriptionEvent> {
+    let held = subscription.schedule.as_ref();
+    let is_news = held.is_none_or(|held| (held.at, &held.source) < (schedule.at, &schedule.source));
+    if !is_news || held.and_then(|held| held.next.as_ref()) == schedule.next.as_ref() {
+        return Vec::new();
+    }
+    vec![if schedule.next.is_some() {
+        SubscriptionEvent::PlanChangeScheduled { schedule }
+    } else {
+        SubscriptionEvent::PlanChangeUnscheduled { schedule }
+    }]
 }
 
 /// An attempt to pay that brought no money.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use super::command::{Noted, ReversedPayment};
+use super::command::{Noted, ReversedPayment, Schedule};
 use super::drift::Drift;
 use super::history::Observation;
 use super::standing::Standing;
@@ -276,6 +276,18 @@ pub enum SubscriptionEvent {
         /// What happened.
         noted: Noted,
     },
+    /// Its plans will change.
+    #[serde(rename = "PlanChangeScheduled")]
+    PlanChangeScheduled {
+        /// What is to come.
+        schedule: Schedule,
+    },
+    /// Its plans will not change after all, or have changed.
+    #[serde(rename = "PlanChangeUnscheduled")]
+    PlanChangeUnscheduled {
+        /// The word that nothing is to come.
+        schedule: Schedule,
+    },
     /// It is over, since the payer was deleted at the provider.
     #[serde(rename = "EndedWithCustomer")]
     EndedWithCustomer {
@@ -368,6 +380,8 @@ impl SubscriptionEvent {
             Self::DisputeOpened { .. } => "DisputeOpened",
             Self::DisputeClosed { .. } => "DisputeClosed",
             Self::InvoiceNoted { .. } => "InvoiceNoted",
+            Self::PlanChangeScheduled { .. } => "PlanChangeScheduled",
+            Self::PlanChangeUnscheduled { .. } => "PlanChangeUnscheduled",
             Self::EndedWithCustomer { .. } => "EndedWithCustomer",
             Self::OrderAmbiguous { .. } => "OrderAmbiguous",
             Self::DriftFound { .. } => "DriftFound",
@@ -430,6 +444,9 @@ impl SubscriptionEvent {
         match self {
             Self::EndedWithCustomer { deletion, .. } => Some(&deletion.source),
             Self::InvoiceNoted { noted } => Some(&noted.source),
+            Self::PlanChangeScheduled { schedule } | Self::PlanChangeUnscheduled { schedule } => {
+                Some(&schedule.source)
+            }
             _ => None,
         }
         .or_else(|| self.attempt().map(|attempt| &attempt.source))
@@ -501,6 +518,9 @@ impl Dated for SubscriptionEvent {
             Self::EndedWithCustomer { deletion, .. } => Some(deletion.at),
             Self::InvoiceNoted { noted } => Some(noted.at),
             Self::DriftFound { drift } => Some(drift.at),
+            Self::PlanChangeScheduled { schedule } | Self::PlanChangeUnscheduled { schedule } => {
+                Some(schedule.at)
+            }
             Self::OrderAmbiguous { at, .. } | Self::TransitionRefused { at, .. } => Some(*at),
             _ => None,
         }

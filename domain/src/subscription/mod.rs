@@ -27,7 +27,9 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-pub use command::{InvoiceNote, Noted, PaymentAttempt, ReversedPayment, SubscriptionCommand};
+pub use command::{
+    InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
+};
 pub use decide::decide;
 pub use drift::{Difference, Drift, DriftCause, Look};
 pub use event::{Attempt, Now, SubscriptionEvent};
@@ -49,6 +51,8 @@ pub struct Subscription {
     deletion: Option<Deletion>,
     /// What the latest comparison that showed something showed.
     drift: Option<Drift>,
+    /// The latest word on what is to become of its plans.
+    schedule: Option<Schedule>,
 }
 
 /// What is known of one invoice's payment.
@@ -119,6 +123,10 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
             invoice.notes.insert(noted.source.clone());
         }
         SubscriptionEvent::DriftFound { drift } => subscription.drift = Some(drift.as_ref().clone()),
+        SubscriptionEvent::PlanChangeScheduled { schedule }
+        | SubscriptionEvent::PlanChangeUnscheduled { schedule } => {
+            subscription.schedule = Some(schedule.clone());
+        }
         SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
             let held = subscription.deletion.take();
             subscription.deletion = Some(held.map_or(deletion.clone(), |held| held.min(deletion.clone())));

@@ -562,6 +562,7 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::RecordActionRequired(attempt) => attempt.source.clone(),
         SubscriptionCommand::RecordReversal(reversed) => reversed.reversal.source().clone(),
         SubscriptionCommand::NoteInvoice(noted) => noted.source.clone(),
+        SubscriptionCommand::RecordSchedule(schedule) => schedule.source.clone(),
         SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
         SubscriptionCommand::Compare(look) => look.observation.source.clone(),
         SubscriptionCommand::RecordDrift(drift) => drift.source.clone(),

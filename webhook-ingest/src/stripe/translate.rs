@@ -6,8 +6,8 @@ use domain::customer::Deletion;
 use domain::ids::{CustomerId, InvoiceId, PaymentId, SourceEventId, SubscriptionId};
 use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome};
 use domain::subscription::{
-    Dispute, DisputeStatus, InvoiceNote, Item, Kind, Noted, Notice, Observation, PaymentAttempt, Refund,
-    RefundTold, Reversal, Status, Terms,
+    Dispute, DisputeStatus, InvoiceNote, Item, Kind, NextPlans, Noted, Notice, Observation, PaymentAttempt,
+    Refund, RefundTold, Reversal, Schedule, Status, Terms,
 };
 use serde_json::Value;
 
@@ -48,6 +48,13 @@ pub enum Translation {
         payment: PaymentId,
         /// What became of it.
         reversal: Reversal,
+    },
+    /// What is to become of a subscription's plans was decided, or taken back.
+    Schedule {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// What is to come, without its plans.
+        schedule: Schedule,
     },
     /// Somebody finished a checkout.
     Checkout {
@@ -155,6 +162,7 @@ pub fn translate(event: &Envelope) -> Translation {
         "invoice_payment.paid" => invoice_payment(object, at),
         "charge.refunded" => charge_refunded(event, object, at),
         "radar.early_fraud_warning.created" => dispute(event, object, at, Some("early_fraud_warning")),
+        told if told.starts_with("subscription_schedule.") => schedule(event, object, at),
         told if told.starts_with("charge.dispute.") => dispute(event, object, at, None),
         told if told.starts_with("refund.") || told == "charge.refund.updated" => refund(event, object, at),
         told if told.starts_with("invoice.") => invoice(event, object, at, told),
@@ -168,7 +176,7 @@ pub fn translate(event: &Envelope) -> Translation {
 
 /// The types that say something about a membership.
 pub fn is_handled(event_type: &str) -> bool {
-    let families = ["customer.subscription.", "charge.dispute.", "refund."];
+    let families = ["customer.subscription.", "subscription_schedule.", "charge.dispute.", "refund."];
     families.iter().any(|family| event_type.starts_with(family))
         || matches!(
             event_type,
@@ -322,6 +330,14 @@ fn dispute(event: &Envelope, object: &Value, at: DateTime<Utc>, status: Option<&
         reason: wire::text(object, "reason").or_else(|| wire::text(object, "fraud_type")),
     };
     Some(Translation::Reversal { payment: wire::payment_of(object)?, reversal: Reversal::Dispute(dispute) })
+}
+
+fn schedule(event: &Envelope, object: &Value, at: DateTime<Utc>) -> Option<Translation> {
+    let Some((subscription, next)) = wire::schedule(object) else {
+        return Some(Translation::Ignore(why("no_subscription", "the schedule has no subscription yet")));
+    };
+    let next = next.map(|(from, items)| NextPlans { from, items, plans: Vec::new() });
+    Some(Translation::Schedule { subscription, schedule: Schedule { at, source: source(event), next } })
 }
 
 fn checkout_end(

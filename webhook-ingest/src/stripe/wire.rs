@@ -144,6 +144,31 @@ pub(super) fn terms(object: &Value) -> Option<Terms> {
     })
 }
 
+/// When a change is to come, and what is sold from then on.
+type Phase = (DateTime<Utc>, Vec<Item>);
+
+/// What a subscription schedule says: its subscription, and the next change with what it sells then.
+pub(super) fn schedule(object: &Value) -> Option<(SubscriptionId, Option<Phase>)> {
+    let subscription =
+        id_of(object.get("subscription")).or_else(|| id_of(object.get("released_subscription")))?;
+    let runs = matches!(text(object, "status").as_deref(), Some("active" | "not_started"));
+    let current_ends = moment(object.pointer("/current_phase/end_date"));
+    let starts = |phase: &Value| moment(phase.get("start_date"));
+    let phases = object.get("phases").and_then(Value::as_array).into_iter().flatten();
+    let next = phases
+        .filter(|phase| {
+            runs && starts(phase).is_some_and(|start| current_ends.is_some_and(|end| start >= end))
+        })
+        .min_by_key(|phase| starts(phase));
+    let next = next.and_then(|phase| {
+        let items = phase.get("items").and_then(Value::as_array).into_iter().flatten();
+        let mut items: Vec<Item> = items.filter_map(item).collect();
+        items.sort();
+        Some((starts(phase)?, items))
+    });
+    Some((subscription.into(), next))
+}
+
 /// What an item, an invoice line or an old subscription sells.
 fn item(object: &Value) -> Option<Item> {
     let (price, plan) = (object.get("price"), object.get("plan"));

@@ -1,4 +1,4 @@
-//! Refunds, disputes and what else happens to invoices.
+//! Refunds, disputes, what else happens to invoices, and what is scheduled.
 
 use super::*;
 
@@ -196,4 +196,23 @@ fn what_happens_to_an_invoice_is_noted_once_and_changes_nothing() {
     assert_eq!(names(&told(&mut subscription, note.clone())), ["InvoiceNoted"]);
     assert_eq!(told(&mut subscription, note), []);
     assert_eq!(subscription.standing(None), before);
+}
+
+#[test]
+fn a_plan_change_that_is_scheduled_is_told_and_changes_nothing_until_it_happens() {
+    let next = |from| Some(NextPlans { from: at(from), items: Vec::new(), plans: vec!["basic".into()] });
+    let schedule = |source: &str, second, next| {
+        SubscriptionCommand::RecordSchedule(Schedule { at: at(second), source: source.into(), next })
+    };
+    let mut subscription = after(member());
+    let before = subscription.standing(None);
+    assert_eq!(told(&mut subscription, schedule("evt_3", 10, None)), [], "nothing was scheduled before");
+    assert_eq!(
+        names(&told(&mut subscription, schedule("evt_4", 20, next(days(30))))),
+        ["PlanChangeScheduled"]
+    );
+    assert_eq!(told(&mut subscription, schedule("evt_5", 30, next(days(30)))), [], "the same again");
+    assert_eq!(told(&mut subscription, schedule("evt_2", 15, None)), [], "older");
+    assert_eq!(subscription.standing(None), before);
+    assert_eq!(names(&told(&mut subscription, schedule("evt_6", 40, None))), ["PlanChangeUnscheduled"]);
 }

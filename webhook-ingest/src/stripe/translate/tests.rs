@@ -454,3 +454,31 @@ fn why_a_subscription_is_suspended_is_read() {
     paused["status_details"] = json!({ "paused": { "subscription": { "type": "final_payment_failure" } } });
     assert_eq!(terms_of(&paused).pause_reason.as_deref(), Some("final_payment_failure"));
 }
+
+#[test]
+fn a_schedule_tells_its_next_change() {
+    let schedule = |status: &str| {
+        json!({
+            "id": "sub_sched_1", "object": "subscription_schedule", "subscription": "sub_1", "status": status,
+            "current_phase": { "start_date": 100, "end_date": 200 },
+            "phases": [
+                { "start_date": 100, "end_date": 200, "items": [{ "price": "price_pro" }] },
+                { "start_date": 200, "end_date": 300, "items": [{ "price": { "id": "price_basic" } }] },
+            ],
+        })
+    };
+    let next = |object: &Value| match translate(&event("subscription_schedule.updated", object)) {
+        Translation::Schedule { subscription, schedule } => {
+            assert_eq!(subscription, "sub_1".into());
+            schedule.next.map(|next| (next.from, next.items[0].price.clone()))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(next(&schedule("active")), Some((at(200).unwrap(), Some("price_basic".into()))));
+    assert_eq!(next(&schedule("released")), None);
+    let mut last = schedule("active");
+    last["current_phase"] = json!({ "start_date": 200, "end_date": 300 });
+    assert_eq!(next(&last), None);
+    last["subscription"] = Value::Null;
+    assert_eq!(code(translate(&event("subscription_schedule.created", &last))), "no_subscription");
+}
