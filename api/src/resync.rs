@@ -125,7 +125,7 @@ pub async fn resync(
 ) -> Result<Response, ApiError> {
     let member = member(&id)?;
     let ResyncReport { compared, differing, repaired, left, findings } =
-        state.resync.resync(&member).await?.ok_or_else(|| ApiError::UnknownMember(id))?;
+        state.resync.resync(&member).await?.ok_or(ApiError::UnknownMember(id))?;
     let findings = findings.into_iter().map(FindingBody::from).collect();
     let body = ResyncBody { object: "resync", member, compared, differing, repaired, left, findings };
     let answered_at = AnsweredAt(state.feed.head().await?);

@@ -74,7 +74,7 @@ async fn compare(worker: &Worker, every: Duration) -> Duration {
     let last = worker.notebook.note(COMPARED).await;
     let last = last.ok().flatten().and_then(|note| note.parse::<DateTime<Utc>>().ok());
     if let Some(age) = last.and_then(|last| (now - last).to_std().ok()).filter(|age| *age < every) {
-        return every - age;
+        return every.saturating_sub(age);
     }
     match compare_now(worker).await {
         Ok(done) => {

@@ -290,7 +290,6 @@ on_every_store! {
         stripe.happened(&events);
         app.deliver_all(&events).await;
         assert_eq!(resync(&app, "mem_ann").await["differing"], 0);
-        // Support has not looked at what a failed delivery said; here one that names no payer is parked.
         stripe.change(&subscription("ann"), |held| held["status"] = json!("unpaid"));
         let told = resync(&app, "mem_ann").await;
         assert_eq!((&told["repaired"], &told["findings"][0]["cause"]), (&json!(1), &json!("not_told")), "{told}");
@@ -302,6 +301,20 @@ on_every_store! {
         let refused = app.send(Method::POST, path, None, "").await;
         assert_eq!((refused.status.as_u16(), &refused.body["code"]), (503, &json!("billing_unavailable")), "{refused:?}");
         assert_eq!(reason(&app, "ann", BASIC).await, "unpaid", "everything else goes on");
+    }
+
+    async fn all_subscriptions_are_compared_now_and_then_by_themselves(store: Store) {
+        let stripe = FakeStripe::start();
+        let app = stripe.known_to(&Home::new(store).await).with("RECONCILE_EVERY", "1s").serve().await;
+        app.register("mem_ann").await;
+        let events = buyer("ann", Price::BasicMonth);
+        stripe.happened(&events);
+        app.deliver_all(&events).await;
+        assert_eq!(reason(&app, "ann", BASIC).await, "subscription");
+        stripe.change(&subscription("ann"), |held| held["status"] = json!("unpaid"));
+        becomes(&app, "ann", BASIC, "unpaid").await;
+        let found = findings(&app, "mem_ann").await;
+        assert!(found.len() == 1 && found[0].contains("status was unpaid"), "however often it is compared: {found:?}");
     }
 
     async fn linking_a_customer_finds_the_subscriptions_nobody_told_of(store: Store) {

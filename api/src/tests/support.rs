@@ -137,5 +137,5 @@ async fn a_comparison_that_cannot_be_made_says_why() {
     assert!(detail.contains("Expired API Key"), "{detail}");
     let reader = [("authorization", "Bearer support-read-token-01")];
     let told = world.with(&reader, Method::POST, &post("mem_ada"), "").await;
-    told.problem(403, "missing_scope");
+    told.problem(403, "forbidden");
 }
