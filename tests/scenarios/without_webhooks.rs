@@ -309,6 +309,22 @@ on_every_store! {
         assert_eq!(reason(&app, "ann", BASIC).await, "unpaid", "everything else goes on");
     }
 
+    async fn a_clock_of_stripes_that_was_ahead_hides_nothing(store: Store) {
+        let stripe = FakeStripe::start();
+        let app = stripe.known_to(&Home::new(store).await).serve().await;
+        app.register("mem_ann").await;
+        let mut story = Story::new("ann");
+        bought(&mut story, "mem_ann", Price::BasicMonth, now() + TimeDelta::hours(1));
+        let events = events(story);
+        stripe.happened(&events);
+        app.deliver_all(&events).await;
+        assert_eq!(resync(&app, "mem_ann").await["differing"], 0);
+        stripe.change(&subscription("ann"), |held| held["status"] = json!("unpaid"));
+        let told = resync(&app, "mem_ann").await;
+        assert_eq!(told["repaired"], 1, "Stripe knew what had come before it was asked: {told}");
+        becomes(&app, "ann", BASIC, "unpaid").await;
+    }
+
     async fn all_subscriptions_are_compared_now_and_then_by_themselves(store: Store) {
         let stripe = FakeStripe::start();
         let app = stripe.known_to(&Home::new(store).await).with("RECONCILE_EVERY", "1s").serve().await;
