@@ -13,7 +13,7 @@ use crate::cursor::could_be_an_id;
 use crate::error::{ApiError, Problem};
 use crate::extract::{Ids, List, Params, cursor, limit};
 use crate::position::AnsweredAt;
-use crate::state::{ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord};
+use crate::state::{ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord};
 
 /// Which deliveries.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -51,6 +51,8 @@ pub struct DeliveryBody {
     customer: Option<String>,
     /// When it first arrived.
     received_at: DateTime<Utc>,
+    /// How it first came.
+    origin: DeliveryOrigin,
     /// How many times it arrived.
     times_received: u32,
     /// What became of it.
@@ -77,6 +79,7 @@ impl From<DeliveryRecord> for DeliveryBody {
             created: record.created,
             customer: record.customer,
             received_at: record.received_at,
+            origin: record.origin,
             times_received: record.times_received,
             outcome: record.outcome,
             reason: record.reason,

@@ -30,7 +30,7 @@ answered from at least that position, by any node.
 
 const SCOPES: &str = "A service token. What it allows is named by its scopes: `access.read` asks for decisions, \
 `members.write` makes and reads members and links their payers, `support.read` reads histories, explanations and \
-deliveries, `support.write` has deliveries looked at again.";
+deliveries, `support.write` has deliveries looked at again and members compared with the billing provider.";
 
 const INDEX: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Membership API</title>\
 <h1>Membership API</h1><ul><li><a href=/docs/>Documentation</a><li><a href=/openapi.json>OpenAPI document</a>\

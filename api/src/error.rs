@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::billing::BillingError;
 use domain::events::UnreadableEvent;
 use domain::ids::{CustomerId, MemberId};
 use domain::ports::{CommandError, StoreError};
@@ -16,6 +17,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
+use crate::state::ResyncError;
 
 /// Why a request was not answered with what it asked for. The texts are the `detail` of the answer.
 #[derive(Debug, Error)]
@@ -112,6 +114,20 @@ pub enum ApiError {
     /// Others keep changing the same thing.
     #[error("{0} is being changed by others; ask again.")]
     Contended(String),
+    /// The billing provider cannot be asked now.
+    #[error("The billing provider cannot be asked now, so nothing was changed; ask again later ({0}).")]
+    BillingUnavailable(String),
+    /// The billing provider says no.
+    #[error("The billing provider refuses ({code}): {message}")]
+    BillingRefused {
+        /// The provider's word.
+        code: String,
+        /// The provider's sentence.
+        message: String,
+    },
+    /// There is no key to ask the billing provider with.
+    #[error("This service has no key for the billing provider; set STRIPE_SECRET_KEY and start it again.")]
+    BillingNotConfigured,
     /// The index has not read the log yet.
     #[error(
         "The service has just started and is still reading its log; ask again shortly. GET /readyz says how far it is."
@@ -188,6 +204,15 @@ impl ApiError {
             Self::LinkedElsewhere { .. } => (S::CONFLICT, "linked_elsewhere", "Customer linked elsewhere"),
             Self::RebuildRunning => (S::CONFLICT, "rebuild_running", "Rebuild running"),
             Self::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
+            Self::BillingUnavailable(_) => {
+                (S::SERVICE_UNAVAILABLE, "billing_unavailable", "Billing provider unavailable")
+            }
+            Self::BillingRefused { .. } => {
+                (S::BAD_GATEWAY, "billing_refused", "Refused by the billing provider")
+            }
+            Self::BillingNotConfigured => {
+                (S::SERVICE_UNAVAILABLE, "billing_not_configured", "No key for the billing provider")
+            }
             Self::NotReady | Self::Unready { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Behind => (S::SERVICE_UNAVAILABLE, "behind", "Behind"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
@@ -300,6 +325,28 @@ impl From<PastError> for ApiError {
             PastError::NotCaughtUp => Self::Behind,
             PastError::Store(error) => Self::Store(error),
             PastError::Unreadable(event) => Self::Unreadable(event),
+        }
+    }
+}
+
+impl From<BillingError> for ApiError {
+    fn from(error: BillingError) -> Self {
+        match error {
+            BillingError::Refused { code, message } => Self::BillingRefused { code, message },
+            BillingError::NotConfigured => Self::BillingNotConfigured,
+            BillingError::Unavailable(_) | BillingError::RateLimited { .. } => {
+                Self::BillingUnavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ResyncError> for ApiError {
+    fn from(error: ResyncError) -> Self {
+        match error {
+            ResyncError::Billing(error) => error.into(),
+            ResyncError::Store(error) => Self::Store(error),
+            ResyncError::Contended(what) => Self::Contended(what),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`access`] | may this member watch this video, now or then? |
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
+//! | [`resync`] | does the billing provider say the same? |
 //! | [`deliveries`] | what came in, and what became of it? |
 //! | [`projections`] | how far are the read models, and what stands still? |
 //! | [`health`] | does the process serve, and is it ready? |
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod observe;
 pub mod position;
 pub mod projections;
+pub mod resync;
 pub mod shell;
 pub mod state;
 pub mod support;
@@ -47,8 +49,8 @@ pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
 pub use shell::serve_shell;
 pub use state::{
-    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, Probe, RebuildReport,
-    RebuildState, Rebuilds,
+    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, Probe,
+    RebuildReport, RebuildState, Rebuilds, Resync, ResyncError, ResyncFinding, ResyncReport,
 };
 
 /// The most bytes the body of a request may have.
@@ -82,6 +84,7 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(members::link_customer))
         .routes(routes!(support::timeline))
         .routes(routes!(support::explain))
+        .routes(routes!(resync::resync))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::replay))
         .routes(routes!(projections::list))

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use chrono::{DateTime, SubsecRound, Utc};
+use domain::billing::BillingError;
 use domain::clock::Clock;
 use domain::customer::Customer;
-use domain::ids::{CustomerId, MemberId};
+use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
 use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
+use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
 use projections::parked::ParkedStreams;
 use projections::past::Past;
 use projections::runner::Progress;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use tracing::Span;
 use utoipa::ToSchema;
 
@@ -48,6 +51,8 @@ pub struct ApiParts {
     pub deliveries: Arc<dyn Deliveries>,
     /// Builds the directory anew.
     pub rebuilds: Arc<dyn Rebuilds>,
+    /// Compares members with the billing provider.
+    pub resync: Arc<dyn Resync>,
     /// Tells whether the rest of the process works.
     pub probe: Arc<dyn Probe>,
     /// Tells the time.
@@ -111,6 +116,18 @@ pub enum DeliveryOutcome {
     Failed,
 }
 
+/// How a delivery came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryOrigin {
+    /// The provider delivered it.
+    Webhook,
+    /// It had never come, and was found in the provider's list of events.
+    Backfill,
+    /// It was in a file.
+    File,
+}
+
 /// A delivery of the billing provider, without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRecord {
@@ -124,6 +141,8 @@ pub struct DeliveryRecord {
     pub customer: Option<String>,
     /// When it first arrived.
     pub received_at: DateTime<Utc>,
+    /// How it first came.
+    pub origin: DeliveryOrigin,
     /// How many times it arrived.
     pub times_received: u32,
     /// What became of it.
@@ -202,6 +221,55 @@ pub trait Rebuilds: Send + Sync {
 
     /// The last one that this process began.
     fn last(&self) -> Option<RebuildReport>;
+}
+
+/// What comparing a member with the billing provider showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResyncReport {
+    /// How many subscriptions were compared.
+    pub compared: u64,
+    /// How many differed.
+    pub differing: u64,
+    /// How many of those do not differ any more.
+    pub repaired: u64,
+    /// How many still do.
+    pub left: u64,
+    /// What differed.
+    pub findings: Vec<ResyncFinding>,
+}
+
+/// A subscription that differed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResyncFinding {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// What differed.
+    pub differences: Vec<Difference>,
+    /// Why, as far as one can tell.
+    pub cause: DriftCause,
+    /// Whether it was put right.
+    pub repaired: bool,
+}
+
+/// Why a member was not compared.
+#[derive(Debug, Error)]
+pub enum ResyncError {
+    /// The provider cannot be asked, or says no.
+    #[error(transparent)]
+    Billing(#[from] BillingError),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others keep changing the same thing.
+    #[error("{0}")]
+    Contended(String),
+}
+
+/// Compares members with the billing provider.
+#[async_trait]
+pub trait Resync: Send + Sync {
+    /// Compares all subscriptions of a member, and puts right what differs; nothing when there is no such member.
+    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError>;
 }
 
 /// Whether the rest of the process works.

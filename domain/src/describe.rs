@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use crate::catalog::CatalogEvent;
-use crate::customer::{CustomerEvent, LinkedThrough};
+use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
 use crate::events::Event;
-use crate::ids::PlanId;
+use crate::ids::{PlanId, SourceEventId};
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
 use crate::subscription::{
-    Attempt, Dispute, InvoiceNote, Noted, Notice, Observation, Refund, RefundTold, Reversal, ReversedPayment,
-    SubscriptionEvent,
+    Attempt, Dispute, Drift, DriftCause, InvoiceNote, Item, Noted, Notice, Observation, Refund, RefundTold,
+    Reversal, ReversedPayment, SubscriptionEvent,
 };
 
 impl Event {
@@ -59,15 +59,7 @@ fn subscription(event: &SubscriptionEvent) -> String {
         SubscriptionEvent::PriceChanged { now, .. } => {
             format!("Another price of {}", plans(&now.standing.anchors.plans))
         }
-        SubscriptionEvent::PriceUnmapped { items, now } => {
-            let prices: Vec<_> =
-                items.iter().filter_map(|item| item.price.as_ref().map(ToString::to_string)).collect();
-            format!(
-                "Price {} is not in the catalogue; kept {}",
-                prices.join(", "),
-                plans(&now.standing.anchors.plans)
-            )
-        }
+        SubscriptionEvent::PriceUnmapped { items, now } => unmapped(items, &now.standing.anchors.plans),
         SubscriptionEvent::PeriodRenewed { until, .. } => format!("New period, until {}", day(Some(*until))),
         SubscriptionEvent::CancellationScheduled { ends_at, .. } => {
             format!("Cancellation scheduled for {}", day(Some(*ends_at)))
@@ -96,23 +88,19 @@ fn subscription(event: &SubscriptionEvent) -> String {
             format!("Payment waits for the payer to confirm it{}{late}", money(attempt))
         }
         SubscriptionEvent::PaymentRefunded { reversed, .. } => {
-            format!("All of the payment was given back{}", reversal(reversed))
+            reversal("All of the payment was given back", reversed)
         }
         SubscriptionEvent::PaymentPartlyRefunded { reversed, .. } => {
-            format!("A part of the payment was given back{}", reversal(reversed))
+            reversal("A part of the payment was given back", reversed)
         }
         SubscriptionEvent::RefundFailed { reversed, .. } => {
-            format!("Giving the payment back failed{}", reversal(reversed))
+            reversal("Giving the payment back failed", reversed)
         }
         SubscriptionEvent::PaymentQuestioned { reversed, .. } => {
-            format!("The payer's bank asks about a payment{}", reversal(reversed))
+            reversal("The payer's bank asks about a payment", reversed)
         }
-        SubscriptionEvent::DisputeOpened { reversed, .. } => {
-            format!("A payment is disputed{}", reversal(reversed))
-        }
-        SubscriptionEvent::DisputeClosed { reversed, .. } => {
-            format!("The dispute is over{}", reversal(reversed))
-        }
+        SubscriptionEvent::DisputeOpened { reversed, .. } => reversal("A payment is disputed", reversed),
+        SubscriptionEvent::DisputeClosed { reversed, .. } => reversal("The dispute is over", reversed),
         SubscriptionEvent::InvoiceNoted { noted } => invoice_note(noted),
         SubscriptionEvent::PlanChangeScheduled { schedule } => schedule.next.as_ref().map_or_else(
             || "A change of plan is scheduled".to_owned(),
@@ -126,20 +114,57 @@ fn subscription(event: &SubscriptionEvent) -> String {
         }
         SubscriptionEvent::PaymentReceived { attempt, .. } => format!("Payment received{}", money(attempt)),
         SubscriptionEvent::EndedWithCustomer { deletion, standing } => {
-            let ended_at = standing.as_ref().and_then(|standing| standing.terms.ended_at);
-            match ended_at.filter(|ended_at| *ended_at < deletion.at) {
-                Some(_) => format!("The customer was deleted; it had ended on {}", day(ended_at)),
-                None => format!("Ended on {}, since the customer was deleted", day(Some(deletion.at))),
-            }
+            deleted(deletion, standing.as_ref().and_then(|standing| standing.terms.ended_at))
         }
-        SubscriptionEvent::OrderAmbiguous { sources, .. } => {
-            let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
-            format!("The order of {} within one second cannot be told", sources.join(", "))
-        }
+        SubscriptionEvent::OrderAmbiguous { sources, .. } => order_unknown(sources),
+        SubscriptionEvent::DriftFound { drift } => drifted(drift),
         SubscriptionEvent::TransitionRefused { from, to, .. } => {
             format!("The provider told of {to} after {from}, which is final; not believed")
         }
     }
+}
+
+fn unmapped(items: &[Item], kept: &[PlanId]) -> String {
+    let prices: Vec<_> =
+        items.iter().filter_map(|item| item.price.as_ref().map(ToString::to_string)).collect();
+    format!("Price {} is not in the catalogue; kept {}", prices.join(", "), plans(kept))
+}
+
+fn order_unknown(sources: &[SourceEventId]) -> String {
+    let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
+    format!("The order of {} within one second cannot be told", sources.join(", "))
+}
+
+/// An end with the payer's, unless it had ended before.
+fn deleted(deletion: &Deletion, ended_at: Option<DateTime<Utc>>) -> String {
+    match ended_at.filter(|ended_at| *ended_at < deletion.at) {
+        Some(_) => format!("The customer was deleted; it had ended on {}", day(ended_at)),
+        None => format!("Ended on {}, since the customer was deleted", day(Some(deletion.at))),
+    }
+}
+
+/// What a comparison with the provider showed.
+fn drifted(drift: &Drift) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    let differences: Vec<_> = drift
+        .differences
+        .iter()
+        .map(|difference| {
+            format!("{} was {}, not {}", difference.what, shown(&difference.found), shown(&difference.known))
+        })
+        .collect();
+    let cause = match &drift.cause {
+        DriftCause::NotTold => "no delivery told of it".to_owned(),
+        DriftCause::NotUsed { delivery, outcome } => format!("{delivery} may have told of it: {outcome}"),
+        DriftCause::OrderUnknown => "the order of two changes could not be told".to_owned(),
+        DriftCause::NotThere => "the provider does not have it".to_owned(),
+    };
+    let repair = if drift.repaired {
+        "put right"
+    } else {
+        "not put right: compare both with the provider's dashboard"
+    };
+    format!("Compared with the provider: {}; likely cause: {cause}; {repair}", differences.join("; "))
 }
 
 /// What an observation announces beside its terms.
@@ -153,7 +178,7 @@ fn announced(seen: &Observation) -> Option<String> {
     })
 }
 
-fn reversal(reversed: &ReversedPayment) -> String {
+fn reversal(happened: &str, reversed: &ReversedPayment) -> String {
     let what = match &reversed.reversal {
         Reversal::Refund(refund) => format!(": {}", refunded(refund)),
         Reversal::Dispute(Dispute { dispute, status, reason, .. }) => {
@@ -161,7 +186,7 @@ fn reversal(reversed: &ReversedPayment) -> String {
             format!(": {dispute}, {}{reason}", status.as_str())
         }
     };
-    format!("{what}, invoice {}", reversed.invoice)
+    format!("{happened}{what}, invoice {}", reversed.invoice)
 }
 
 fn refunded(refund: &Refund) -> String {

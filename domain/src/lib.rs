@@ -13,6 +13,7 @@
 //! | deciding event | the provider event whose observation made the answer what it is |
 
 pub mod access;
+pub mod billing;
 pub mod catalog;
 pub mod clock;
 pub mod customer;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use api::{ApiParts, ApiState, DeliveryFilter, DeliveryOutcome, DeliveryRecord, ServiceTokens};
+use api::{
+    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, ResyncError,
+    ResyncFinding, ResyncReport, ServiceTokens,
+};
 use async_trait::async_trait;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
 use domain::clock::Clock;
@@ -21,12 +24,16 @@ use storage::Storage;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
-use webhook_ingest::inbox::{self, Outcome, Redrive};
+use webhook_ingest::backfill::Backfill;
+use webhook_ingest::inbox::{self, Origin, Outcome, Redrive};
+use webhook_ingest::provider::Provider;
+use webhook_ingest::reconcile::ReconcileError;
 use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
 use crate::index_file::IndexFile;
+use crate::keeper::{self, Schedule};
 use crate::limits;
 use crate::metrics::{self, Sampler};
 use crate::rebuilds::Rebuilds;
@@ -62,8 +69,18 @@ pub struct App {
 impl App {
     /// Starts the read models over a store. The worker is there, and runs when it is told to.
     pub fn start(storage: Storage, clock: Arc<dyn Clock>, livemode: Option<bool>) -> Self {
+        Self::start_asking(storage, clock, livemode, None)
+    }
+
+    /// The same, where Stripe can be asked too.
+    pub fn start_asking(
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        livemode: Option<bool>,
+        provider: Option<Arc<dyn Provider>>,
+    ) -> Self {
         let index = Arc::new(AccessIndex::default());
-        Self::start_following(storage, clock, livemode, IndexFollower::new(index.clone()), index)
+        Self::start_following(storage, clock, livemode, provider, IndexFollower::new(index.clone()), index)
     }
 
     /// The same, with an index that is kept in a file between starts.
@@ -71,6 +88,7 @@ impl App {
         storage: Storage,
         clock: Arc<dyn Clock>,
         livemode: Option<bool>,
+        provider: Option<Arc<dyn Provider>>,
         file: PathBuf,
     ) -> Self {
         let (index, file) = (Arc::new(AccessIndex::default()), Arc::new(IndexFile::new(file)));
@@ -78,7 +96,7 @@ impl App {
             Some(snapshot) => IndexFollower::resume(index.clone(), snapshot),
             None => IndexFollower::new(index.clone()),
         };
-        let mut app = Self::start_following(storage, clock, livemode, follower, index);
+        let mut app = Self::start_following(storage, clock, livemode, provider, follower, index);
         app.tasks.spawn(file.clone().keep(app.index.clone()));
         app.index_file = Some(file);
         app
@@ -88,6 +106,7 @@ impl App {
         storage: Storage,
         clock: Arc<dyn Clock>,
         livemode: Option<bool>,
+        provider: Option<Arc<dyn Provider>>,
         follower: IndexFollower,
         index: Arc<AccessIndex>,
     ) -> Self {
@@ -121,6 +140,9 @@ impl App {
             customers: storage.customers.clone(),
             payments: storage.payments.clone(),
             members: storage.members.clone(),
+            notebook: storage.notebook.clone(),
+            provider,
+            looks: Arc::new(Notify::new()),
             registry: models.clone(),
             clock: clock.clone(),
             livemode,
@@ -152,6 +174,25 @@ impl App {
         Ok(())
     }
 
+    /// Keeps what is known equal to what Stripe knows, whatever becomes of webhooks; nothing where Stripe cannot be asked.
+    pub fn start_keeper(&mut self, schedule: Schedule) {
+        if let Some(backfill) = self.backfill() {
+            self.tasks.spawn(keeper::run(self.worker.clone(), backfill, schedule));
+        }
+    }
+
+    /// What fills gaps between deliveries; nothing where Stripe cannot be asked.
+    pub fn backfill(&self) -> Option<Backfill> {
+        let provider = self.worker.provider.clone()?;
+        Some(Backfill {
+            inbox: self.storage.inbox.clone(),
+            notebook: self.storage.notebook.clone(),
+            provider,
+            clock: self.clock.clone(),
+            wake: self.worker.wake.clone(),
+        })
+    }
+
     /// The webhook route's needs.
     pub fn intake(&self, secrets: Secrets) -> Intake {
         Intake {
@@ -174,6 +215,11 @@ impl App {
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
             deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
+            resync: Arc::new(Resync {
+                worker: self.worker.clone(),
+                storage: self.storage.clone(),
+                models: self.models.clone(),
+            }),
             rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe {
                 storage: self.storage.clone(),
@@ -318,11 +364,52 @@ impl api::Deliveries for Deliveries {
     }
 
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
-        self.worker.redrive_of(customer).await
+        let redriven = self.worker.redrive_of(customer).await?;
+        // There may be subscriptions of hers that no delivery told of.
+        if self.worker.provider.is_some() {
+            self.worker.ask_for_a_look(customer.as_str(), "linked").await?;
+        }
+        Ok(redriven)
     }
 
     async fn member_registered(&self, _member: &MemberId) -> Result<u64, StoreError> {
         self.worker.redrive_set_aside(&["unknown_member"]).await
+    }
+}
+
+/// Comparing with Stripe, as the API asks for it.
+struct Resync {
+    worker: Arc<Worker>,
+    storage: Arc<Storage>,
+    models: Arc<ReadModels>,
+}
+
+#[async_trait]
+impl api::Resync for Resync {
+    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError> {
+        self.models.caught_up().await?;
+        if self.storage.views.registered_at(member).await?.is_none() {
+            return Ok(None);
+        }
+        let customers = self.storage.views.customers_of(member).await?;
+        let compared = self.worker.resync(&customers).await.map_err(|error| match error {
+            ReconcileError::Billing(error) => ResyncError::Billing(error),
+            ReconcileError::Store(error) => ResyncError::Store(error),
+            ReconcileError::Other(what) => ResyncError::Contended(what),
+        })?;
+        let findings = compared.findings.into_iter().map(|finding| ResyncFinding {
+            subscription: finding.subscription,
+            differences: finding.differences,
+            cause: finding.cause,
+            repaired: finding.repaired,
+        });
+        Ok(Some(ResyncReport {
+            compared: compared.compared,
+            differing: compared.differing,
+            repaired: compared.repaired,
+            left: compared.left,
+            findings: findings.collect(),
+        }))
     }
 }
 
@@ -358,6 +445,11 @@ fn record(delivery: inbox::Delivery) -> DeliveryRecord {
         created: delivery.created,
         customer: delivery.customer,
         received_at: delivery.received_at,
+        origin: match delivery.origin {
+            Origin::Webhook => DeliveryOrigin::Webhook,
+            Origin::Backfill => DeliveryOrigin::Backfill,
+            Origin::File => DeliveryOrigin::File,
+        },
         times_received: delivery.times_received,
         outcome: shown(delivery.outcome),
         reason,

@@ -36,6 +36,8 @@ Answers:
 
 Deliveries and the log:
   ingest       Feed files of Stripe events through the same way as webhooks
+  backfill     Fetch events from Stripe that never came
+  reconcile    Compare every subscription with Stripe and put right what differs
   replay       Fold every read model from the first event again and compare
   rebuild      Build the member directory anew beside the live one, and switch
 
@@ -128,6 +130,18 @@ enum Command {
     /// Feed files of Stripe events through the same way as webhooks
     #[command(after_help = "Example: membership ingest ./events --unsigned --created-order")]
     Ingest(IngestArgs),
+
+    /// Fetch events from Stripe that never came
+    #[command(after_help = "Example: STRIPE_SECRET_KEY=sk_test_… membership backfill --since 2026-11-20")]
+    Backfill {
+        /// Back to this moment, RFC 3339 or a day; Stripe keeps events for 30 days (default: to where it was read before)
+        #[arg(long, value_parser = moment)]
+        since: Option<DateTime<Utc>>,
+    },
+
+    /// Compare every subscription with Stripe and put right what differs. Exit code 0 all agree, 1 some still differ
+    #[command(after_help = "Example: STRIPE_SECRET_KEY=sk_test_… membership reconcile")]
+    Reconcile,
 
     /// Fold every read model from the first event again and compare
     #[command(after_help = "Example: membership replay --verify")]
@@ -293,6 +307,10 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Timeline { member } => commands::answers::timeline(&settings()?, &member, json).await,
         Command::Ingest(args) => commands::ingest::run(&settings()?, &args, json).await,
+        Command::Backfill { since } => commands::ask::backfill(&settings()?, since, json).await,
+        Command::Reconcile => {
+            commands::ask::reconcile(&settings()?, json).await.map_err(Failure::not_an_answer)
+        }
         Command::Replay { verify: _ } => {
             commands::replay::verify(&settings()?, json).await.map_err(Failure::not_an_answer)
         }

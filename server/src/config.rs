@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::ServiceTokens;
@@ -12,15 +13,18 @@ use axum::http::Uri;
 use axum::http::uri::Authority;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use billing::BadSettings;
 use clap::ValueEnum;
+use domain::clock::SystemClock;
 use thiserror::Error;
 use toml::Value;
 use webhook_ingest::stripe::signature::Secrets;
 
+use crate::keeper::Schedule;
 use crate::limits::Limits;
 
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 21] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -29,6 +33,8 @@ const NAMES: [&str; 19] = [
     "STRIPE_SECRET_KEY",
     "STRIPE_API_BASE",
     "STRIPE_LIVEMODE",
+    "BACKFILL_EVERY",
+    "RECONCILE_EVERY",
     "CATALOG",
     "SESSION_KEYS",
     "SERVICE_TOKENS",
@@ -100,6 +106,10 @@ pub struct Config {
     pub limits: Limits,
     /// Where the access index is kept between starts, if anywhere.
     pub index_snapshot: Option<PathBuf>,
+    /// How Stripe is asked, where there is a key.
+    pub billing: Option<billing::Settings>,
+    /// When Stripe is asked of our own accord.
+    pub schedule: Schedule,
 }
 
 /// Where values come from.
@@ -199,6 +209,49 @@ impl Settings {
         Ok(Some(told))
     }
 
+    /// How Stripe is asked, where there is a key.
+    pub fn billing(&self) -> Result<Option<billing::Settings>, ConfigError> {
+        let base = self.get("STRIPE_API_BASE").map(str::to_owned);
+        let key = self.get("STRIPE_SECRET_KEY").map(str::to_owned);
+        let settings = billing::Settings {
+            key: key.clone().unwrap_or_default(),
+            base,
+            limits: billing::Limits::default(),
+        };
+        if settings.key.is_empty() && settings.base.is_none() {
+            return Ok(None);
+        }
+        // An address is looked at even while there is no key to use it with.
+        billing::Gateway::new(&settings, Arc::new(SystemClock)).map_err(|error| match error {
+            BadSettings::Key => {
+                bad("STRIPE_SECRET_KEY", error.to_string(), "sk_test_… from Stripe's dashboard")
+            }
+            BadSettings::Base(_) | BadSettings::Tls(_) => {
+                bad("STRIPE_API_BASE", error.to_string(), "https://api.stripe.com")
+            }
+        })?;
+        Ok(key.map(|_| settings))
+    }
+
+    /// When Stripe is asked of our own accord.
+    fn schedule(&self) -> Result<Schedule, ConfigError> {
+        let every = |name: &str, default: Duration, example: &str| match self.get(name) {
+            None => Ok(Some(default)),
+            Some("off") => Ok(None),
+            Some(text) => humantime::parse_duration(text)
+                .ok()
+                .filter(|every| *every >= Duration::from_secs(1))
+                .map(Some)
+                .ok_or_else(|| {
+                    bad(name, format!("{text:?} is neither off nor a time of a second or more"), example)
+                }),
+        };
+        Ok(Schedule {
+            backfill: every("BACKFILL_EVERY", Duration::from_mins(10), "10m")?,
+            reconcile: every("RECONCILE_EVERY", Duration::from_hours(24), "24h")?,
+        })
+    }
+
     /// Everything the service needs in `role`.
     pub fn config(&self, role: Role) -> Result<Config, ConfigError> {
         let config = Config {
@@ -210,6 +263,8 @@ impl Settings {
             catalog: self.catalog(),
             limits: self.limits()?,
             index_snapshot: self.index_snapshot()?,
+            billing: self.billing()?,
+            schedule: self.schedule()?,
         };
         self.public_url()?;
         self.session_keys()?;
@@ -232,6 +287,8 @@ impl Settings {
             self.smtp_url().err(),
             self.limits().err(),
             self.index_snapshot().err(),
+            self.billing().err().filter(|_| self.livemode().is_ok()),
+            self.schedule().err(),
         ];
         looked.into_iter().flatten().collect()
     }
@@ -490,6 +547,10 @@ mod tests {
             ("SMTP_URL", "mail.example.com"),
             ("SMTP_URL", "smtp://"),
             ("SMTP_URL", "https://user:secret@mail.example.com"),
+            ("STRIPE_API_BASE", "api.stripe.com"),
+            ("STRIPE_API_BASE", "ftp://api.stripe.com"),
+            ("BACKFILL_EVERY", "often"),
+            ("RECONCILE_EVERY", "1ms"),
         ];
         for (name, value) in cases {
             let mut values = settings(&[SECRETS]);

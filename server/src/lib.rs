@@ -10,6 +10,7 @@ pub mod demo;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod index_file;
+pub mod keeper;
 pub mod limits;
 pub mod metrics;
 mod rebuilds;

@@ -25,6 +25,7 @@ use domain::ports::{CommandBus, EventFeed, People, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
+use webhook_ingest::notebook::Notebook;
 
 use crate::command_bus::Bus;
 use crate::measured::{Measured, measured};
@@ -81,6 +82,8 @@ pub struct Storage {
     pub catalog: Arc<dyn CommandBus<Catalog>>,
     /// Webhook deliveries.
     pub inbox: Arc<dyn Inbox>,
+    /// What long work remembers.
+    pub notebook: Arc<dyn Notebook>,
     /// Views that outlive the process.
     pub views: Arc<dyn ViewStore>,
     /// Personal data.
@@ -115,7 +118,7 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + ViewStore + People + 'static,
+        B: EventFeed + Inbox + Notebook + ViewStore + People + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -127,6 +130,7 @@ impl Storage {
             members: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),
             inbox: Arc::clone(&ports) as Arc<dyn Inbox>,
+            notebook: Arc::clone(&ports) as Arc<dyn Notebook>,
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
             people: ports,
             writable,

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, debug_span};
 use webhook_ingest::inbox::{
     Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why,
 };
+use webhook_ingest::notebook::{Notebook, Unused};
 
 /// A store that is measured.
 pub(crate) struct Measured<B>(pub(crate) Arc<B>);
@@ -131,6 +132,41 @@ impl<B: Inbox> Inbox for Measured<B> {
 
     async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog, StoreError> {
         measured("inbox_count", self.0.backlog(now)).await
+    }
+}
+
+#[async_trait]
+impl<B: Notebook> Notebook for Measured<B> {
+    async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        measured("note_read", self.0.note(name)).await
+    }
+
+    async fn write_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        measured("note_write", self.0.write_note(name, text)).await
+    }
+
+    async fn remove_note(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        measured("note_write", self.0.remove_note(name, text)).await
+    }
+
+    async fn notes(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, StoreError> {
+        measured("note_read", self.0.notes(prefix, limit)).await
+    }
+
+    async fn not_in_inbox(&self, ids: &[String]) -> Result<Vec<String>, StoreError> {
+        measured("inbox_missing", self.0.not_in_inbox(ids)).await
+    }
+
+    async fn unused_of(&self, customer: &CustomerId) -> Result<Vec<Unused>, StoreError> {
+        measured("inbox_unused", self.0.unused_of(customer)).await
+    }
+
+    async fn subscriptions_after(
+        &self,
+        after: Option<&SubscriptionId>,
+        limit: usize,
+    ) -> Result<Vec<SubscriptionId>, StoreError> {
+        measured("subscriptions_listed", self.0.subscriptions_after(after, limit)).await
     }
 }
 

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate of ours may use of ours in what it ships.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("projections", &["domain"]),
     ("webhook-ingest", &["domain"]),
+    ("billing", &["domain", "webhook-ingest"]),
     ("api", &["domain", "projections"]),
     ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
     ("stripe-simulator", &[]),
-    ("server", &["domain", "projections", "webhook-ingest", "api", "storage", "stripe-simulator"]),
+    ("server", &["domain", "projections", "webhook-ingest", "billing", "api", "storage", "stripe-simulator"]),
     ("tests", &["domain", "projections", "webhook-ingest", "api", "storage", "stripe-simulator", "server"]),
 ];
 
@@ -70,6 +71,18 @@ fn pulled_in(metadata: &Metadata, name: &str) -> BTreeSet<String> {
 #[test]
 fn crates_use_each_other_in_one_direction_only() {
     assert_eq!(forbidden(&ours(&metadata())), None);
+}
+
+#[test]
+fn only_billing_names_crates_of_async_stripe() {
+    let metadata = metadata();
+    let names = |package: &cargo_metadata::Package| {
+        package.dependencies.iter().any(|dependency| dependency.name.starts_with("async-stripe"))
+    };
+    let packages = metadata.workspace_packages();
+    let naming: Vec<&str> =
+        packages.iter().filter(|package| names(package)).map(|package| package.name.as_str()).collect();
+    assert_eq!(naming, ["billing"]);
 }
 
 #[test]

@@ -11,9 +11,9 @@ use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
 use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent};
 use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
-    Anchors, Attempt, CollectionPause, Dispute, InvoiceNote, Item, Kind, NextPlans, Noted, Notice, Now,
-    Observation, Refund, RefundTold, Reversal, ReversedPayment, Schedule, Standing, Status,
-    SubscriptionEvent as S, Terms,
+    Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, InvoiceNote, Item, Kind,
+    NextPlans, Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment, Schedule,
+    Standing, Status, SubscriptionEvent as S, Terms,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -178,6 +178,19 @@ fn subscription_events() -> Vec<S> {
         S::EndedWithCustomer {
             deletion: Deletion { source: "evt_1".into(), at: at(0) },
             standing: Some(standing()),
+        },
+        S::DriftFound {
+            drift: Box::new(Drift {
+                source: "api:sub_1@2026-11-22T10:00:00.000000Z".into(),
+                at: at(15),
+                differences: vec![Difference {
+                    what: "status".to_owned(),
+                    known: Some("active".to_owned()),
+                    found: Some("past_due".to_owned()),
+                }],
+                cause: DriftCause::NotUsed { delivery: "evt_1".into(), outcome: "failed, error".to_owned() },
+                repaired: true,
+            }),
         },
         S::OrderAmbiguous { sources: vec!["evt_1".into(), "evt_2".into()], at: at(9) },
         S::TransitionRefused {

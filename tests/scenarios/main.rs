@@ -28,3 +28,4 @@ mod statuses;
 mod stopping;
 mod store_faults;
 mod two_processes;
+mod without_webhooks;

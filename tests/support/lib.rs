@@ -3,6 +3,7 @@
 pub mod app;
 pub mod corpus;
 pub mod crash;
+pub mod fake_stripe;
 pub mod postgres;
 pub mod proxy;
 pub mod raw;

@@ -1,9 +1,11 @@
 //! What one delivery does: whose it is, what it tells which aggregate, and what became of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
+use domain::billing::BillingError;
 use domain::catalog::Catalog;
 use domain::customer::{self, Customer, CustomerCommand, CustomerError, Deletion, LinkedThrough};
 use domain::events::{Event, upcasters};
@@ -19,12 +21,18 @@ use domain::subscription::{
 use fail::fail_point;
 
 use crate::inbox::{Delivery, Outcome, Why};
+use crate::provider::Provider;
+use crate::reconcile::Compared;
 use crate::stripe::Envelope;
-use crate::stripe::translate::{InvoiceOf, InvoiceTold, Translation, translate, why};
+use crate::stripe::translate::{
+    InvoiceOf, InvoiceTold, Translation, invoice_seen, is_handled, member_named, translate, why,
+};
 use crate::worker::{Trouble, Worker};
 
 /// Who tells us these things.
-const PROVIDER: &str = "stripe";
+pub(crate) const PROVIDER: &str = "stripe";
+/// How long a delivery waits for an answer of Stripe's; its lease is longer.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What became of a delivery, and why.
 pub(crate) type Settled = (Outcome, Why);
@@ -46,7 +54,7 @@ fn ignored(code: &str, detail: impl Into<String>) -> Settled {
 }
 
 /// Whose a payer is.
-enum Owner {
+pub(crate) enum Owner {
     Member(MemberId),
     Nobody(Settled),
 }
@@ -75,10 +83,22 @@ impl Worker {
             self.redrive_unmapped_of(&customer).await?;
         }
         let source = SourceEventId::from(event.id.as_str());
+        let mut event = event;
+        if let (None, Some(related), Some(provider)) = (&event.object, &event.related, &self.provider)
+            && is_handled(event.plain_type())
+        {
+            if related.starts_with("sub_") {
+                return self.look_for(provider.as_ref(), &related.as_str().into()).await;
+            }
+            match answered(provider.object(related)).await {
+                Ok(object) => event.object = object,
+                Err(settled) => return Ok(settled),
+            }
+        }
         let context = Context::told_by(PROVIDER, &source, event.created.unwrap_or(delivery.received_at));
         match translate(&event) {
             Translation::Observation { subscription, observation, named_member } => {
-                self.observe(subscription, *observation, named_member, context).await
+                self.observe(subscription, *observation, named_member, delivery.attempts > 1, context).await
             }
             Translation::Invoice { of, told } => {
                 self.record_invoice(of, told, delivery.attempts > 1, context).await
@@ -117,6 +137,7 @@ impl Worker {
         subscription: SubscriptionId,
         mut observation: Observation,
         named_member: Option<String>,
+        again: bool,
         context: Context,
     ) -> Result<Settled, Trouble> {
         let catalog = self.catalog_for(&observation.terms.items).await?;
@@ -133,16 +154,68 @@ impl Worker {
         match self.owner(&customer, named_member.as_deref(), through, &context).await? {
             Owner::Nobody(settled) => Ok(settled),
             Owner::Member(_) => {
+                let source = observation.source.clone();
                 let command = SubscriptionCommand::Observe(Box::new(observation));
-                let settled = self.tell(&subscription, &customer, command, context.clone()).await?;
-                // Whatever was heard of first: a deleted payer has no subscription that goes on.
-                if let Some(deletion) = self.customer(&customer).await?.deletion() {
-                    let command = SubscriptionCommand::EndWithCustomer(deletion.clone());
-                    self.subscriptions.execute(subscription.as_str(), command, context).await?;
+                let done =
+                    self.subscriptions.execute(subscription.as_str(), command, context.clone()).await?;
+                self.after_observing(&subscription, &customer, &done.events, context).await?;
+                let ambiguous =
+                    |event: &SubscriptionEvent| matches!(event, SubscriptionEvent::OrderAmbiguous { .. });
+                // The attempt before may have stopped before it asked for a look.
+                if self.provider.is_some()
+                    && (again || done.events.iter().any(ambiguous))
+                    && self.held(&subscription, None).await?.0.is_order_unknown(&source)
+                {
+                    self.ask_for_a_look(subscription.as_str(), source.as_str()).await?;
                 }
-                Ok(settled)
+                Ok(outcome_of(&done.events))
             }
         }
+    }
+
+    /// What follows from an observation elsewhere.
+    pub(crate) async fn after_observing(
+        &self,
+        subscription: &SubscriptionId,
+        customer: &CustomerId,
+        events: &[SubscriptionEvent],
+        context: Context,
+    ) -> Result<(), Trouble> {
+        if events.iter().any(|event| matches!(event, SubscriptionEvent::SubscriptionStarted { .. })) {
+            self.redrive_unmapped_of(customer).await?;
+        }
+        // Whatever was heard of first: a deleted payer has no subscription that goes on.
+        if let Some(deletion) = self.customer(customer).await?.deletion() {
+            let command = SubscriptionCommand::EndWithCustomer(deletion.clone());
+            self.subscriptions.execute(subscription.as_str(), command, context).await?;
+        }
+        Ok(())
+    }
+
+    /// What a thin event about a subscription does: it says where to look and nothing else.
+    async fn look_for(
+        &self,
+        provider: &dyn Provider,
+        subscription: &SubscriptionId,
+    ) -> Result<Settled, Trouble> {
+        let found = match answered(provider.subscription(subscription)).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return Ok(parked("thin_event", format!("Stripe has no subscription {subscription}")));
+            }
+            Err(settled) => return Ok(settled),
+        };
+        Ok(match self.compare(&found, None).await? {
+            Compared::Same => no_change("the subscription was looked at, and this was known"),
+            Compared::Differed(events, _) => {
+                applied(&events.iter().map(SubscriptionEvent::name).collect::<Vec<_>>())
+            }
+            Compared::Foreign(detail) => ignored("unmapped_product", detail),
+            Compared::Unlinked(_, detail) => parked("unknown_customer", detail),
+            Compared::Unreadable => {
+                parked("incomplete_object", format!("{subscription} lacks a customer or a status"))
+            }
+        })
     }
 
     async fn record_invoice(
@@ -216,7 +289,16 @@ impl Worker {
         reversal: Reversal,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        let Some(Purpose { invoice, subscription, .. }) = self.purpose(payment.as_str()).await? else {
+        let purpose = match (self.purpose(payment.as_str()).await?, &self.provider) {
+            (None, Some(provider)) => {
+                match self.purpose_asked(provider.as_ref(), &payment, &context).await? {
+                    Ok(purpose) => purpose,
+                    Err(settled) => return Ok(settled),
+                }
+            }
+            (purpose, _) => purpose,
+        };
+        let Some(Purpose { invoice, subscription, .. }) = purpose else {
             let detail =
                 format!("what {payment} paid for has not been told; it is looked at again once it is");
             return Ok(parked("unknown_payment", detail));
@@ -224,6 +306,33 @@ impl Worker {
         let command = SubscriptionCommand::RecordReversal(ReversedPayment { invoice, payment, reversal });
         let done = self.subscriptions.execute(subscription.as_str(), command, context).await?;
         Ok(outcome_of(&done.events))
+    }
+
+    /// What a payment paid for, by Stripe's own account. Only a subscription that is ours already makes it ours.
+    async fn purpose_asked(
+        &self,
+        provider: &dyn Provider,
+        payment: &PaymentId,
+        context: &Context,
+    ) -> Result<Result<Option<Purpose>, Settled>, Trouble> {
+        let invoice = match answered(provider.invoice_paid_by(payment)).await {
+            Ok(Some(invoice)) => invoice,
+            Ok(None) => {
+                return Ok(Err(ignored("no_invoice", format!("{payment} paid no invoice, says Stripe"))));
+            }
+            Err(settled) => return Ok(Err(settled)),
+        };
+        let Some((invoice, Some(subscription))) = invoice_seen(&invoice) else {
+            let detail = format!("the invoice that {payment} paid is not for a subscription");
+            return Ok(Err(ignored("no_subscription", detail)));
+        };
+        if !self.is_known(&subscription).await? {
+            return Ok(Ok(None));
+        }
+        let source = context.cause.as_str().into();
+        let purpose = Purpose { invoice, subscription, at: context.occurred_at, source };
+        self.attribute(payment.as_str(), purpose.clone(), false, context).await?;
+        Ok(Ok(Some(purpose)))
     }
 
     /// A schedule names neither payer nor member, so it says something only about a subscription that is ours.
@@ -363,13 +472,13 @@ impl Worker {
 
     /// A catalogue that knows some items, or the latest if none does: waiting for the read models costs milliseconds, so
     /// it is done only where the answer could differ.
-    async fn catalog_for(&self, items: &[Item]) -> Result<Arc<Catalog>, StoreError> {
+    pub(crate) async fn catalog_for(&self, items: &[Item]) -> Result<Arc<Catalog>, StoreError> {
         let catalog = self.registry.catalog();
         if catalog.plans_of(items).is_empty() { self.registry.latest_catalog().await } else { Ok(catalog) }
     }
 
     /// Whether a subscription is somebody else's business: nothing it sells is in the catalogue, and we never had it.
-    async fn foreign(
+    pub(crate) async fn foreign(
         &self,
         catalog: &Catalog,
         subscription: &SubscriptionId,
@@ -418,6 +527,25 @@ impl Worker {
         }
         let settled = self.link_named(customer, named, through, context).await?;
         Ok(if settled.0 == Outcome::Parked { Owner::Nobody(settled) } else { Owner::Member(named.into()) })
+    }
+
+    /// The same for a subscription that Stripe was asked for: where it names nobody, its payer may.
+    pub(crate) async fn owner_asked(
+        &self,
+        customer: &CustomerId,
+        named: Option<String>,
+        context: &Context,
+    ) -> Result<Owner, Trouble> {
+        let through = LinkedThrough::SubscriptionMetadata;
+        let owner = self.owner(customer, named.as_deref(), through, context).await?;
+        let (Owner::Nobody(_), None, Some(provider)) = (&owner, named, &self.provider) else {
+            return Ok(owner);
+        };
+        let named = provider.object(customer.as_str()).await?.as_ref().and_then(member_named);
+        if named.is_none() {
+            return Ok(owner);
+        }
+        self.owner(customer, named.as_deref(), LinkedThrough::CustomerMetadata, context).await
     }
 
     /// Links a payer to the member that a Stripe object names, if that is possible.
@@ -482,14 +610,37 @@ impl Worker {
     }
 
     async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Vec<Event>, StoreError> {
+        let recorded = self.stream_recorded(aggregate_type, id).await?;
+        Ok(recorded.into_iter().map(|(_, event)| event).collect())
+    }
+
+    /// The events of an aggregate, each with when it was recorded.
+    pub(crate) async fn stream_recorded(
+        &self,
+        aggregate_type: &str,
+        id: &str,
+    ) -> Result<Vec<(DateTime<Utc>, Event)>, StoreError> {
         let upcasters = upcasters();
         let recorded = self.feed.read_stream(aggregate_type, id).await?;
-        let read = |recorded| Event::read(recorded, &upcasters);
+        let read =
+            |recorded| Event::read(recorded, &upcasters).map(|event| (recorded.metadata.recorded_at, event));
         recorded
             .iter()
             .map(read)
             .collect::<Result<_, _>>()
             .map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}
+
+/// An answer of Stripe's, or what becomes of the delivery that needs it: set aside until Stripe can be asked again.
+async fn answered<T>(asked: impl Future<Output = Result<T, BillingError>>) -> Result<T, Settled> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(BillingError::Refused { code, message })) => {
+            Err(parked("provider_refuses", format!("Stripe refuses to tell ({code}): {message}")))
+        }
+        Ok(Err(error)) => Err(parked("provider_unavailable", error.to_string())),
+        Err(_) => Err(parked("provider_unavailable", "Stripe does not answer in time")),
     }
 }
 
@@ -502,6 +653,7 @@ fn outcome_of(events: &[SubscriptionEvent]) -> Settled {
                 | SubscriptionEvent::EarlierTermsLearned { .. }
                 | SubscriptionEvent::OrderAmbiguous { .. }
                 | SubscriptionEvent::TransitionRefused { .. }
+                | SubscriptionEvent::DriftFound { .. }
                 | SubscriptionEvent::PaymentFailed { late: true, .. }
                 | SubscriptionEvent::PaymentActionRequired { late: true, .. }
         )

@@ -68,6 +68,38 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How a delivery came to us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Stripe delivered it.
+    #[default]
+    Webhook,
+    /// It was in Stripe's list of events and had never come.
+    Backfill,
+    /// It was in a file.
+    File,
+}
+
+impl Origin {
+    /// All origins.
+    pub const ALL: [Self; 3] = [Self::Webhook, Self::Backfill, Self::File];
+
+    /// The origin as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Backfill => "backfill",
+            Self::File => "file",
+        }
+    }
+
+    /// The origin written as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == text)
+    }
+}
+
 /// Why a delivery got its outcome: a code to act on and a sentence to read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
@@ -94,6 +126,8 @@ pub struct NewDelivery {
     pub body: Vec<u8>,
     /// When it arrived.
     pub received_at: DateTime<Utc>,
+    /// How it came.
+    pub origin: Origin,
 }
 
 /// Whether a delivery is new.
@@ -123,6 +157,8 @@ pub struct Delivery {
     pub body: Vec<u8>,
     /// When it first arrived.
     pub received_at: DateTime<Utc>,
+    /// How it first came.
+    pub origin: Origin,
     /// How many times it arrived.
     pub times_received: u32,
     /// What became of it.

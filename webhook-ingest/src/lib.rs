@@ -8,8 +8,12 @@
 //! Nothing is understood before it is stored, and nothing that is stored is lost: what cannot be used is parked with a
 //! reason. Everything that knows Stripe's words is under [`stripe`].
 
+pub mod backfill;
 mod handling;
 pub mod inbox;
+pub mod notebook;
+pub mod provider;
+pub mod reconcile;
 pub mod routes;
 pub mod stripe;
 pub mod worker;

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::inbox::{Inbox, NewDelivery, Stored};
+use crate::inbox::{Inbox, NewDelivery, Origin, Stored};
 use crate::stripe::Envelope;
 use crate::stripe::signature::{BadSignature, Secrets, verify};
 
@@ -76,7 +76,7 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         return refuse(Refusal::BadSignature(bad));
     }
     fail_point!("webhook::verified");
-    let delivery = delivery(body, now);
+    let delivery = delivery(body, now, Origin::Webhook);
     let id = delivery.id.clone();
     match intake.inbox.store(delivery).await {
         Ok(stored) => {
@@ -112,7 +112,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Option<Vec<u8>> {
 }
 
 /// A body as it is kept. One that is not an event is kept too: whoever signed it meant to tell us something.
-pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
+pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>, origin: Origin) -> NewDelivery {
     match Envelope::read(&body) {
         Ok(event) => NewDelivery {
             customer: event.customer().map(|customer| customer.to_string()),
@@ -122,6 +122,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
             created: event.created,
             body,
             received_at,
+            origin,
         },
         Err(_) => NewDelivery {
             id: format!("sha256:{}", hex::encode(Sha256::digest(&body))),
@@ -131,6 +132,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>) -> NewDelivery {
             concerns: None,
             body,
             received_at,
+            origin,
         },
     }
 }

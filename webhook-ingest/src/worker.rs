@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use domain::billing::BillingError;
 use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
@@ -24,6 +25,8 @@ use tracing::{Instrument, info_span};
 
 use crate::handling::Settled;
 use crate::inbox::{Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive, Why};
+use crate::notebook::Notebook;
+use crate::provider::Provider;
 use crate::stripe::translate::why;
 
 /// How many deliveries are taken at once.
@@ -34,13 +37,22 @@ const LEASE: Duration = Duration::from_secs(10);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
 /// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription or a setting comes.
-const CURABLE: [&str; 6] =
-    ["no_catalog", "unmapped_product", "unknown_member", "unknown_customer", "other_mode", UNKNOWN_PAYMENT];
+const CURABLE: [&str; 9] = [
+    "no_catalog",
+    "unmapped_product",
+    "unknown_member",
+    "unknown_customer",
+    "other_mode",
+    "thin_event",
+    "provider_unavailable",
+    "provider_refuses",
+    UNKNOWN_PAYMENT,
+];
 /// Reasons that end when what a payment or an invoice paid for is told.
 const UNKNOWN_PAYMENT: &str = "unknown_payment";
 const UNKNOWN_INVOICE: &str = "unknown_invoice";
 /// All reasons, as they are counted.
-const CODES: [&str; 22] = [
+const CODES: [&str; 24] = [
     "applied",
     "no_change",
     "stale",
@@ -63,6 +75,8 @@ const CODES: [&str; 22] = [
     "unhandled_type",
     "advisory",
     "incomplete_object",
+    "provider_unavailable",
+    "provider_refuses",
 ];
 /// After so many attempts a delivery is left for people.
 const MOST_ATTEMPTS: u32 = 20;
@@ -94,6 +108,12 @@ pub struct Worker {
     pub payments: Arc<dyn CommandBus<Payment>>,
     /// Tells members.
     pub members: Arc<dyn CommandBus<Member>>,
+    /// What is remembered between one step and the next.
+    pub notebook: Arc<dyn Notebook>,
+    /// Stripe, where there is a key to ask it with.
+    pub provider: Option<Arc<dyn Provider>>,
+    /// Told when something waits for a look at Stripe.
+    pub looks: Arc<Notify>,
     /// Knows the catalogue and who has which subscriptions.
     pub registry: Arc<dyn Registry>,
     /// The clock.
@@ -108,13 +128,19 @@ pub struct Worker {
 
 /// Why a delivery was not carried out this time.
 #[derive(Debug, Error)]
-pub(crate) enum Trouble {
+pub enum Trouble {
+    /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Others kept changing the same aggregate.
     #[error("{0} is being changed by others")]
     Contended(String),
+    /// Nobody foresaw this.
     #[error("the worker stopped while carrying this out: {0}")]
     Panicked(String),
+    /// Stripe could not be asked.
+    #[error(transparent)]
+    Billing(#[from] BillingError),
 }
 
 impl<E: std::error::Error> From<CommandError<E>> for Trouble {
@@ -303,8 +329,9 @@ fn label(code: &str) -> &'static str {
     CODES.into_iter().find(|known| *known == code).unwrap_or("other")
 }
 
+/// Whether what a delivery waits for may have come just now.
 fn is_curable(code: &str) -> bool {
-    CURABLE.contains(&code) || code == UNKNOWN_INVOICE
+    (CURABLE.contains(&code) && !code.starts_with("provider_")) || code == UNKNOWN_INVOICE
 }
 
 /// Doubling from half a second to the longest time.

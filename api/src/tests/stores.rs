@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
+use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
@@ -16,6 +17,7 @@ use domain::ports::{
     CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
     Recorded, StoreError,
 };
+use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
 use projections::directory;
 use projections::view_store::{
@@ -26,7 +28,8 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds,
+    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds, Resync,
+    ResyncError, ResyncFinding, ResyncReport,
 };
 
 /// What a store says when it is told to fail.
@@ -251,6 +254,39 @@ impl Rebuilds for Stores {
 
     fn last(&self) -> Option<RebuildReport> {
         self.rebuild.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Resync for Stores {
+    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError> {
+        let difference = |what: &str, known: &str, found: &str| Difference {
+            what: what.to_owned(),
+            known: Some(known.to_owned()),
+            found: Some(found.to_owned()),
+        };
+        match member.as_str() {
+            "mem_ada" => Ok(Some(ResyncReport {
+                compared: 2,
+                differing: 1,
+                repaired: 1,
+                left: 0,
+                findings: vec![ResyncFinding {
+                    subscription: "sub_ada".into(),
+                    differences: vec![difference("status", "active", "past_due")],
+                    cause: DriftCause::NotUsed { delivery: "evt_9".into(), outcome: "failed".to_owned() },
+                    repaired: true,
+                }],
+            })),
+            "mem_down" => Err(BillingError::Unavailable("it does not answer in time".to_owned()).into()),
+            "mem_refused" => Err(BillingError::Refused {
+                code: "api_key_expired".to_owned(),
+                message: "Expired API Key provided".to_owned(),
+            }
+            .into()),
+            "mem_keyless" => Err(BillingError::NotConfigured.into()),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use domain::metadata::{Actor, Context};
 use domain::subscription::{Item, Kind, Observation, Status, Subscription, SubscriptionCommand, Terms};
 
 use super::stores::Stores;
-use crate::state::{DeliveryOutcome, DeliveryRecord};
+use crate::state::{DeliveryOrigin, DeliveryOutcome, DeliveryRecord};
 
 pub(super) fn moment(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -94,6 +94,7 @@ pub(super) fn delivery(number: u32, outcome: DeliveryOutcome) -> DeliveryRecord 
         created: Some(moment("2026-11-01T00:00:00Z")),
         customer: Some("cus_ada".to_owned()),
         received_at: moment("2026-11-01T00:00:01Z"),
+        origin: DeliveryOrigin::Webhook,
         times_received: 1,
         outcome,
         reason: (outcome == DeliveryOutcome::Parked).then(|| "unknown_customer".to_owned()),

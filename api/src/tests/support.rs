@@ -139,3 +139,33 @@ async fn the_read_models_are_listed_and_one_is_rebuilt_at_a_time() {
         (202, json!({"object": "redrive", "parked_streams": 0}))
     );
 }
+
+#[tokio::test]
+async fn a_member_is_compared_with_the_billing_provider() {
+    let world = World::new().await;
+    let told = world.post("/v1/support/members/mem_ada/resync", "").await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    let finding = json!({
+        "subscription": "sub_ada", "cause": "not_used", "delivery": "evt_9", "repaired": true,
+        "differences": [{ "what": "status", "known": "active", "found": "past_due" }],
+    });
+    let expected = json!({
+        "object": "resync", "member": "mem_ada", "compared": 2, "differing": 1, "repaired": 1, "left": 0,
+        "findings": [finding],
+    });
+    assert_eq!(told.json(), expected);
+}
+
+#[tokio::test]
+async fn a_comparison_that_cannot_be_made_says_why() {
+    let world = World::new().await;
+    let post = |member: &str| format!("/v1/support/members/{member}/resync");
+    world.post(&post("mem_eve"), "").await.problem(404, "unknown_member");
+    world.post(&post("mem_down"), "").await.problem(503, "billing_unavailable");
+    world.post(&post("mem_keyless"), "").await.problem(503, "billing_not_configured");
+    let detail = world.post(&post("mem_refused"), "").await.problem(502, "billing_refused");
+    assert!(detail.contains("Expired API Key"), "{detail}");
+    let reader = [("authorization", "Bearer support-read-token-01")];
+    let told = world.with(&reader, Method::POST, &post("mem_ada"), "").await;
+    told.problem(403, "forbidden");
+}

@@ -101,6 +101,7 @@ impl World {
             people: stores.clone(),
             deliveries: stores.clone(),
             rebuilds: stores.clone(),
+            resync: stores.clone(),
             probe: stores.clone(),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::drift::{Drift, Look};
 use super::history::Observation;
 use super::reversal::Reversal;
 use super::terms::Item;
@@ -14,6 +15,10 @@ use crate::ids::{InvoiceId, PaymentId, PlanId, SourceEventId};
 pub enum SubscriptionCommand {
     /// The subscription looked like this.
     Observe(Box<Observation>),
+    /// The provider was asked, and it looked like this. Nothing happens where that is what was known.
+    Compare(Box<Look>),
+    /// The provider was asked, and something is otherwise that cannot be put right from here.
+    RecordDrift(Box<Drift>),
     /// A payment of an invoice failed.
     RecordPaymentFailure(PaymentAttempt),
     /// A payment of an invoice needs the payer to act, such as to confirm it with her bank.

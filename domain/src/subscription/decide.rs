@@ -1,6 +1,7 @@
 //! What follows from what is told: pure, and never a refusal, since news cannot be wrong to arrive.
 
 use super::command::{Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand};
+use super::drift::{Drift, Look};
 use super::event::{Attempt, Now, SubscriptionEvent};
 use super::history::Observation;
 use super::reversal::{DisputeStatus, RefundTold, Reversal};
@@ -13,6 +14,8 @@ use crate::customer::Deletion;
 pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<SubscriptionEvent> {
     match command {
         SubscriptionCommand::Observe(observation) => observe(subscription, *observation),
+        SubscriptionCommand::Compare(look) => compare(subscription, *look),
+        SubscriptionCommand::RecordDrift(drift) => found(subscription, *drift),
         SubscriptionCommand::RecordPaymentFailure(attempt) => {
             unpaid(subscription, attempt, |attempt, late| SubscriptionEvent::PaymentFailed {
                 attempt,
@@ -73,6 +76,22 @@ fn observe(subscription: &Subscription, seen: Observation) -> Vec<SubscriptionEv
         });
     }
     events
+}
+
+/// What the provider says where it differs from what is known, and that it did.
+fn compare(subscription: &Subscription, look: Look) -> Vec<SubscriptionEvent> {
+    let Some(drift) = subscription.drift(&look) else { return Vec::new() };
+    // What cannot be repaired by looking is not looked at again and again.
+    let mut events = if drift.repaired { observe(subscription, look.observation) } else { Vec::new() };
+    events.extend(found(subscription, drift));
+    events
+}
+
+fn found(subscription: &Subscription, drift: Drift) -> Vec<SubscriptionEvent> {
+    if subscription.has_drifted_like(&drift) {
+        return Vec::new();
+    }
+    vec![SubscriptionEvent::DriftFound { drift: Box::new(drift) }]
 }
 
 /// The differences between two standings, in the words of the field.

@@ -5,6 +5,7 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Noted, ReversedPayment, Schedule};
+use super::drift::Drift;
 use super::history::Observation;
 use super::standing::Standing;
 use super::terms::{CollectionPause, Item, Status};
@@ -304,6 +305,12 @@ pub enum SubscriptionEvent {
         /// The second.
         at: DateTime<Utc>,
     },
+    /// The provider was asked and said something else than what was known. What changed by that is told beside this.
+    #[serde(rename = "DriftFound")]
+    DriftFound {
+        /// What differed, why, and whether it does no longer.
+        drift: Box<Drift>,
+    },
     /// The provider told of life after the end, which was not believed.
     #[serde(rename = "TransitionRefused")]
     TransitionRefused {
@@ -377,6 +384,7 @@ impl SubscriptionEvent {
             Self::PlanChangeUnscheduled { .. } => "PlanChangeUnscheduled",
             Self::EndedWithCustomer { .. } => "EndedWithCustomer",
             Self::OrderAmbiguous { .. } => "OrderAmbiguous",
+            Self::DriftFound { .. } => "DriftFound",
             Self::TransitionRefused { .. } => "TransitionRefused",
         }
     }
@@ -509,6 +517,7 @@ impl Dated for SubscriptionEvent {
         match self {
             Self::EndedWithCustomer { deletion, .. } => Some(deletion.at),
             Self::InvoiceNoted { noted } => Some(noted.at),
+            Self::DriftFound { drift } => Some(drift.at),
             Self::PlanChangeScheduled { schedule } | Self::PlanChangeUnscheduled { schedule } => {
                 Some(schedule.at)
             }

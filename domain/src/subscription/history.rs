@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::terms::Terms;
 use crate::ids::SourceEventId;
 
-/// What kind of provider event an observation came with, in the order they take within one second.
+/// What kind of provider event an observation came with, in the order they take within one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -22,8 +22,17 @@ pub enum Kind {
     Notice,
     /// The subscription changed.
     Changed,
+    /// No event: the provider was asked. It tells of everything up to the moment of asking.
+    Looked,
     /// The subscription ended.
     Ended,
+}
+
+impl Kind {
+    /// Whether the provider was asked, rather than telling by itself.
+    pub fn is_look(self) -> bool {
+        self == Self::Looked
+    }
 }
 
 /// What a notice announces, where it is more than another look.
@@ -41,9 +50,9 @@ pub enum Notice {
 /// One look at a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
-    /// The provider event it came with.
+    /// The provider event it came with, or the look at the provider.
     pub source: SourceEventId,
-    /// The provider's time of that event, whole seconds.
+    /// The provider's time of that event, whole seconds; of a look, the moment it was asked.
     pub at: DateTime<Utc>,
     /// The kind of that event.
     pub kind: Kind,

@@ -10,6 +10,7 @@
 
 mod command;
 mod decide;
+mod drift;
 mod event;
 mod history;
 mod reversal;
@@ -30,6 +31,7 @@ pub use command::{
     InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
 };
 pub use decide::decide;
+pub use drift::{Difference, Drift, DriftCause, Look};
 pub use event::{Attempt, Now, SubscriptionEvent};
 pub use history::{History, Kind, Notice, Observation};
 pub use reversal::{Dispute, DisputeStatus, Refund, RefundTold, Reversal};
@@ -47,6 +49,8 @@ pub struct Subscription {
     invoices: BTreeMap<InvoiceId, Invoice>,
     /// The end of its payer at the provider.
     deletion: Option<Deletion>,
+    /// What the latest comparison that showed something showed.
+    drift: Option<Drift>,
     /// The latest word on what is to become of its plans.
     schedule: Option<Schedule>,
 }
@@ -118,6 +122,7 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
             let invoice = subscription.invoices.entry(noted.invoice.clone()).or_default();
             invoice.notes.insert(noted.source.clone());
         }
+        SubscriptionEvent::DriftFound { drift } => subscription.drift = Some(drift.as_ref().clone()),
         SubscriptionEvent::PlanChangeScheduled { schedule }
         | SubscriptionEvent::PlanChangeUnscheduled { schedule } => {
             subscription.schedule = Some(schedule.clone());

@@ -6,6 +6,7 @@ use super::*;
 use crate::customer::Deletion;
 use crate::ids::PlanId;
 
+mod drift;
 mod reversals;
 
 /// The provider's clock, in seconds from the start of a story.
@@ -563,6 +564,8 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::NoteInvoice(noted) => noted.source.clone(),
         SubscriptionCommand::RecordSchedule(schedule) => schedule.source.clone(),
         SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
+        SubscriptionCommand::Compare(look) => look.observation.source.clone(),
+        SubscriptionCommand::RecordDrift(drift) => drift.source.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use domain::clock::{Clock, SystemClock};
 use serde_json::json;
 use storage::Access;
-use webhook_ingest::inbox::{NewDelivery, Outcome, Stored};
+use webhook_ingest::inbox::{NewDelivery, Origin, Outcome, Stored};
 use webhook_ingest::routes::delivery;
 
 use super::progress::Progress;
@@ -27,7 +27,7 @@ pub(crate) async fn run(settings: &Settings, args: &IngestArgs, json: bool) -> R
     for path in files_of(&args.paths)? {
         let body = fs::read(&path)
             .map_err(|error| Failure::Usage(format!("{}: cannot be read: {error}", path.display())))?;
-        files.push(delivery(body, SystemClock.now()));
+        files.push(delivery(body, SystemClock.now(), Origin::File));
     }
     if args.created_order {
         files.sort_by_key(|file| file.created);

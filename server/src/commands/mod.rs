@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod answers;
+pub(crate) mod ask;
 pub(crate) mod catalog;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use billing::Gateway;
 use domain::clock::{Clock, SystemClock};
 use domain::metadata::Actor;
 use domain::ports::{CommandError, StoreError};
@@ -23,6 +25,7 @@ use projections::past::PastError;
 use serde::Serialize;
 use storage::{Access, OpenError};
 use tokio::net::TcpListener;
+use webhook_ingest::provider::Provider;
 
 use crate::app::{App, random};
 use crate::config::{Config, ConfigError, Role, Settings};
@@ -115,8 +118,19 @@ pub(crate) async fn open_if_there(
 ) -> Result<Result<App, OpenError>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (url, livemode) = (settings.database_url()?, settings.livemode()?);
+    let provider = gateway(settings.billing()?.as_ref(), &clock)?;
     let opened = storage::open(&url, access, clock.clone()).await;
-    Ok(opened.map(|storage| App::start(storage, clock, livemode)))
+    Ok(opened.map(|storage| App::start_asking(storage, clock, livemode, provider)))
+}
+
+/// Stripe, where there is a key to ask it with.
+fn gateway(
+    settings: Option<&billing::Settings>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<dyn Provider>>, Failure> {
+    let gateway = settings.map(|settings| Gateway::new(settings, clock.clone())).transpose();
+    let gateway = gateway.map_err(|error| Failure::Usage(format!("STRIPE_API_BASE: {error}")))?;
+    Ok(gateway.map(|gateway| Arc::new(gateway) as Arc<dyn Provider>))
 }
 
 /// Who gives commands on this machine.
@@ -154,6 +168,7 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let provider = gateway(config.billing.as_ref(), &clock)?;
     let limits = config.limits.within_the_system();
     // One for all of it, or a signal that comes while the service is put together would not be heard.
     let mut signals = serve::Signals::heard();
@@ -164,8 +179,8 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         Waited::Failed(error) => return Err(error.into()),
     };
     let mut app = match config.index_snapshot.clone() {
-        Some(file) => App::start_with_file(storage, clock, config.livemode, file).await,
-        None => App::start(storage, clock, config.livemode),
+        Some(file) => App::start_with_file(storage, clock, config.livemode, provider, file).await,
+        None => App::start_asking(storage, clock, config.livemode, provider),
     };
     if let Some(content) = content {
         match app.apply_catalog(content, Actor::system(), &command_id()).await {
@@ -181,6 +196,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         if config.livemode.is_none() {
             tracing::warn!("STRIPE_LIVEMODE is not set: deliveries of both modes are taken");
         }
+        if config.billing.is_none() {
+            tracing::warn!("STRIPE_SECRET_KEY is not set: what webhooks do not tell is not known");
+        }
+        app.start_keeper(config.schedule);
     }
     let router = serve::routes(&app, config, role);
     let listener = TcpListener::from_std(listener)?;

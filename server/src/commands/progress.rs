@@ -51,3 +51,46 @@ impl Progress {
         }
     }
 }
+
+/// Progress of work whose end is not known before.
+pub(crate) struct Counter {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    begun: Instant,
+    told: Instant,
+}
+
+impl Counter {
+    /// Of things called `what`.
+    pub(crate) fn new(what: &'static str) -> Self {
+        let now = Instant::now();
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::no_length().with_message(what);
+            match ProgressStyle::with_template("{spinner} {pos} {msg}  {per_sec}  {elapsed}") {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Self { bar, what, begun: now, told: now }
+    }
+
+    /// So many are done.
+    #[expect(clippy::print_stderr, reason = "progress is for whoever waits")]
+    pub(crate) fn reached(&mut self, done: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        } else if self.told.elapsed() >= PAUSE && done > 0 {
+            self.told = Instant::now();
+            let each = self.begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX);
+            let rate = 1.0 / each.as_secs_f64().max(f64::EPSILON);
+            eprintln!("{done} {}  {rate:.0}/s", self.what);
+        }
+    }
+
+    /// All are done.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -32,6 +32,7 @@ use crate::catalog_file;
 use crate::cli::DemoArgs;
 use crate::commands::{Failure, command_id};
 use crate::config::{Config, Role, Settings};
+use crate::keeper::Schedule;
 use crate::serve;
 use cast::{Role as Part, cast, strays};
 use story::Scheduled;
@@ -56,6 +57,8 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         service_tokens: tokens()?,
         limits: settings.limits()?,
         index_snapshot: None,
+        billing: None,
+        schedule: Schedule::default(),
     };
     let listener = serve::listen(config.listen)
         .await

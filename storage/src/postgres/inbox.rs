@@ -8,7 +8,8 @@ use domain::ports::StoreError;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive, Stored,
+    Why,
 };
 
 use super::error::store_error;
@@ -17,12 +18,12 @@ use super::{Postgres, limit};
 macro_rules! columns {
     () => {
         "inbox.id, event_type, created_at, customer, body, received_at, times_received, outcome, why_code, why_detail, \
-         attempts, settled_at, inbox.arrival"
+         attempts, settled_at, inbox.arrival, origin"
     };
 }
 
-const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) \
+const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns, origin) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                      ON CONFLICT (id) DO UPDATE SET times_received = inbox.times_received + 1 \
                      RETURNING times_received = 1 AS new, body = $5 AS same_body";
 const CLAIM: &str = concat!(
@@ -79,7 +80,8 @@ impl Inbox for Postgres {
             .bind(delivery.customer)
             .bind(delivery.body)
             .bind(delivery.received_at)
-            .bind(delivery.concerns);
+            .bind(delivery.concerns)
+            .bind(delivery.origin.as_str());
         let (new, same_body) = self.connections.call(kept.fetch_one(&self.connections.pool())).await?;
         Ok(if new { Stored::New } else { Stored::Duplicate { same_body } })
     }
@@ -180,6 +182,7 @@ impl Inbox for Postgres {
 fn delivery(row: &PgRow) -> Result<Delivery, StoreError> {
     let count = |column: &str| row.try_get::<i32, _>(column).map(i32::unsigned_abs).map_err(store_error);
     let outcome: String = row.try_get("outcome").map_err(store_error)?;
+    let origin: String = row.try_get("origin").map_err(store_error)?;
     let code = row.try_get("why_code").map_err(store_error)?;
     let detail = row.try_get("why_detail").map_err(store_error)?;
     Ok(Delivery {
@@ -189,6 +192,8 @@ fn delivery(row: &PgRow) -> Result<Delivery, StoreError> {
         customer: row.try_get("customer").map_err(store_error)?,
         body: row.try_get("body").map_err(store_error)?,
         received_at: row.try_get("received_at").map_err(store_error)?,
+        origin: Origin::parse(&origin)
+            .ok_or_else(|| StoreError::Corrupt(format!("{origin:?} is not an origin")))?,
         times_received: count("times_received")?,
         outcome: Outcome::parse(&outcome)
             .ok_or_else(|| StoreError::Corrupt(format!("{outcome:?} is not an outcome")))?,

@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod history;
 mod inbox;
+mod notebook;
 mod people;
 mod sequencer;
 mod views;

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive, Stored,
+    Why,
 };
 
 use super::error::store_error;
@@ -16,12 +17,12 @@ use super::{Sqlite, micros, moment};
 macro_rules! columns {
     () => {
         "id, event_type, created_at, customer, body, received_at, times_received, outcome, why_code, why_detail, \
-         attempts, settled_at, arrival"
+         attempts, settled_at, arrival, origin"
     };
 }
 
-const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns, origin) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
                      ON CONFLICT (id) DO UPDATE SET times_received = times_received + 1 \
                      RETURNING times_received = 1, body = ?5";
 const CLAIM: &str = concat!(
@@ -172,6 +173,7 @@ fn store(connection: &Connection, delivery: &NewDelivery) -> rusqlite::Result<St
         delivery.body,
         micros(delivery.received_at),
         delivery.concerns,
+        delivery.origin.as_str(),
     ];
     statement.query_row(values, |row| {
         Ok(match (row.get(0)?, row.get(1)?) {
@@ -223,6 +225,7 @@ fn delivery(row: &Row<'_>) -> Result<(i64, Delivery), StoreError> {
     let micros =
         |column: usize| row.get::<_, Option<i64>>(column).map_err(store_error)?.map(moment).transpose();
     let outcome: String = row.get(7).map_err(store_error)?;
+    let origin: String = row.get(13).map_err(store_error)?;
     let why = match (row.get(8).map_err(store_error)?, row.get(9).map_err(store_error)?) {
         (Some(code), Some(detail)) => Some(Why { code, detail }),
         _ => None,
@@ -234,6 +237,8 @@ fn delivery(row: &Row<'_>) -> Result<(i64, Delivery), StoreError> {
         customer: row.get(3).map_err(store_error)?,
         body: row.get(4).map_err(store_error)?,
         received_at: moment(row.get(5).map_err(store_error)?)?,
+        origin: Origin::parse(&origin)
+            .ok_or_else(|| StoreError::Corrupt(format!("{origin:?} is not an origin")))?,
         times_received: row.get(6).map_err(store_error)?,
         outcome: Outcome::parse(&outcome)
             .ok_or_else(|| StoreError::Corrupt(format!("{outcome:?} is not an outcome")))?,

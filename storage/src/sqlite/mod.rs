@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod inbox;
 mod lock;
+mod notebook;
 mod people;
 mod readers;
 mod views;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use storage::{Access, Storage};
 use webhook_ingest::inbox::{
-    Delivery, DeliveryFilter, MOST_POSTPONED, NewDelivery, Outcome, Redrive, Stored, Why,
+    Delivery, DeliveryFilter, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive, Stored, Why,
 };
 
 use super::{Place, clock, noon, on_both, seconds};
@@ -46,6 +46,7 @@ fn delivery(id: &str) -> NewDelivery {
         concerns: None,
         body: format!("{{\"id\":\"{id}\"}}").into_bytes(),
         received_at: noon(),
+        origin: Origin::Webhook,
     }
 }
 
@@ -70,7 +71,13 @@ fn ids(deliveries: &[Delivery]) -> Vec<&str> {
 async fn a_delivery_is_kept_byte_for_byte(place: Place) {
     let storage = place.open().await;
     let body = vec![0, 159, 146, 150, b'\r', b'\n', 255];
-    let arrived = NewDelivery { body: body.clone(), created: None, customer: None, ..delivery("evt_1") };
+    let arrived = NewDelivery {
+        body: body.clone(),
+        created: None,
+        customer: None,
+        origin: Origin::Backfill,
+        ..delivery("evt_1")
+    };
     assert_eq!(storage.inbox.store(arrived).await.unwrap(), Stored::New);
     let kept = Delivery {
         id: "evt_1".to_owned(),
@@ -79,6 +86,7 @@ async fn a_delivery_is_kept_byte_for_byte(place: Place) {
         customer: None,
         body,
         received_at: noon(),
+        origin: Origin::Backfill,
         times_received: 1,
         outcome: Outcome::Pending,
         why: None,

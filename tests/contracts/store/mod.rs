@@ -5,6 +5,7 @@ mod commands;
 mod feed;
 mod followers;
 mod inbox;
+mod notebook;
 mod people;
 mod views;
 

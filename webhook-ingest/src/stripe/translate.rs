@@ -125,7 +125,7 @@ pub(crate) fn why(code: &str, detail: impl Into<String>) -> Why {
 
 /// What an event means.
 pub fn translate(event: &Envelope) -> Translation {
-    let event_type = event.event_type.strip_prefix("v1.").unwrap_or(&event.event_type);
+    let event_type = event.plain_type();
     if matches!(event_type, "entitlements.active_entitlement_summary.updated") {
         let detail =
             "the plans of a subscription's prices decide, and the summary may lag behind or be cut short";
@@ -175,7 +175,7 @@ pub fn translate(event: &Envelope) -> Translation {
 }
 
 /// The types that say something about a membership.
-fn is_handled(event_type: &str) -> bool {
+pub fn is_handled(event_type: &str) -> bool {
     let families = ["customer.subscription.", "subscription_schedule.", "charge.dispute.", "refund."];
     families.iter().any(|family| event_type.starts_with(family))
         || matches!(
@@ -199,6 +199,21 @@ fn is_handled(event_type: &str) -> bool {
                 | "customer.updated"
                 | "customer.deleted"
         )
+}
+
+/// A subscription that Stripe was asked for: what it looks like, and the member it names.
+pub(crate) fn seen(object: &Value) -> Option<(SubscriptionId, Terms, Option<String>)> {
+    Some((wire::subscription_id(object)?, wire::terms(object)?, wire::named_member(object)))
+}
+
+/// Where an invoice that Stripe was asked for belongs.
+pub(crate) fn invoice_seen(object: &Value) -> Option<(InvoiceId, Option<SubscriptionId>)> {
+    wire::invoice(object).map(|invoice| (invoice.id, invoice.subscription))
+}
+
+/// The member that any object of Stripe's names.
+pub(crate) fn member_named(object: &Value) -> Option<String> {
+    wire::named_member(object)
 }
 
 fn source(event: &Envelope) -> SourceEventId {

@@ -38,6 +38,8 @@ pub struct Envelope {
     pub object: Option<Value>,
     /// The values that the change replaced.
     pub previous_attributes: Option<Value>,
+    /// The id of the object that a thin event is about.
+    pub related: Option<String>,
 }
 
 impl Envelope {
@@ -55,7 +57,13 @@ impl Envelope {
             account: text(&event, "account"),
             object: inside("object"),
             previous_attributes: inside("previous_attributes"),
+            related: id_of(event.get("related_object")),
         })
+    }
+
+    /// The event type without what newer destinations write before it.
+    pub fn plain_type(&self) -> &str {
+        self.event_type.strip_prefix("v1.").unwrap_or(&self.event_type)
     }
 
     /// The payer the event speaks of.
