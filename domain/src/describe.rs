@@ -26,7 +26,6 @@ impl Event {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one sentence for each event")]
 fn subscription(event: &SubscriptionEvent) -> String {
     match event {
         SubscriptionEvent::SubscriptionStarted { now } => {

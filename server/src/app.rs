@@ -388,10 +388,10 @@ struct Resync {
 impl api::Resync for Resync {
     async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError> {
         self.models.caught_up().await?;
-        if self.storage.views.registered_at(member).await?.is_none() {
+        if self.storage.views.registered_at(directory::NAME, member).await?.is_none() {
             return Ok(None);
         }
-        let customers = self.storage.views.customers_of(member).await?;
+        let customers = self.storage.views.customers_of(directory::NAME, member).await?;
         let compared = self.worker.resync(&customers).await.map_err(|error| match error {
             ReconcileError::Billing(error) => ResyncError::Billing(error),
             ReconcileError::Store(error) => ResyncError::Store(error),

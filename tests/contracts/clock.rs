@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use server::app::App;
 use server::catalog_file;
 use server::config::{Config, Role};
+use server::keeper::Schedule;
 use server::limits::Limits;
 use server::serve::{listen, routes, serve};
 use tests::stripe::{
@@ -56,6 +57,8 @@ impl Service {
             .unwrap(),
             limits: Limits::default(),
             index_snapshot: None,
+            billing: None,
+            schedule: Schedule::default(),
         };
         let listener = listen(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

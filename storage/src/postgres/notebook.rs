@@ -6,7 +6,6 @@ use domain::ports::StoreError;
 use webhook_ingest::inbox::Outcome;
 use webhook_ingest::notebook::{Notebook, Unused};
 
-use super::error::store_error;
 use super::{Postgres, limit};
 
 const NOTE: &str = "SELECT text FROM notes WHERE name = $1";
@@ -68,7 +67,7 @@ impl Notebook for Postgres {
     ) -> Result<Vec<SubscriptionId>, StoreError> {
         let after = after.map(ToString::to_string).unwrap_or_default();
         let ids = sqlx::query_scalar::<_, String>(SUBSCRIPTIONS).bind(after).bind(limit(at_most));
-        let ids = ids.fetch_all(&self.pool).await.map_err(store_error)?;
+        let ids = self.connections.call(ids.fetch_all(&self.connections.pool())).await?;
         Ok(ids.into_iter().map(SubscriptionId::from).collect())
     }
 }

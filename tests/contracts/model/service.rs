@@ -11,6 +11,7 @@ use domain::ports::CommandError;
 use projections::verify::verify;
 use serde_json::Value;
 use server::app::App;
+use webhook_ingest::inbox::Origin;
 use webhook_ingest::routes::delivery;
 
 use super::system::{Answer, System, answer_then, catalog_of, live_answer};
@@ -70,7 +71,12 @@ impl System for Service {
     async fn deliver(&mut self, events: &[Value], now: DateTime<Utc>) {
         self.clock.set(now);
         for event in events {
-            self.app.storage.inbox.store(delivery(event.to_string().into_bytes(), now)).await.unwrap();
+            self.app
+                .storage
+                .inbox
+                .store(delivery(event.to_string().into_bytes(), now, Origin::Webhook))
+                .await
+                .unwrap();
         }
         self.carry_out().await;
     }
