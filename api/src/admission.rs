@@ -76,7 +76,7 @@ impl Class {
         let path = request.uri.path();
         match path {
             "/healthz" => Self::Liveness,
-            "/readyz" => Self::Readiness,
+            "/readyz" | "/metrics" => Self::Readiness,
             _ if path.starts_with("/webhooks/") => Self::Webhook,
             _ if path.contains("/access/") || path.ends_with("/access") => {
                 if asks_about_a_moment(&request.uri) { Self::Other } else { Self::Access }

@@ -205,7 +205,8 @@ pub(crate) struct Step {
     end_at: Option<Instant>,
 }
 
-/// Reads everything that is there now, and returns how far that is. `tell` hears of every page.
+/// Reads everything that is there now, and returns how far that is: a log that grows all the time has no end to wait for.
+/// `tell` hears of every page.
 pub(crate) async fn read_on(
     feed: &dyn EventFeed,
     projection: &mut dyn Projection,
@@ -217,10 +218,10 @@ pub(crate) async fn read_on(
         match step(feed, projection, at, &upcasters).await {
             Ok(step) => {
                 tell(&step, projection.parked());
-                if step.next == at {
+                at = step.next;
+                if step.end_at.is_some() {
                     return Ok(at);
                 }
-                at = step.next;
             }
             Err(ProjectionError::Moved) => at = projection.checkpoint().await?,
             Err(error) => return Err(error),

@@ -23,7 +23,7 @@ use projections::view_store::ViewStore;
 use storage::Storage;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use webhook_ingest::backfill::Backfill;
 use webhook_ingest::inbox::{self, Origin, Outcome, Redrive};
 use webhook_ingest::provider::Provider;
@@ -41,6 +41,8 @@ use crate::telemetry;
 
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon something is tried again that the start could not do.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A running service, without its listener.
 pub struct App {
@@ -169,7 +171,15 @@ impl App {
 
     /// Lets the worker carry deliveries out as they come, beginning with what may have been waiting for this start.
     pub async fn start_worker(&mut self) -> Result<(), StoreError> {
-        self.worker.redrive_curable().await?;
+        if let Err(error) = self.worker.redrive_curable().await {
+            tracing::warn!(%error, "what was set aside is looked at again a little later");
+            let worker = self.worker.clone();
+            self.tasks.spawn(async move {
+                while worker.redrive_curable().await.is_err() {
+                    sleep(AGAIN).await;
+                }
+            });
+        }
         self.running_worker = Some(self.tasks.spawn(self.worker.clone().run()));
         Ok(())
     }
@@ -244,9 +254,8 @@ impl App {
         let context = Context::asked_by(actor, command_id, self.clock.now());
         let command = CatalogCommand::Apply(Box::new(content));
         let done = self.storage.catalog.execute(CATALOG_ID, command, context).await?;
-        if !done.events.is_empty() {
-            self.worker.redrive_set_aside(&["no_catalog", "unmapped_product"]).await?;
-        }
+        // Also when nothing changed: an attempt before this one may have stopped here.
+        self.worker.redrive_set_aside(&["no_catalog", "unmapped_product"]).await?;
         Ok(done)
     }
 
@@ -266,10 +275,10 @@ impl App {
             }
         }
         self.tasks.shutdown().await;
+        self.storage.shutdown().await;
         if let Some(file) = &self.index_file {
             file.save(&self.index, 1).await;
         }
-        self.storage.shutdown().await;
     }
 }
 
@@ -332,6 +341,12 @@ impl Registry for ReadModels {
 
     async fn latest_catalog(&self) -> Result<Arc<Catalog>, StoreError> {
         self.reach_head(&[&self.index_progress]).await?;
+        // What an older catalogue does not know may well be sold by the one that cannot be read.
+        if self.index_progress.parked().iter().any(|parked| parked.stream.aggregate_id == CATALOG_ID) {
+            return Err(StoreError::Unavailable(
+                "the catalogue holds an event that cannot be read".to_owned(),
+            ));
+        }
         Ok(self.index.catalog())
     }
 

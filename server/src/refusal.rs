@@ -4,6 +4,14 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
+use crate::app::random;
+
+/// An id for what never became a request.
+pub(crate) fn request_id() -> String {
+    let number = random().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("req_{number:020x}")
+}
+
 /// What a client that finds no room is told.
 pub(crate) fn no_room() -> Vec<u8> {
     let detail = "The service has as many connections as it can keep; ask again shortly.";
@@ -33,14 +41,16 @@ pub(crate) fn instead_of(written: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn problem(status: StatusCode, code: &str, title: &str, detail: &str) -> Vec<u8> {
+    let id = request_id();
     let body = json!({
         "type": format!("urn:membership:problem:{code}"), "title": title, "status": status.as_u16(),
-        "detail": detail, "code": code,
+        "detail": detail, "code": code, "request_id": id,
     })
     .to_string();
     let retry = if status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{retry}connection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{retry}x-request-id: {id}\r\n\
+         membership-position: p-0\r\nconnection: close\r\n\r\n",
         body.len()
     );
     (head + &body).into_bytes()

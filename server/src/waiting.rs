@@ -17,8 +17,8 @@ use storage::{Access, OpenError, Storage};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::app::random;
 use crate::limits::Limits;
+use crate::refusal::request_id;
 use crate::serve::{Signals, serve};
 
 /// How long opening may take before somebody has to be told.
@@ -101,12 +101,13 @@ fn router() -> Router {
 }
 
 async fn refuse(headers: HeaderMap) -> Result<Infallible, Response> {
-    let made_up = || {
-        let number = random().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
-        let id = HeaderValue::try_from(format!("req_{number:020x}"));
-        id.unwrap_or_else(|_| HeaderValue::from_static("req_0"))
-    };
-    let id = headers.get(REQUEST_ID).cloned().unwrap_or_else(made_up);
+    let made_up =
+        || HeaderValue::try_from(request_id()).unwrap_or_else(|_| HeaderValue::from_static("req_0"));
+    let id = headers
+        .get(REQUEST_ID)
+        .filter(|id| id.len() <= 128 && id.to_str().is_ok())
+        .cloned()
+        .unwrap_or_else(made_up);
     let problem = json!({
         "type": "urn:membership:problem:not_ready", "title": "Not ready", "status": 503, "code": "not_ready",
         "detail": "Not ready: store: the database cannot be opened yet, and is tried again; the log of the service \

@@ -100,9 +100,7 @@ impl Worker {
             Translation::Observation { subscription, observation, named_member } => {
                 self.observe(subscription, *observation, named_member, delivery.attempts > 1, context).await
             }
-            Translation::Invoice { of, told } => {
-                self.record_invoice(of, told, delivery.attempts > 1, context).await
-            }
+            Translation::Invoice { of, told } => self.record_invoice(of, told, context).await,
             Translation::InvoicePayment { payment, invoice, at } => {
                 self.record_invoice_payment(payment, invoice, at, context).await
             }
@@ -183,6 +181,7 @@ impl Worker {
     ) -> Result<(), Trouble> {
         if events.iter().any(|event| matches!(event, SubscriptionEvent::SubscriptionStarted { .. })) {
             self.redrive_unmapped_of(customer).await?;
+            self.redrive_concerning(subscription.as_str()).await?;
         }
         // Whatever was heard of first: a deleted payer has no subscription that goes on.
         if let Some(deletion) = self.customer(customer).await?.deletion() {
@@ -222,7 +221,6 @@ impl Worker {
         &self,
         of: InvoiceOf,
         told: InvoiceTold,
-        again: bool,
         context: Context,
     ) -> Result<Settled, Trouble> {
         let InvoiceOf { subscription, customer, items, named_member } = of;
@@ -258,9 +256,9 @@ impl Worker {
         let settled = self.tell(&subscription, &customer, command, context.clone()).await?;
         if let Some((purpose, payment)) = paid {
             let invoice = purpose.invoice.to_string();
-            self.attribute(&invoice, purpose.clone(), again, &context).await?;
+            self.attribute(&invoice, purpose.clone(), &context).await?;
             if let Some(payment) = payment {
-                self.attribute(payment.as_str(), purpose, again, &context).await?;
+                self.attribute(payment.as_str(), purpose, &context).await?;
             }
         }
         Ok(settled)
@@ -279,7 +277,7 @@ impl Worker {
             return Ok(ignored("unknown_invoice", detail));
         };
         let purpose = Purpose { at, source: context.cause.as_str().into(), ..purpose };
-        let is_new = self.attribute(payment.as_str(), purpose, true, &context).await?;
+        let is_new = self.attribute(payment.as_str(), purpose, &context).await?;
         Ok(if is_new { applied(&["PaymentAttributed"]) } else { no_change("this was known") })
     }
 
@@ -331,7 +329,7 @@ impl Worker {
         }
         let source = context.cause.as_str().into();
         let purpose = Purpose { invoice, subscription, at: context.occurred_at, source };
-        self.attribute(payment.as_str(), purpose.clone(), false, context).await?;
+        self.attribute(payment.as_str(), purpose.clone(), context).await?;
         Ok(Ok(Some(purpose)))
     }
 
@@ -355,18 +353,11 @@ impl Worker {
     }
 
     /// Keeps what a payment, or an invoice, paid for, and has another look at what waited for that.
-    async fn attribute(
-        &self,
-        id: &str,
-        purpose: Purpose,
-        again: bool,
-        context: &Context,
-    ) -> Result<bool, Trouble> {
+    async fn attribute(&self, id: &str, purpose: Purpose, context: &Context) -> Result<bool, Trouble> {
         let command = PaymentCommand::Attribute(purpose);
         let is_new = !self.payments.execute(id, command, context.clone()).await?.events.is_empty();
-        if is_new || again {
-            self.redrive_concerning(id).await?;
-        }
+        // Also when it was known: an attempt before this one may have stopped here.
+        self.redrive_concerning(id).await?;
         Ok(is_new)
     }
 

@@ -31,8 +31,9 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 const POLITENESS: Duration = Duration::from_secs(1);
 
 /// Why a request is not taken, in a word each.
-pub const REASONS: [&str; 6] = [
+pub const REASONS: [&str; 7] = [
     "too_large",
+    "cut_off",
     "signature_missing",
     "signature_malformed",
     "signature_no_match",
@@ -64,7 +65,10 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         counter!("membership_webhooks_refused_total", "reason" => refusal.reason()).increment(1);
         refusal.into_response(request_id.as_deref())
     };
-    let Some(body) = read(&headers, body).await else { return refuse(Refusal::TooLarge) };
+    let body = match read(&headers, body).await {
+        Ok(body) => body,
+        Err(refusal) => return refuse(refusal),
+    };
     let now = intake.clock.now();
     let mut signatures = headers.get_all("stripe-signature").iter();
     let checked = match (signatures.next().and_then(|value| value.to_str().ok()), signatures.next()) {
@@ -97,18 +101,18 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
 }
 
 /// Reads the body, unless it is larger than the limit.
-async fn read(headers: &HeaderMap, body: Body) -> Option<Vec<u8>> {
+async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut fits = announced.is_none_or(|length: usize| length <= MOST_BYTES);
     let (mut kept, mut chunks) = (Vec::new(), body.into_data_stream());
     while fits {
-        let Some(chunk) = chunks.next().await else { return Some(kept) };
-        kept.extend_from_slice(&chunk.ok()?);
+        let Some(chunk) = chunks.next().await else { return Ok(kept) };
+        kept.extend_from_slice(&chunk.map_err(|_| Refusal::CutOff)?);
         fits = kept.len() <= MOST_BYTES;
     }
     // A client that is still writing when the connection is closed does not see the answer, so the rest is let in.
     drop(timeout(POLITENESS, chunks.take_while(|chunk| ready(chunk.is_ok())).for_each(|_| ready(()))).await);
-    None
+    Err(Refusal::TooLarge)
 }
 
 /// A body as it is kept. One that is not an event is kept too: whoever signed it meant to tell us something.
@@ -139,6 +143,7 @@ pub fn delivery(body: Vec<u8>, received_at: DateTime<Utc>, origin: Origin) -> Ne
 
 enum Refusal {
     TooLarge,
+    CutOff,
     BadSignature(BadSignature),
     Unavailable,
 }
@@ -148,6 +153,7 @@ impl Refusal {
     fn reason(&self) -> &'static str {
         match self {
             Self::TooLarge => "too_large",
+            Self::CutOff => "cut_off",
             Self::BadSignature(BadSignature::Missing) => "signature_missing",
             Self::BadSignature(BadSignature::Malformed) => "signature_malformed",
             Self::BadSignature(BadSignature::NoMatch) => "signature_no_match",
@@ -162,7 +168,13 @@ impl Refusal {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
                 "Body too large",
-                format!("the body is larger than {MOST_BYTES} bytes, or was cut off"),
+                format!("the body is larger than {MOST_BYTES} bytes"),
+            ),
+            Self::CutOff => (
+                StatusCode::BAD_REQUEST,
+                "cut_off",
+                "Body cut off",
+                "the body ended before it was whole; deliver it again".to_owned(),
             ),
             Self::BadSignature(bad) => {
                 (StatusCode::BAD_REQUEST, "bad_signature", "Bad signature", bad.to_string())

@@ -36,8 +36,10 @@ const BATCH: usize = 16;
 const LEASE: Duration = Duration::from_secs(10);
 /// How long to wait for a hint before looking anyway.
 const IDLE: Duration = Duration::from_millis(500);
-/// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription or a setting comes.
-const CURABLE: [&str; 9] = [
+/// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription, a setting or another
+/// version comes.
+const CURABLE: [&str; 10] = [
+    "unreadable",
     "no_catalog",
     "unmapped_product",
     "unknown_member",
@@ -51,6 +53,8 @@ const CURABLE: [&str; 9] = [
 /// Reasons that end when what a payment or an invoice paid for is told.
 const UNKNOWN_PAYMENT: &str = "unknown_payment";
 const UNKNOWN_INVOICE: &str = "unknown_invoice";
+/// The reason that ends when a subscription is seen.
+const UNKNOWN_SUBSCRIPTION: &str = "unknown_subscription";
 /// All reasons, as they are counted.
 const CODES: [&str; 24] = [
     "applied",
@@ -64,7 +68,7 @@ const CODES: [&str; 24] = [
     "unmapped_product",
     "unknown_customer",
     "unknown_member",
-    "unknown_subscription",
+    UNKNOWN_SUBSCRIPTION,
     UNKNOWN_PAYMENT,
     UNKNOWN_INVOICE,
     "contradiction",
@@ -295,9 +299,9 @@ impl Worker {
         self.redrive(which).await
     }
 
-    /// Has another look at what waited for a payment's or an invoice's purpose, now that it is known.
+    /// Has another look at what waited for this payment, invoice or subscription, now that it is known.
     pub(crate) async fn redrive_concerning(&self, id: &str) -> Result<(), StoreError> {
-        for code in [UNKNOWN_PAYMENT, UNKNOWN_INVOICE] {
+        for code in [UNKNOWN_PAYMENT, UNKNOWN_INVOICE, UNKNOWN_SUBSCRIPTION] {
             self.redrive(Redrive::SetAside { code: code.to_owned(), of: Some(id.to_owned()) }).await?;
         }
         Ok(())
@@ -331,7 +335,8 @@ fn label(code: &str) -> &'static str {
 
 /// Whether what a delivery waits for may have come just now.
 fn is_curable(code: &str) -> bool {
-    (CURABLE.contains(&code) && !code.starts_with("provider_")) || code == UNKNOWN_INVOICE
+    (CURABLE.contains(&code) && !code.starts_with("provider_"))
+        || [UNKNOWN_INVOICE, UNKNOWN_SUBSCRIPTION].contains(&code)
 }
 
 /// Doubling from half a second to the longest time.

@@ -210,7 +210,7 @@ fn reverse(subscription: &Subscription, reversed: ReversedPayment) -> Vec<Subscr
         Reversal::Refund(refund) => {
             let failed = matches!(refund.told, RefundTold::One { failed: true, .. });
             let mut reversals = invoice.map(|invoice| invoice.reversals.clone()).unwrap_or_default();
-            reversals.insert(reversed.reversal.clone());
+            reversals.insert(reversed.payment.clone(), reversed.reversal.clone());
             let paid = invoice.and_then(|invoice| invoice.settled.as_ref()).map(|settled| settled.amount);
             match reversals.refunded(paid, None) {
                 _ if failed => SubscriptionEvent::RefundFailed { reversed, standing },

@@ -116,7 +116,7 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         | SubscriptionEvent::DisputeOpened { reversed, .. }
         | SubscriptionEvent::DisputeClosed { reversed, .. } => {
             let invoice = subscription.invoices.entry(reversed.invoice.clone()).or_default();
-            invoice.reversals.insert(reversed.reversal.clone());
+            invoice.reversals.insert(reversed.payment.clone(), reversed.reversal.clone());
         }
         SubscriptionEvent::InvoiceNoted { noted } => {
             let invoice = subscription.invoices.entry(noted.invoice.clone()).or_default();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{DisputeId, RefundId, SourceEventId};
+use crate::ids::{DisputeId, PaymentId, RefundId, SourceEventId};
 
 /// Something that happened to a payment after it was made, as the provider told it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,44 +137,69 @@ impl Reversal {
     }
 }
 
-/// Everything told of what became of one payment.
+/// Everything told of what became of the payments of one invoice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Reversals(BTreeSet<Reversal>);
+pub(super) struct Reversals(BTreeSet<(PaymentId, Reversal)>);
 
 /// A moment, and the provider event that tells of it.
 pub(super) type Told<'a> = (DateTime<Utc>, &'a SourceEventId);
 
+/// What was given back of one payment.
+#[derive(Default)]
+struct GivenBack<'r> {
+    /// As the payment tells.
+    by_payment: i64,
+    paid: Option<i64>,
+    /// As single refunds tell.
+    single: BTreeMap<&'r RefundId, i64>,
+    failed: BTreeSet<&'r RefundId>,
+}
+
+impl<'r> GivenBack<'r> {
+    fn take(&mut self, told: &'r RefundTold) {
+        match told {
+            RefundTold::Payment { given_back, paid } => {
+                (self.by_payment, self.paid) = (*given_back, Some(*paid));
+            }
+            RefundTold::One { refund, amount, failed: false } => {
+                self.single.entry(refund).or_insert(*amount);
+            }
+            RefundTold::One { refund, amount, failed: true } => {
+                // The money is ours again, whether the payment or the refund itself told of it before.
+                self.single.insert(refund, 0);
+                if self.failed.insert(refund) {
+                    self.by_payment -= amount;
+                }
+            }
+        }
+    }
+
+    fn all(&self) -> i64 {
+        self.by_payment.max(self.single.values().sum())
+    }
+}
+
 impl Reversals {
-    pub(super) fn insert(&mut self, reversal: Reversal) {
-        self.0.insert(reversal);
+    pub(super) fn insert(&mut self, payment: PaymentId, reversal: Reversal) {
+        self.0.insert((payment, reversal));
     }
 
     pub(super) fn contains(&self, source: &SourceEventId) -> bool {
-        self.0.iter().any(|reversal| reversal.source() == source)
+        self.0.iter().any(|(_, reversal)| reversal.source() == source)
     }
 
-    /// When, by `at`, all of a payment of `amount` had been given back, if it had.
+    /// When, by `at`, all that was paid for the invoice had been given back, if it had: `amount`, or what its payments say
+    /// of themselves.
     pub(super) fn refunded(&self, amount: Option<i64>, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
-        let mut refunds: Vec<&Refund> = self.by(at).filter_map(as_refund).collect();
-        refunds.sort_by_key(|refund| (refund.at, &refund.source));
-        let (mut given_back, mut paid) = (0, amount);
-        let mut single = BTreeMap::new();
+        let refunds = self.by(at).filter_map(|(payment, reversal)| Some((payment, as_refund(reversal)?)));
+        let mut refunds: Vec<(&PaymentId, &Refund)> = refunds.collect();
+        refunds.sort_by_key(|(_, refund)| (refund.at, &refund.source));
+        let mut payments: BTreeMap<&PaymentId, GivenBack<'_>> = BTreeMap::new();
         let mut whole: Option<Told<'_>> = None;
-        for refund in refunds {
-            match &refund.told {
-                RefundTold::Payment { given_back: so_far, paid: all } => {
-                    (given_back, paid) = (*so_far, Some(*all));
-                }
-                RefundTold::One { refund: id, amount, failed: false } => {
-                    single.entry(id).or_insert(*amount);
-                }
-                RefundTold::One { refund: id, amount, failed: true } => {
-                    // The money is ours again, whether the payment or the refund itself told of it before.
-                    single.insert(id, 0);
-                    given_back -= amount;
-                }
-            }
-            let all = given_back.max(single.values().sum());
+        for (payment, refund) in refunds {
+            payments.entry(payment).or_default().take(&refund.told);
+            let all: i64 = payments.values().map(GivenBack::all).sum();
+            let paid = amount.or_else(|| payments.values().map(|payment| payment.paid).sum());
             let is_whole = all > 0 && paid.is_some_and(|paid| all >= paid);
             whole = is_whole.then(|| whole.unwrap_or((refund.at, &refund.source)));
         }
@@ -194,14 +219,14 @@ impl Reversals {
         held.filter(|dispute| dispute.status == DisputeStatus::Lost).map(said).max()
     }
 
-    fn by(&self, at: Option<DateTime<Utc>>) -> impl Iterator<Item = &Reversal> {
-        self.0.iter().filter(move |reversal| at.is_none_or(|at| reversal.at() <= at))
+    fn by(&self, at: Option<DateTime<Utc>>) -> impl Iterator<Item = &(PaymentId, Reversal)> {
+        self.0.iter().filter(move |(_, reversal)| at.is_none_or(|at| reversal.at() <= at))
     }
 
     /// What was told of each dispute, in the order in which it was so.
     fn disputes(&self, at: Option<DateTime<Utc>>) -> BTreeMap<&DisputeId, Vec<&Dispute>> {
         let mut disputes: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for dispute in self.by(at).filter_map(as_dispute) {
+        for dispute in self.by(at).filter_map(|(_, reversal)| as_dispute(reversal)) {
             disputes.entry(&dispute.dispute).or_default().push(dispute);
         }
         for told in disputes.values_mut() {
@@ -211,10 +236,10 @@ impl Reversals {
     }
 }
 
-/// What holds of a dispute: the first end, else the latest word that is understood.
+/// What holds of a dispute: its latest end, since some are decided again, else the latest word that is understood.
 fn last<'d>(told: &[&'d Dispute]) -> Option<&'d Dispute> {
     let known = |dispute: &&&Dispute| !matches!(dispute.status, DisputeStatus::Unknown(_));
-    let end = told.iter().find(|dispute| dispute.status.is_final());
+    let end = told.iter().rfind(|dispute| dispute.status.is_final());
     end.or_else(|| told.iter().rfind(known)).copied()
 }
 

@@ -17,7 +17,7 @@ use super::{AccessIndex, Bundle, Held, Kept, Key};
 use crate::parked::ParkedStreams;
 
 /// Raised with every change of what a snapshot holds or of what the fold makes of an event.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const MAGIC: [u8; 8] = *b"MBRINDEX";
 /// Magic, version, length and digest of what follows.
 const HEADER: usize = 8 + 4 + 8 + 32;

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tracing::{Level, Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetrySpanExt, layer};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{COLLECTOR, collector};
@@ -66,7 +66,7 @@ where
     let ours = OURS.map(|target| (target, Level::DEBUG));
     // Events stay in the log.
     let ours = Targets::new().with_targets(ours);
-    layer().with_tracer(provider.tracer("membership")).with_filter(ours)
+    layer().with_tracer(provider.tracer("membership")).with_filter(ours.and(filter_fn(|told| told.is_span())))
 }
 
 /// Makes a request's span go on with the trace that its headers name, or says which trace it begins.
@@ -201,6 +201,10 @@ mod tests {
             livemode: None,
             catalog: None,
             service_tokens: api::ServiceTokens::parse("test:members.write:a-token-of-the-traces").unwrap(),
+            limits: crate::limits::Limits::default(),
+            index_snapshot: None,
+            billing: None,
+            schedule: crate::keeper::Schedule::default(),
         };
         let router = serve::routes(&app, &config, Role::All);
         let made = Request::post("/v1/members")

@@ -13,7 +13,7 @@ use cqrs_es::persist::PersistenceError;
 use domain::ports::StoreError;
 use postgres_es::PostgresEventRepository;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Error, PgPool};
+use sqlx::{Connection, Error, Executor, PgPool};
 use tokio::time::{Instant, timeout};
 
 use super::error::{is, is_read_only, of_the_log, store_error};
@@ -63,6 +63,11 @@ impl Current {
                     }
                     Ok(true)
                 })
+            })
+            // Whoever gave up in the midst of a BEGIN leaves a transaction behind that sqlx does not know of, and the next
+            // one's acknowledged work would be lost with it.
+            .after_release(|connection, _| {
+                Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) })
             })
             .connect_lazy_with(options.clone());
         let events = Arc::new(PostgresEventRepository::new(pool.clone()));

@@ -57,7 +57,8 @@ impl EventFeed for Postgres {
         let next = match events.last() {
             Some(last) if events.len() == at_most => last.position,
             None if at_most == 0 => after,
-            _ => watermark,
+            // Behind it, as after a failover to a standby that had not heard of it yet, nobody goes back.
+            _ => watermark.max(after),
         };
         Ok(Page { events, next })
     }

@@ -40,20 +40,24 @@ const POSTPONE: &str = "UPDATE inbox SET why_code = $2, why_detail = $3, due_at 
                         WHERE id = $1 AND outcome = 'pending'";
 const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = greatest(attempts - 1, 0) \
                        WHERE id = ANY($1) AND outcome = 'pending' AND claimed_until IS NOT NULL";
+/// Some of those after an arrival, since all of them at once may take longer than a statement may.
 macro_rules! redrive {
     ($which:literal) => {
         concat!(
-            "UPDATE inbox SET outcome = 'pending', redriven = true, why_code = NULL, why_detail = NULL, attempts = 0, \
-             settled_at = NULL, due_at = NULL WHERE ",
-            $which
+            "WITH some AS (SELECT arrival FROM inbox WHERE arrival > $1 AND ",
+            $which,
+            " ORDER BY arrival LIMIT 1000), done AS (\
+             UPDATE inbox SET outcome = 'pending', redriven = true, why_code = NULL, why_detail = NULL, attempts = 0, \
+             settled_at = NULL, due_at = NULL FROM some WHERE inbox.arrival = some.arrival RETURNING inbox.arrival) \
+             SELECT count(*), max(arrival) FROM done"
         )
     };
 }
-const REDRIVE_ONE: &str = redrive!("id = $1");
+const REDRIVE_ONE: &str = redrive!("id = $2");
 const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
-const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = $1");
+const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = $2");
 const REDRIVE_SET_ASIDE_OF: &str =
-    redrive!("outcome IN ('parked', 'ignored') AND why_code = $1 AND (customer = $2 OR concerns = $2)");
+    redrive!("outcome IN ('parked', 'ignored') AND why_code = $2 AND (customer = $3 OR concerns = $3)");
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = $1");
 const LIST: &str =
     concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < $1 ORDER BY arrival DESC LIMIT $2");
@@ -126,14 +130,26 @@ impl Inbox for Postgres {
     }
 
     async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        let redrive = match which {
-            Redrive::Id(id) => sqlx::query(REDRIVE_ONE).bind(id),
-            Redrive::Failed => sqlx::query(REDRIVE_FAILED),
-            Redrive::SetAside { code, of: None } => sqlx::query(REDRIVE_SET_ASIDE).bind(code),
-            Redrive::SetAside { code, of: Some(of) } => sqlx::query(REDRIVE_SET_ASIDE_OF).bind(code).bind(of),
-        };
-        let done = self.connections.call(redrive.execute(&self.connections.pool())).await?;
-        Ok(done.rows_affected())
+        let (mut count, mut after) = (0, 0_i64);
+        loop {
+            let some = match &which {
+                Redrive::Id(id) => sqlx::query_as(REDRIVE_ONE).bind(after).bind(id),
+                Redrive::Failed => sqlx::query_as(REDRIVE_FAILED).bind(after),
+                Redrive::SetAside { code, of: None } => {
+                    sqlx::query_as(REDRIVE_SET_ASIDE).bind(after).bind(code)
+                }
+                Redrive::SetAside { code, of: Some(of) } => {
+                    sqlx::query_as(REDRIVE_SET_ASIDE_OF).bind(after).bind(code).bind(of)
+                }
+            };
+            let (done, last): (i64, Option<i64>) =
+                self.connections.call(some.fetch_one(&self.connections.pool())).await?;
+            count += done.unsigned_abs();
+            match last {
+                Some(last) => after = last,
+                None => return Ok(count),
+            }
+        }
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {

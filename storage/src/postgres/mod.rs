@@ -28,8 +28,12 @@ use crate::{Access, OpenError, Vitals};
 /// How long opening waits for the database.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A writer that stands still holds up everybody's reading, so the database ends it.
-const LIMITS: [(&str, &str); 2] =
-    [("statement_timeout", "4s"), ("idle_in_transaction_session_timeout", "5s")];
+const LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "4s"),
+    ("idle_in_transaction_session_timeout", "5s"),
+    // A connection that comes back is rolled back to be safe, and mostly there is nothing to roll back.
+    ("client_min_messages", "error"),
+];
 const READ_ONLY: [(&str, &str); 1] = [("default_transaction_read_only", "on")];
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";

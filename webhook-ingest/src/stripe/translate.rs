@@ -263,7 +263,7 @@ fn invoice(event: &Envelope, object: &Value, at: DateTime<Utc>, event_type: &str
         invoice: invoice.id.clone(),
         source: source(event),
         at: invoice.paid_at.filter(|_| paid).unwrap_or(at),
-        amount: invoice.total,
+        amount: invoice.amount_paid.filter(|_| paid).unwrap_or(invoice.total),
         currency: invoice.currency,
         count: invoice.attempt_count,
         next_attempt_at: invoice.next_attempt_at,

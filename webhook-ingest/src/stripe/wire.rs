@@ -80,7 +80,10 @@ impl Envelope {
         let object = self.object.as_ref()?;
         match object.get("object").and_then(Value::as_str)? {
             "invoice_payment" => id_of(object.get("invoice")),
-            "charge" | "refund" | "dispute" => payment_of(object).map(|payment| payment.to_string()),
+            "subscription_schedule" => schedule(object).map(|(subscription, _)| subscription.to_string()),
+            "charge" | "refund" | "dispute" | "radar.early_fraud_warning" => {
+                payment_of(object).map(|payment| payment.to_string())
+            }
             _ => None,
         }
     }
@@ -199,6 +202,8 @@ pub(super) struct Invoice {
     pub(super) attempt_count: Option<u32>,
     pub(super) next_attempt_at: Option<DateTime<Utc>>,
     pub(super) paid_at: Option<DateTime<Utc>>,
+    /// What was paid of it, in the currency's smallest unit; less than the total where a credit paid the rest.
+    pub(super) amount_paid: Option<i64>,
     /// What paid it, where the invoice says.
     pub(super) payment: Option<PaymentId>,
 }
@@ -240,6 +245,7 @@ pub(super) fn invoice(object: &Value) -> Option<Invoice> {
         attempt_count: number(object, "attempt_count").and_then(|count| u32::try_from(count).ok()),
         next_attempt_at: moment(object.get("next_payment_attempt")),
         paid_at: moment(object.pointer("/status_transitions/paid_at")),
+        amount_paid: number(object, "amount_paid").filter(|paid| *paid > 0),
         payment: payment_of(object)
             .or_else(|| object.pointer("/payments/data/0/payment").and_then(payment_of)),
     })

@@ -216,3 +216,36 @@ fn a_plan_change_that_is_scheduled_is_told_and_changes_nothing_until_it_happens(
     assert_eq!(subscription.standing(None), before);
     assert_eq!(names(&told(&mut subscription, schedule("evt_6", 40, None))), ["PlanChangeUnscheduled"]);
 }
+
+#[test]
+fn an_invoice_paid_in_two_payments_is_given_back_when_both_are() {
+    let of = |payment: &str, source: &str, second: i64, given_back: i64| {
+        let told = RefundTold::Payment { given_back, paid: 850 };
+        let refund = Refund { at: at(second), source: source.into(), told, currency: None };
+        SubscriptionCommand::RecordReversal(ReversedPayment {
+            invoice: "in_1".into(),
+            payment: payment.into(),
+            reversal: Reversal::Refund(refund),
+        })
+    };
+    let one = of("pi_1", "evt_3", 10, 850);
+    assert_eq!(anchors([one.clone()]).refunded_at, None);
+    let both = anchors([one.clone(), of("pi_2", "evt_4", 20, 850)]);
+    assert_eq!(both.refunded_at, Some(at(20)));
+    assert_eq!(anchors([one, of("pi_2", "evt_4", 20, 100)]).refunded_at, None);
+}
+
+#[test]
+fn one_failed_refund_that_is_told_again_and_again_failed_once() {
+    let failed = |source: &str, second| refund(source, second, one("re_1", 500, true));
+    let whole = refund("evt_5", 30, given_back(1_700));
+    let told = [failed("evt_3", 10), whole, failed("evt_6", 40)];
+    assert_eq!(anchors(told).refunded_at, Some(at(30)), "another refund took its place");
+}
+
+#[test]
+fn a_dispute_that_is_decided_again_is_as_it_was_decided_last() {
+    let told =
+        [dispute("evt_3", 10, "needs_response"), dispute("evt_4", 20, "lost"), dispute("evt_5", 30, "won")];
+    assert_eq!(anchors(told).dispute_lost_at, None);
+}
