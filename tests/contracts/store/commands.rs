@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use domain::customer::{Customer, CustomerCommand, CustomerError, Deletion, LinkedThrough};
@@ -10,7 +11,9 @@ use domain::member::{Member, MemberCommand, MemberEvent};
 use domain::metadata::{Actor, Context, Metadata};
 use domain::ports::{CommandBus, CommandError, Executed, Position};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use storage::{Access, Upcasters};
+use webhook_ingest::inbox::{NewDelivery, Origin};
 
 use super::{Place, checkout, clock, context, follow, noon, on_both, register, seconds};
 
@@ -293,4 +296,35 @@ impl cqrs_es::Aggregate for Silent {
     }
 
     fn apply(&mut self, _event: MemberEvent) {}
+}
+
+/// A caller that gives up in the midst of a BEGIN leaves a transaction open in the connection. What the next one does in it
+/// would be acknowledged and then lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_give_up_take_nobody_elses_work_with_them() {
+    let place = Place::postgres().await;
+    let storage = place.open().await;
+    let mut kept = Vec::new();
+    for number in 0..200_u64 {
+        let given_up = storage.members.execute("mem_ada", checkout(&format!("cs_{number}")), context());
+        // Somewhere between its first and its last message.
+        drop(tokio::time::timeout(Duration::from_micros(100 * (number % 25)), given_up).await);
+        let id = format!("evt_{number}");
+        let delivery = NewDelivery {
+            id: id.clone(),
+            event_type: String::new(),
+            created: None,
+            customer: None,
+            concerns: None,
+            body: b"{}".to_vec(),
+            received_at: noon(),
+            origin: Origin::Webhook,
+        };
+        storage.inbox.store(delivery).await.unwrap();
+        kept.push(id);
+    }
+    let mut other = PgConnection::connect(&place.url()).await.unwrap();
+    let seen: Vec<String> = sqlx::query_scalar("SELECT id FROM inbox").fetch_all(&mut other).await.unwrap();
+    kept.retain(|id| !seen.contains(id));
+    assert_eq!(kept, [String::new(); 0], "acknowledged, and nobody else sees them");
 }
