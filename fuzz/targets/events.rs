@@ -12,16 +12,17 @@ use domain::customer::{self, Customer, CustomerCommand, LinkedThrough};
 use domain::ids::SubscriptionId;
 use domain::member::{self, Member, MemberCommand};
 use domain::ports::Position;
-use domain::subscription::{self, Subscription, SubscriptionCommand, SubscriptionEvent};
+use domain::subscription::{self, ReversedPayment, Subscription, SubscriptionCommand, SubscriptionEvent};
 use fuzz::{catalog_file, parts};
 use libfuzzer_sys::fuzz_target;
 use projections::access_index::AccessIndex;
 use projections::view_store::DirectoryRow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use webhook_ingest::inbox::Origin;
 use webhook_ingest::routes::delivery;
 use webhook_ingest::stripe::Envelope;
-use webhook_ingest::stripe::translate::{Translation, translate};
+use webhook_ingest::stripe::translate::{InvoiceTold, Translation, translate};
 
 /// More would be slow and find nothing else.
 const MOST: usize = 6;
@@ -40,9 +41,10 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let (mut told, mut commands) = (BTreeSet::new(), Vec::new());
     for body in parts(input).into_iter().take(MOST) {
-        let kept = delivery(body.to_vec(), now());
+        let kept = delivery(body.to_vec(), now(), Origin::Webhook);
         assert!(is_storable(&kept.id) && is_storable(&kept.event_type), "{kept:?}");
         assert!(kept.customer.as_deref().is_none_or(is_storable), "{kept:?}");
+        assert!(kept.concerns.as_deref().is_none_or(is_storable), "{kept:?}");
         let Ok(event) = Envelope::read(body) else { continue };
         assert_eq!(kept.id, event.id);
         // Of two bodies with one id, the inbox keeps the first.
@@ -79,12 +81,38 @@ fn command(translation: Translation) -> Option<(SubscriptionId, SubscriptionComm
             }
             Some((subscription, SubscriptionCommand::Observe(observation)))
         }
-        Translation::Payment { subscription, attempt, paid: true, .. } => {
-            Some((subscription, SubscriptionCommand::RecordPayment(attempt)))
+        Translation::Invoice { of, told } => {
+            let command = match told {
+                InvoiceTold::Paid(attempt, _) => SubscriptionCommand::RecordPayment(attempt),
+                InvoiceTold::Failed(attempt) => SubscriptionCommand::RecordPaymentFailure(attempt),
+                InvoiceTold::ActionRequired(attempt) => SubscriptionCommand::RecordActionRequired(attempt),
+                InvoiceTold::Noted(noted) => SubscriptionCommand::NoteInvoice(noted),
+            };
+            Some((of.subscription, command))
         }
-        Translation::Payment { subscription, attempt, paid: false, .. } => {
-            Some((subscription, SubscriptionCommand::RecordPaymentFailure(attempt)))
+        // What it paid for, only the log knows; here every payment paid one invoice.
+        Translation::Reversal { payment, reversal } => {
+            let reversed = ReversedPayment { invoice: "in_1".into(), payment, reversal };
+            Some((SubscriptionId::from("sub_1"), SubscriptionCommand::RecordReversal(reversed)))
         }
+        Translation::Schedule { subscription, mut schedule } => {
+            if let Some(next) = &mut schedule.next {
+                next.plans = CATALOG.plans_of(&next.items);
+            }
+            Some((subscription, SubscriptionCommand::RecordSchedule(schedule)))
+        }
+        Translation::CheckoutEnd { end, named_member, .. } => {
+            link(named_member);
+            let mut member = Member::default();
+            let command = MemberCommand::RecordCheckoutEnd(end);
+            for event in member::decide(&member, command.clone()) {
+                survives(&event);
+                member::evolve(&mut member, &event);
+            }
+            assert!(member::decide(&member, command).is_empty(), "an end told twice");
+            None
+        }
+        Translation::InvoicePayment { .. } => None,
         Translation::Checkout { checkout, named_members } => {
             named_members.into_iter().for_each(|named| link(Some(named)));
             let mut member = Member::default();

@@ -19,7 +19,7 @@ use domain::subscription::{Item, Standing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::snapshot::{EventMark, Snapshot, SnapshotError, decode};
+pub use self::snapshot::{EventMark, Snapshot, SnapshotError, decode, seal};
 
 use crate::directory;
 use crate::parked::{Batch, ParkedStreams};

@@ -167,7 +167,7 @@ impl AccessIndex {
 }
 
 /// Puts before some bytes what tells that they are whole.
-fn seal(contents: &[u8]) -> Vec<u8> {
+pub fn seal(contents: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER + contents.len());
     sealed.extend(MAGIC);
     sealed.extend(VERSION.to_le_bytes());

@@ -44,11 +44,11 @@ const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = greates
 macro_rules! redrive {
     ($which:literal) => {
         concat!(
-            "WITH some AS (SELECT arrival FROM inbox WHERE arrival > $1 AND ",
+            "WITH due AS (SELECT arrival FROM inbox WHERE arrival > $1 AND ",
             $which,
             " ORDER BY arrival LIMIT 1000), done AS (\
              UPDATE inbox SET outcome = 'pending', redriven = true, why_code = NULL, why_detail = NULL, attempts = 0, \
-             settled_at = NULL, due_at = NULL FROM some WHERE inbox.arrival = some.arrival RETURNING inbox.arrival) \
+             settled_at = NULL, due_at = NULL FROM due WHERE inbox.arrival = due.arrival RETURNING inbox.arrival) \
              SELECT count(*), max(arrival) FROM done"
         )
     };
