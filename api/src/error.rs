@@ -211,7 +211,7 @@ impl ApiError {
                 (S::BAD_GATEWAY, "billing_refused", "Refused by the billing provider")
             }
             Self::BillingNotConfigured => {
-                (S::SERVICE_UNAVAILABLE, "billing_not_configured", "No key for the billing provider")
+                (S::CONFLICT, "billing_not_configured", "No key for the billing provider")
             }
             Self::NotReady | Self::Unready { .. } => (S::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
             Self::Behind => (S::SERVICE_UNAVAILABLE, "behind", "Behind"),

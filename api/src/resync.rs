@@ -115,7 +115,8 @@ impl From<ResyncFinding> for FindingBody {
         (status = 200, description = "What was compared and what came of it", body = ResyncBody),
         (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "`billing_refused`: the provider says no", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`billing_unavailable` or `billing_not_configured`: the provider cannot be asked", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`billing_not_configured`: this service has no key for the provider", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`billing_unavailable`: the provider cannot be asked", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn resync(

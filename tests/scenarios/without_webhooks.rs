@@ -441,5 +441,5 @@ async fn without_a_key_nothing_is_asked_and_that_is_said() {
     let app = home.serve().await;
     app.register("mem_ann").await;
     let refused = app.send(Method::POST, "/v1/support/members/mem_ann/resync", None, "").await;
-    assert_eq!((refused.status.as_u16(), &refused.body["code"]), (503, &json!("billing_not_configured")));
+    assert_eq!((refused.status.as_u16(), &refused.body["code"]), (409, &json!("billing_not_configured")));
 }

@@ -162,7 +162,7 @@ async fn a_comparison_that_cannot_be_made_says_why() {
     let post = |member: &str| format!("/v1/support/members/{member}/resync");
     world.post(&post("mem_eve"), "").await.problem(404, "unknown_member");
     world.post(&post("mem_down"), "").await.problem(503, "billing_unavailable");
-    world.post(&post("mem_keyless"), "").await.problem(503, "billing_not_configured");
+    world.post(&post("mem_keyless"), "").await.problem(409, "billing_not_configured");
     let detail = world.post(&post("mem_refused"), "").await.problem(502, "billing_refused");
     assert!(detail.contains("Expired API Key"), "{detail}");
     let reader = [("authorization", "Bearer support-read-token-01")];
