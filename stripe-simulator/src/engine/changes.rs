@@ -51,6 +51,8 @@ impl<T: Clone> Change<T> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SubscriptionChange {
     pub(crate) items: Vec<ItemChange>,
+    /// The prices were chosen earlier, so they may have been archived since.
+    pub(crate) agreed: bool,
     pub(crate) cancel_at: Change<Seconds>,
     pub(crate) cancel_at_period_end: Option<bool>,
     pub(crate) trial_end: Option<TrialEnd>,
@@ -75,9 +77,15 @@ struct Cost {
 }
 
 impl Engine {
-    fn changed_items(&self, kept: &Subscription, changes: &[ItemChange]) -> Result<Vec<Item>, ApiError> {
+    fn changed_items(&self, kept: &Subscription, change: &SubscriptionChange) -> Result<Vec<Item>, ApiError> {
         let mut items = kept.items.clone();
-        for (place, change) in changes.iter().enumerate() {
+        for (place, item) in change.items.iter().enumerate() {
+            let held = |price: &String| kept.items.iter().any(|item| item.price == *price);
+            if let Some(price) = item.price.as_ref().filter(|price| !change.agreed && !held(price)) {
+                self.on_sale(price, &format!("items[{place}][price]"))?;
+            }
+        }
+        for (place, change) in change.items.iter().enumerate() {
             let at = |field: &str| format!("items[{place}][{field}]");
             let Some(id) = &change.id else {
                 let price = change.price.clone().ok_or_else(|| {
@@ -160,7 +168,7 @@ impl Engine {
             Some(method) => Some(self.attach(method, &kept.customer)?),
             None => None,
         };
-        let items = self.changed_items(&kept, &change.items)?;
+        let items = self.changed_items(&kept, change)?;
         let items = self.name_items(items);
         let cost = self.cost(&kept, change, items)?;
         let trial_over = change.trial_end == Some(TrialEnd::Now) && kept.status == Status::Trialing;
@@ -282,7 +290,7 @@ impl Engine {
         kept: &Subscription,
         change: &SubscriptionChange,
     ) -> Result<serde_json::Value, ApiError> {
-        let cost = self.cost(kept, change, self.changed_items(kept, &change.items)?)?;
+        let cost = self.cost(kept, change, self.changed_items(kept, change)?)?;
         let interval = self.interval(&cost.items)?;
         let mut lines = kept.pending_lines.clone();
         lines.extend(cost.prorations);

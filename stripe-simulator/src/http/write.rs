@@ -508,6 +508,7 @@ fn subscription_change(params: &mut Params, period_end: Seconds) -> Result<Subsc
     };
     let change = SubscriptionChange {
         items: item_changes(params, "items")?,
+        agreed: false,
         cancel_at: params.moment_or_clear("cancel_at", period_end)?,
         cancel_at_period_end: params.flag("cancel_at_period_end")?,
         trial_end: trial_end(params)?,
