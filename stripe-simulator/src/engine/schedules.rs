@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::changes::{ItemChange, SubscriptionChange};
-use super::clock::{Due, Seconds};
+use super::clock::{Due, Seconds, in_reach};
 use super::error::ApiError;
 use super::model::{Metadata, Phase, Price, Schedule, Subscription};
 
@@ -101,6 +101,8 @@ impl Engine {
                 }
             }
             self.interval(&self.new_items(&phase.items)).map_err(|error| error.at("phases"))?;
+            in_reach(self.now, Some(phase.start), &format!("phases[{place}][start_date]"))?;
+            in_reach(self.now, Some(phase.end), &format!("phases[{place}][end_date]"))?;
             if phase.end <= phase.start {
                 return Err(ApiError::invalid("A phase has to end after it starts.").at("phases"));
             }

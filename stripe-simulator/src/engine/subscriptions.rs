@@ -3,7 +3,7 @@
 use super::Engine;
 use super::SubscriptionChange;
 use super::cards::Decline;
-use super::clock::{DAY, HOUR, Interval, Period, Seconds};
+use super::clock::{DAY, HOUR, Interval, Period, Seconds, in_reach, trial_in_reach};
 use super::error::ApiError;
 use super::invoices::Draft;
 use super::model::{Invoice, InvoiceStatus, Item, Metadata, NoMethod, Price, Schedule, Status, Subscription};
@@ -12,6 +12,8 @@ use crate::shapes::Shown;
 
 /// How long a first payment, or a change that waits for one, is waited for.
 pub(super) const PATIENCE: Seconds = 23 * HOUR;
+/// How many items a subscription can have, with Stripe.
+pub(crate) const MOST_ITEMS: usize = 20;
 /// How long before its end a trial is announced to end.
 pub(super) const NOTICE: Seconds = 3 * DAY;
 
@@ -105,9 +107,8 @@ impl Engine {
         }
         let items = self.name_items(self.new_items(&new.items));
         let interval = self.interval(&items)?;
-        if new.trial_end.is_some_and(|end| end <= self.now) {
-            return Err(ApiError::invalid("trial_end must be in the future.").at("trial_end"));
-        }
+        trial_in_reach(self.now, new.trial_end)?;
+        in_reach(self.now, new.cancel_at, "cancel_at")?;
         if new.cancel_at.is_some_and(|at| at <= self.now) {
             return Err(ApiError::invalid("cancel_at must be in the future.").at("cancel_at"));
         }

@@ -101,7 +101,7 @@ impl Inner {
     /// Lets virtual time catch up with the clock.
     fn catch_up(&mut self) {
         let before = self.simulator.events().len();
-        let now = self.hand.stands_at.unwrap_or_else(|| real_now() + self.hand.ahead);
+        let now = self.hand.stands_at.unwrap_or_else(|| real_now().saturating_add(self.hand.ahead));
         self.simulator.advance_to(now);
         self.changed |= self.simulator.events().len() != before;
     }
