@@ -33,6 +33,8 @@ use crate::simulator::Simulator;
 const RECEIVER: Duration = Duration::from_secs(20);
 /// How long a call to the clock waits for what it caused to be delivered.
 const DELIVERED: Duration = Duration::from_secs(20);
+/// How long requests that were begun may take when the simulator is to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 /// How often time is looked at while nobody calls.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -172,11 +174,31 @@ impl Server {
         self.address
     }
 
-    /// Serves and delivers until told to stop, then keeps what there is.
+    /// Serves and delivers until told to stop, then keeps what there is: at once, whatever is still connected, and again
+    /// when the requests that were begun are answered or have had their time.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let sender = tokio::spawn(send(self.shared.clone()));
-        let served =
-            axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop).await;
+        let told = Arc::new(Notify::new());
+        let stop = {
+            let (told, shared) = (told.clone(), self.shared.clone());
+            async move {
+                stop.await;
+                told.notify_one();
+                shared.save_aside();
+            }
+        };
+        let served = axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop);
+        let too_long = async {
+            told.notified().await;
+            sleep(DRAIN).await;
+        };
+        let served = tokio::select! {
+            served = served => served,
+            () = too_long => {
+                tracing::warn!("what was still running has been cut off");
+                Ok(())
+            }
+        };
         sender.abort();
         self.shared.save();
         served
@@ -262,8 +284,14 @@ impl Shared {
             file.persist(path).map_err(|error| error.error)
         });
         if let Err(error) = written {
+            self.lock().changed = true;
             tracing::error!(path = %path.display(), %error, "the simulator's data could not be kept");
         }
+    }
+
+    /// Writes the file while others go on.
+    fn save_aside(self: Arc<Self>) {
+        tokio::task::spawn_blocking(move || self.save());
     }
 
     /// Waits until nothing that is due is left, for as long as a caller may be kept.
@@ -442,8 +470,10 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
         {
             return (answer, request, true);
         }
+        let before = simulator.events().len();
         let answer = api::call(simulator, &call).map_err(|error| (error.status, error.body()));
-        api::remember(simulator, &call, &answer);
+        let happened = simulator.events().len() != before;
+        api::remember(simulator, &call, &answer, happened);
         inner.changed |= call.method != "GET";
         (answer, request, false)
     });
