@@ -466,6 +466,31 @@ async fn a_connection_that_is_stuck_holds_neither_the_file_nor_the_end_up() {
     drop(stuck);
 }
 
+/// With one thread, nothing but the move would go on until it was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn time_that_is_moved_far_keeps_nobody_else_busy() {
+    let stripe = Stripe::start().await;
+    let price = "id=price_day&product=prod_basic&currency=usd&unit_amount=100&recurring[interval]=day";
+    stripe.post("/v1/prices", price).await;
+    let customer = stripe.post("/v1/customers", "email=a%40b.c").await["id"].as_str().unwrap().to_owned();
+    stripe.sim(&format!("customers/{customer}/card"), json!({ "number": "4242424242424242" })).await;
+    stripe.post("/v1/subscriptions", &format!("customer={customer}&items[0][price]=price_day")).await;
+    let far = json!({ "advance": "5years", "wait": false });
+    let moved = stripe.sim("clock", far);
+    // Refused for want of a key, which takes no look at what Stripe keeps.
+    let refused = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let path = format!("{}/v1/customers", stripe.url);
+        assert_eq!(stripe.client.get(path).send().await.unwrap().status(), 401);
+    };
+    tokio::select! {
+        biased;
+        _ = moved => panic!("the move was over first"),
+        () = refused => {}
+    }
+    drop(stripe);
+}
+
 #[tokio::test]
 async fn the_api_fails_and_dawdles_as_asked() {
     let stripe = Stripe::start().await;
