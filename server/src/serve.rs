@@ -144,12 +144,17 @@ pub async fn asked_to_stop(mut signals: Signals, stopping: Stopping, notice: Dur
     signals.next().await;
     tracing::info!("stopping; ask once more to end at once");
     stopping.begin();
+    end_when_asked_again(signals);
+    sleep(notice).await;
+}
+
+/// From now on, being asked to stop ends the process at once.
+pub fn end_when_asked_again(mut signals: Signals) {
     tokio::spawn(async move {
         let number = signals.next().await;
         tracing::warn!("ended at once, as asked");
         std::process::exit(128 + number);
     });
-    sleep(notice).await;
 }
 
 /// The signals that ask to stop.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::engine::Event;
-use crate::engine::clock::{DAY, HOUR, Seconds};
+use crate::engine::clock::{DAY, FARTHEST, HOUR, Seconds};
 use crate::engine::model::Store;
 use crate::shapes::{NEWEST, older};
 
@@ -78,10 +78,17 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Sec
 impl Faults {
     /// What is wrong with them, if anything.
     pub fn mistake(&self) -> Option<String> {
-        for (name, share) in [("drop", self.drop), ("duplicate", self.duplicate)] {
+        let rate = self.api.rate.unwrap_or(0.0);
+        for (name, share) in [("drop", self.drop), ("duplicate", self.duplicate), ("api.rate", rate)] {
             if !(0.0..=1.0).contains(&share) {
                 return Some(format!("{name}: {share} is not a share between 0 and 1"));
             }
+        }
+        if self.delay.is_some_and(|delay| !(0..=FARTHEST).contains(&delay)) {
+            return Some("delay: deliveries wait for ten years at most".to_owned());
+        }
+        if self.api.delay.is_some_and(|delay| !(0..=DAY).contains(&delay)) {
+            return Some("api.delay: an answer takes a day at most, and that in real time".to_owned());
         }
         let version = self.api_version.as_deref().filter(|version| !older::is_version(version));
         if let Some(version) = version {

@@ -9,7 +9,7 @@ use serde_json::json;
 use stripe_simulator::{Options, Server, StartError};
 
 use super::{Failure, print, print_json};
-use crate::serve::Signals;
+use crate::serve::{Signals, end_when_asked_again};
 
 pub(crate) const HELP: &str = "\
 Example: membership stripe-sim --webhook http://127.0.0.1:8080/webhooks/stripe --secret whsec_simulator
@@ -77,14 +77,16 @@ pub(crate) async fn run(args: StripeSimArgs, json: bool) -> Result<ExitCode, Fai
         StartError::Options(_) | StartError::File { .. } => Failure::Usage(error.to_string()),
     })?;
     let url = format!("http://{}", server.address());
+    // Before anybody is told that it runs: from then on it may be asked to stop.
+    let mut signals = Signals::heard();
     if json {
         print_json(&json!({ "url": url, "webhook": webhook, "secret": secret }))?;
     } else {
         tell(&url, webhook.as_deref(), &secret)?;
     }
-    let mut signals = Signals::heard();
     let stop = async move {
         signals.next().await;
+        end_when_asked_again(signals);
     };
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)

@@ -2,16 +2,16 @@
 
 use super::Engine;
 use super::cards::Decline;
-use super::clock::{Period, Seconds};
+use super::clock::{Period, Seconds, in_reach, trial_in_reach};
 use super::error::ApiError;
 use super::invoices::Draft;
 use super::model::{
     Invoice, InvoiceStatus, Item, Line, Metadata, NoMethod, PauseCollection, PendingUpdate, Status,
-    Subscription,
+    Subscription, total,
 };
 use super::payments::{Attempt, Presence};
 use super::people::merge;
-use super::subscriptions::{NOTICE, PATIENCE};
+use super::subscriptions::{MOST_ITEMS, NOTICE, PATIENCE};
 use crate::shapes::{self, Shown};
 
 #[derive(Debug, Clone)]
@@ -51,6 +51,8 @@ impl<T: Clone> Change<T> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SubscriptionChange {
     pub(crate) items: Vec<ItemChange>,
+    /// The prices were chosen earlier, so they may have been archived since.
+    pub(crate) agreed: bool,
     pub(crate) cancel_at: Change<Seconds>,
     pub(crate) cancel_at_period_end: Option<bool>,
     pub(crate) trial_end: Option<TrialEnd>,
@@ -75,9 +77,15 @@ struct Cost {
 }
 
 impl Engine {
-    fn changed_items(&self, kept: &Subscription, changes: &[ItemChange]) -> Result<Vec<Item>, ApiError> {
+    fn changed_items(&self, kept: &Subscription, change: &SubscriptionChange) -> Result<Vec<Item>, ApiError> {
         let mut items = kept.items.clone();
-        for (place, change) in changes.iter().enumerate() {
+        for (place, item) in change.items.iter().enumerate() {
+            let held = |price: &String| kept.items.iter().any(|item| item.price == *price);
+            if let Some(price) = item.price.as_ref().filter(|price| !change.agreed && !held(price)) {
+                self.on_sale(price, &format!("items[{place}][price]"))?;
+            }
+        }
+        for (place, change) in change.items.iter().enumerate() {
             let at = |field: &str| format!("items[{place}][{field}]");
             let Some(id) = &change.id else {
                 let price = change.price.clone().ok_or_else(|| {
@@ -97,6 +105,10 @@ impl Engine {
                 items.retain(|item| item.id != *id);
             }
         }
+        if items.len() > MOST_ITEMS {
+            let why = format!("A subscription can have at most {MOST_ITEMS} items.");
+            return Err(ApiError::invalid(why).at("items"));
+        }
         Ok(items)
     }
 
@@ -104,7 +116,11 @@ impl Engine {
     pub(super) fn prorate(&self, kept: &Subscription, items: &[Item], at: Seconds) -> Vec<Line> {
         let rest = Period { start: at, end: kept.period.end };
         let (left, whole) = (rest.end - rest.start, (kept.period.end - kept.period.start).max(1));
-        let share = |amount: i64| (amount * left + whole / 2).div_euclid(whole);
+        let share = |amount: i64| {
+            let part =
+                (i128::from(amount) * i128::from(left) + i128::from(whole / 2)).div_euclid(whole.into());
+            i64::try_from(part).unwrap_or(amount)
+        };
         let part = |mut line: Line, sign: i64, words: &str| {
             line.amount = sign * share(line.amount);
             line.description = format!("{words} {}", line.description);
@@ -143,24 +159,32 @@ impl Engine {
         Ok(Cost { items, prorations, anew })
     }
 
+    fn dates_in_reach(&self, change: &SubscriptionChange) -> Result<(), ApiError> {
+        in_reach(self.now, change.cancel_at.value(), "cancel_at")?;
+        let resumes_at = change.pause_collection.value().and_then(|pause| pause.resumes_at);
+        in_reach(self.now, resumes_at, "pause_collection[resumes_at]")?;
+        match change.trial_end {
+            Some(TrialEnd::At(end)) => trial_in_reach(self.now, Some(end)),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn update_subscription(
         &mut self,
         id: &str,
         change: &SubscriptionChange,
     ) -> Result<(), ApiError> {
         let kept = self.alive(id)?;
+        self.dates_in_reach(change)?;
         let past = |moment: Option<Seconds>| moment.is_some_and(|moment| moment <= self.now);
         if past(change.cancel_at.value()) {
             return Err(ApiError::invalid("cancel_at must be in the future.").at("cancel_at"));
-        }
-        if matches!(change.trial_end, Some(TrialEnd::At(end)) if end <= self.now) {
-            return Err(ApiError::invalid("trial_end must be in the future, or 'now'.").at("trial_end"));
         }
         let payment_method = match &change.payment_method {
             Some(method) => Some(self.attach(method, &kept.customer)?),
             None => None,
         };
-        let items = self.changed_items(&kept, &change.items)?;
+        let items = self.changed_items(&kept, change)?;
         let items = self.name_items(items);
         let cost = self.cost(&kept, change, items)?;
         let trial_over = change.trial_end == Some(TrialEnd::Now) && kept.status == Status::Trialing;
@@ -176,7 +200,7 @@ impl Engine {
         } else {
             Vec::new()
         };
-        if !billed.is_empty() && billed.iter().map(|line| line.amount).sum::<i64>() > 0 {
+        if !billed.is_empty() && total(&billed) > 0 {
             let outlook = self.would_pay(&Subscription {
                 payment_method: payment_method.clone().or(kept.payment_method.clone()),
                 ..kept.clone()
@@ -282,7 +306,8 @@ impl Engine {
         kept: &Subscription,
         change: &SubscriptionChange,
     ) -> Result<serde_json::Value, ApiError> {
-        let cost = self.cost(kept, change, self.changed_items(kept, &change.items)?)?;
+        self.dates_in_reach(change)?;
+        let cost = self.cost(kept, change, self.changed_items(kept, change)?)?;
         let interval = self.interval(&cost.items)?;
         let mut lines = kept.pending_lines.clone();
         lines.extend(cost.prorations);

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::cards::{Behaviour, Card, Decline};
-use super::clock::{DAY, Due, Seconds};
+use super::clock::{DAY, Due, Seconds, trial_in_reach};
 use super::error::ApiError;
 use super::model::{
     CheckoutSession, InvoiceStatus, Metadata, NoMethod, PaymentMethod, PortalSession, Price, Status,
@@ -62,7 +62,7 @@ impl Engine {
                 );
                 return Err(ApiError::invalid(why).at(&format!("line_items[{place}][price]")));
             }
-            amount += price.amount * quantity;
+            amount = price.amount.saturating_mul(*quantity).saturating_add(amount);
             currency.clone_from(&price.currency);
         }
         let expires_at = new.expires_at.unwrap_or(self.now + DAY);
@@ -70,6 +70,7 @@ impl Engine {
             let why = "The `expires_at` timestamp must be at least 30 minutes and at most 24 hours from now.";
             return Err(ApiError::invalid(why).at("expires_at"));
         }
+        trial_in_reach(self.now, new.trial_end).map_err(|error| error.at("subscription_data[trial_end]"))?;
         let on_trial = new.trial_days.is_some() || new.trial_end.is_some();
         let id = self.id("cs_test_");
         let url = format!("{}/pay/{id}", self.settings.base_url);

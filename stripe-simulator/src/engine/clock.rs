@@ -3,11 +3,44 @@
 use chrono::{DateTime, Days, Months, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::error::ApiError;
+
 /// A moment in unix seconds, as Stripe writes it; or a length of time.
 pub type Seconds = i64;
 
 pub(crate) const HOUR: Seconds = 3_600;
 pub(crate) const DAY: Seconds = 24 * HOUR;
+/// The longest that anybody who steers may ask for at once: ten years.
+pub(crate) const FARTHEST: Seconds = 3_653 * DAY;
+/// How far ahead Stripe lets a date be: five years.
+const HORIZON: Seconds = 1_827 * DAY;
+/// The longest trial in days, with Stripe.
+pub(crate) const TRIAL_DAYS: i64 = 730;
+
+/// Refuses a moment that is none, or that is too far ahead of `now`.
+pub(super) fn in_reach(now: Seconds, moment: Option<Seconds>, param: &str) -> Result<(), ApiError> {
+    match moment {
+        Some(..1) => Err(ApiError::invalid("Invalid timestamp: must be an integer Unix timestamp").at(param)),
+        Some(moment) if moment > now.saturating_add(HORIZON) => {
+            let why = "Invalid timestamp: can be no more than five years in the future";
+            Err(ApiError::invalid(why).at(param))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses the end of a trial that is over already or lasts too long.
+pub(super) fn trial_in_reach(now: Seconds, end: Option<Seconds>) -> Result<(), ApiError> {
+    in_reach(now, end, "trial_end")?;
+    let why = match end {
+        Some(end) if end <= now => "trial_end must be in the future.",
+        Some(end) if end - now > TRIAL_DAYS * DAY => {
+            "Invalid trial_end: a trial can last two years (730 days) at most"
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::invalid(why).at("trial_end"))
+}
 
 /// From one moment to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +78,16 @@ impl Unit {
             Self::Year => "year",
         }
     }
+
+    /// How many of them Stripe takes for one period: three years.
+    fn most(self) -> u32 {
+        match self {
+            Self::Day => 1_095,
+            Self::Week => 156,
+            Self::Month => 36,
+            Self::Year => 3,
+        }
+    }
 }
 
 /// How often a price recurs.
@@ -55,6 +98,16 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
+    /// What is wrong with it, if anything.
+    pub(super) fn mistake(self) -> Option<ApiError> {
+        let most = self.unit.most();
+        (!(1..=most).contains(&self.count)).then(|| {
+            let unit = self.unit.name();
+            let why = format!("Invalid interval_count: at least 1 and at most three years ({most} {unit}s)");
+            ApiError::invalid(why).at("recurring[interval_count]")
+        })
+    }
+
     /// The moment `times` intervals after `anchor`. Counted from the anchor, so that the 31st comes back after February.
     pub(crate) fn after(self, anchor: Seconds, times: u32) -> Seconds {
         let count = self.count.saturating_mul(times);
@@ -74,7 +127,8 @@ impl Interval {
         let mut start = anchor;
         loop {
             let end = self.after(anchor, times);
-            if end > moment {
+            // Where the calendar ends there is nothing after it to look for.
+            if end > moment || end == Seconds::MAX {
                 return Period { start, end };
             }
             (start, times) = (end, times + 1);
@@ -123,5 +177,13 @@ mod tests {
         assert_eq!(monthly.period_at(anchor, anchor), february);
         assert_eq!(monthly.period_at(anchor, february.end - 1), february);
         assert_eq!(monthly.period_at(anchor, february.end).start, february.end);
+    }
+
+    #[test]
+    fn a_period_ends_even_where_the_calendar_does() {
+        let endless = Interval { unit: Unit::Year, count: u32::MAX };
+        assert_eq!(endless.period_at(0, Seconds::MAX), Period { start: 0, end: Seconds::MAX });
+        let yearly = Interval { unit: Unit::Year, count: 3 };
+        assert_eq!(yearly.period_at(0, Seconds::MAX).end, Seconds::MAX);
     }
 }

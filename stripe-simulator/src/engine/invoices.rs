@@ -25,7 +25,7 @@ impl Engine {
             let price = self.store.prices.find(&item.price);
             let product = price.and_then(|price| self.store.products.find(&price.product));
             let name = product.map_or("Subscription", |product| &product.name);
-            let amount = price.map_or(0, |price| price.amount) * item.quantity;
+            let amount = price.map_or(0, |price| price.amount.saturating_mul(item.quantity));
             Line {
                 id: String::new(),
                 amount: if free { 0 } else { amount },
@@ -146,7 +146,7 @@ impl Engine {
             kept.currency.get_or_insert(invoice.currency.clone());
             number = Some(format!("{}-{:04}", kept.invoice_prefix, kept.invoices));
             balance = kept.balance;
-            kept.balance = (invoice.total() + balance).min(0);
+            kept.balance = invoice.total().saturating_add(balance).min(0);
         });
         self.touch::<Invoice>(id, |kept| {
             kept.status = InvoiceStatus::Open;

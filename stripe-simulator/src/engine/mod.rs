@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub(crate) use changes::{Change, ItemChange, SubscriptionChange, TrialEnd};
 pub(crate) use checkout::{NewSession, Paying};
 pub(crate) use people::{CustomerChange, NewPrice, NewProduct, merge};
-pub(crate) use subscriptions::{Cancellation, NewSubscription};
+pub(crate) use subscriptions::{Cancellation, MOST_ITEMS, NewSubscription};
 
 use crate::shapes::{self, NEWEST, Shown};
 use clock::{DAY, Due, HOUR, Seconds};

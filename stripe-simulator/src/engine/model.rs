@@ -305,6 +305,11 @@ pub(crate) struct Line {
     pub(crate) invoice_item: Option<String>,
 }
 
+/// What lines come to. Changes that wait for the next invoice can pile up without end.
+pub(crate) fn total(lines: &[Line]) -> i64 {
+    lines.iter().fold(0, |sum, line| sum.saturating_add(line.amount))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum InvoiceStatus {
@@ -358,11 +363,11 @@ pub(crate) struct Invoice {
 
 impl Invoice {
     pub(crate) fn total(&self) -> i64 {
-        self.lines.iter().map(|line| line.amount).sum()
+        total(&self.lines)
     }
 
     pub(crate) fn due(&self) -> i64 {
-        (self.total() + self.balance).max(0)
+        self.total().saturating_add(self.balance).max(0)
     }
 
     pub(crate) fn paid(&self) -> i64 {

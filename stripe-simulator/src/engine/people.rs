@@ -27,6 +27,9 @@ pub(crate) struct NewProduct {
     pub(crate) inactive: bool,
 }
 
+/// The highest amount of a price.
+const MOST: i64 = 99_999_999;
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewPrice {
     pub(crate) id: Option<String>,
@@ -53,6 +56,21 @@ pub(crate) fn merge(kept: &mut Metadata, change: Option<&Metadata>) {
 fn set(kept: &mut Option<String>, change: Option<&String>) {
     if let Some(value) = change {
         *kept = Some(value.clone()).filter(|value| !value.is_empty());
+    }
+}
+
+impl NewPrice {
+    /// Refuses amounts and intervals that Stripe does not take.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
+        if self.amount < 0 {
+            let why = "Invalid unit_amount: must be greater than or equal to 0";
+            return Err(ApiError::invalid(why).coded("parameter_invalid_integer").at("unit_amount"));
+        }
+        if self.amount > MOST {
+            let why = format!("Invalid unit_amount: must be no more than {MOST}");
+            return Err(ApiError::invalid(why).coded("amount_too_large").at("unit_amount"));
+        }
+        self.recurring.and_then(Interval::mistake).map_or(Ok(()), Err)
     }
 }
 
@@ -136,6 +154,7 @@ impl Engine {
     }
 
     pub(crate) fn create_price(&mut self, new: NewPrice) -> Result<String, ApiError> {
+        new.check()?;
         self.find::<Product>(&new.product).map_err(|error| error.at("product"))?;
         let id = match new.id {
             Some(id) if self.store.prices.find(&id).is_some() => {

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::changes::{ItemChange, SubscriptionChange};
-use super::clock::{Due, Seconds};
+use super::clock::{Due, Seconds, in_reach};
 use super::error::ApiError;
 use super::model::{Metadata, Phase, Price, Schedule, Subscription};
 
@@ -52,6 +52,10 @@ impl Engine {
 
     /// Another price from the next period on.
     pub(crate) fn switch_at_period_end(&mut self, subscription: &str, price: &str) -> Result<(), ApiError> {
+        let has = self.find::<Subscription>(subscription)?.items.iter().any(|item| item.price == price);
+        if !has {
+            self.on_sale(price, "price")?;
+        }
         let interval = self
             .find::<Price>(price)?
             .recurring
@@ -88,11 +92,17 @@ impl Engine {
         end_behavior: Option<String>,
         metadata: Option<&Metadata>,
     ) -> Result<(), ApiError> {
-        self.active_schedule(id)?;
-        for phase in phases.iter().flatten() {
-            for (price, _) in &phase.items {
-                self.find::<Price>(price).map_err(|error| error.at("phases[0][items][0][price]"))?;
+        let schedule = self.active_schedule(id)?;
+        let held: Vec<_> = schedule.phases.iter().flat_map(|phase| &phase.items).collect();
+        for (place, phase) in phases.iter().flatten().enumerate() {
+            for (nth, (price, _)) in phase.items.iter().enumerate() {
+                if !held.iter().any(|(held, _)| held == price) {
+                    self.on_sale(price, &format!("phases[{place}][items][{nth}][price]"))?;
+                }
             }
+            self.interval(&self.new_items(&phase.items)).map_err(|error| error.at("phases"))?;
+            in_reach(self.now, Some(phase.start), &format!("phases[{place}][start_date]"))?;
+            in_reach(self.now, Some(phase.end), &format!("phases[{place}][end_date]"))?;
             if phase.end <= phase.start {
                 return Err(ApiError::invalid("A phase has to end after it starts.").at("phases"));
             }
@@ -156,6 +166,7 @@ impl Engine {
         });
         let change = SubscriptionChange {
             items: gone.chain(new).collect(),
+            agreed: true,
             proration_behavior: Some(next.proration_behavior.clone()),
             ..SubscriptionChange::default()
         };

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::SubscriptionChange;
 use super::cards::Decline;
-use super::clock::{DAY, HOUR, Interval, Period, Seconds};
+use super::clock::{DAY, HOUR, Interval, Period, Seconds, in_reach, trial_in_reach};
 use super::error::ApiError;
 use super::invoices::Draft;
 use super::model::{Invoice, InvoiceStatus, Item, Metadata, NoMethod, Price, Schedule, Status, Subscription};
@@ -12,6 +12,8 @@ use crate::shapes::Shown;
 
 /// How long a first payment, or a change that waits for one, is waited for.
 pub(super) const PATIENCE: Seconds = 23 * HOUR;
+/// How many items a subscription can have, with Stripe.
+pub(crate) const MOST_ITEMS: usize = 20;
 /// How long before its end a trial is announced to end.
 pub(super) const NOTICE: Seconds = 3 * DAY;
 
@@ -40,15 +42,13 @@ pub(crate) struct Cancellation {
 }
 
 impl Engine {
+    /// How often items recur. An archived price goes on for those who have it.
     pub(super) fn interval(&self, items: &[Item]) -> Result<Interval, ApiError> {
         let mut found: Option<(Interval, &str)> = None;
         for item in items {
             let price = self.find::<Price>(&item.price).map_err(|error| error.at("items[0][price]"))?;
-            let Some(interval) = price.recurring.filter(|_| price.active) else {
-                let why = format!(
-                    "The price {} cannot be subscribed to: it is inactive or not recurring.",
-                    price.id
-                );
+            let Some(interval) = price.recurring else {
+                let why = format!("The price {} cannot be subscribed to: it is not recurring.", price.id);
                 return Err(ApiError::invalid(why).at("items[0][price]"));
             };
             if found.is_some_and(|(other, currency)| other != interval || currency != price.currency) {
@@ -61,6 +61,15 @@ impl Engine {
         found.map(|(interval, _)| interval).ok_or_else(|| {
             ApiError::invalid("Missing required param: items.").coded("parameter_missing").at("items")
         })
+    }
+
+    /// A price that is chosen anew has to be on sale.
+    pub(super) fn on_sale(&self, price: &str, at: &str) -> Result<(), ApiError> {
+        if self.find::<Price>(price).map_err(|error| error.at(at))?.active {
+            return Ok(());
+        }
+        let why = "The price specified is inactive. This field only accepts active prices.";
+        Err(ApiError::invalid(why).at(at))
     }
 
     /// Items that have no id yet.
@@ -93,11 +102,13 @@ impl Engine {
         presence: Presence,
     ) -> Result<(String, Attempt), ApiError> {
         let customer = self.customer(&new.customer)?.clone();
+        for (place, (price, _)) in new.items.iter().enumerate() {
+            self.on_sale(price, &format!("items[{place}][price]"))?;
+        }
         let items = self.name_items(self.new_items(&new.items));
         let interval = self.interval(&items)?;
-        if new.trial_end.is_some_and(|end| end <= self.now) {
-            return Err(ApiError::invalid("trial_end must be in the future.").at("trial_end"));
-        }
+        trial_in_reach(self.now, new.trial_end)?;
+        in_reach(self.now, new.cancel_at, "cancel_at")?;
         if new.cancel_at.is_some_and(|at| at <= self.now) {
             return Err(ApiError::invalid("cancel_at must be in the future.").at("cancel_at"));
         }
@@ -289,9 +300,13 @@ impl Engine {
     pub(super) fn renew(&mut self, id: &str, items: Option<Vec<Item>>) {
         let Some(kept) = self.subscription(id).cloned() else { return };
         let items = items.unwrap_or_else(|| kept.items.clone());
-        let Ok(interval) = self.interval(&items) else {
-            // A price that was made inactive goes on for those who have it.
-            return self.end(id, None);
+        let interval = match self.interval(&items) {
+            Ok(interval) => interval,
+            Err(error) => {
+                // Items are checked before a subscription gets them.
+                tracing::error!(subscription = id, %error, "nothing to renew for");
+                return self.end(id, None);
+            }
         };
         let same = self.interval(&kept.items).is_ok_and(|was| was == interval);
         let anchor = if same { kept.anchor } else { kept.period.end };

@@ -87,9 +87,18 @@ pub(crate) fn remembered(simulator: &Simulator, call: &Call) -> Option<Result<Va
     Some(kept.answer.clone())
 }
 
-/// Keeps an answer for its idempotency key. One that says nothing happened may be asked for again.
-pub(crate) fn remember(simulator: &mut Simulator, call: &Call, answer: &Result<Value, (u16, Value)>) {
+/// Keeps an answer for its idempotency key, failures too. As with Stripe, not one that refused what was asked before
+/// anything `happened`: that may be put right and sent again with its key.
+pub(crate) fn remember(
+    simulator: &mut Simulator,
+    call: &Call,
+    answer: &Result<Value, (u16, Value)>,
+    happened: bool,
+) {
     let Some(key) = call.idempotency_key.clone().filter(|_| call.method == "POST") else { return };
+    if !happened && matches!(answer, Err((400 | 409, _))) {
+        return;
+    }
     let at = simulator.now();
     simulator.remembered.retain(|_, kept| kept.at + KEYS_FOR > at);
     simulator.remembered.insert(key, Remembered { at, call: signature(call), answer: answer.clone() });

@@ -1,5 +1,7 @@
 //! What a call says: nested forms, read field by field. A field that nobody asked for is an error, as with Stripe.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use crate::engine::Change;
@@ -86,6 +88,17 @@ impl Params {
     pub(crate) fn number(&mut self, key: &str) -> Result<Option<i64>, ApiError> {
         let given = self.filled(key)?;
         given.map(|text| text.parse().map_err(|_| self.wrong(key, "integer"))).transpose()
+    }
+
+    /// A whole number between two others, both included.
+    pub(crate) fn within(&mut self, key: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
+        let given = self.number(key)?;
+        if given.is_none_or(|number| range.contains(&number)) {
+            return Ok(given);
+        }
+        let (at, least, most) = (self.at(key), range.start(), range.end());
+        let why = format!("Invalid {at}: must be at least {least} and at most {most}");
+        Err(ApiError::invalid(why).coded("parameter_invalid_integer").at(&at))
     }
 
     /// A moment, the end of the period, or nothing at all to clear it.

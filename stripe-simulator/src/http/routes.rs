@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use super::api::{self, Call};
@@ -33,6 +34,8 @@ use crate::simulator::Simulator;
 const RECEIVER: Duration = Duration::from_secs(20);
 /// How long a call to the clock waits for what it caused to be delivered.
 const DELIVERED: Duration = Duration::from_secs(20);
+/// How long requests that were begun may take when the simulator is to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 /// How often time is looked at while nobody calls.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -101,7 +104,7 @@ impl Inner {
     /// Lets virtual time catch up with the clock.
     fn catch_up(&mut self) {
         let before = self.simulator.events().len();
-        let now = self.hand.stands_at.unwrap_or_else(|| real_now() + self.hand.ahead);
+        let now = self.hand.stands_at.unwrap_or_else(|| real_now().saturating_add(self.hand.ahead));
         self.simulator.advance_to(now);
         self.changed |= self.simulator.events().len() != before;
     }
@@ -112,6 +115,8 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     webhook: Option<String>,
     data: Option<PathBuf>,
+    /// Held while the file is written, so that who comes second finds it written.
+    saving: std::sync::Mutex<()>,
     /// There may be something to deliver.
     work: Notify,
     /// A delivery has been made.
@@ -161,6 +166,7 @@ impl Server {
             inner,
             webhook: options.webhook,
             data: options.data,
+            saving: std::sync::Mutex::default(),
             work: Notify::new(),
             settled: Notify::new(),
         };
@@ -172,13 +178,33 @@ impl Server {
         self.address
     }
 
-    /// Serves and delivers until told to stop, then keeps what there is.
+    /// Serves and delivers until told to stop, then keeps what there is: at once, whatever is still connected, and again
+    /// when the requests that were begun are answered or have had their time.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let sender = tokio::spawn(send(self.shared.clone()));
-        let served =
-            axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop).await;
+        let told = Arc::new(Notify::new());
+        let stop = {
+            let (told, shared) = (told.clone(), self.shared.clone());
+            async move {
+                stop.await;
+                told.notify_one();
+                shared.save_aside();
+            }
+        };
+        let served = axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop);
+        let too_long = async {
+            told.notified().await;
+            sleep(DRAIN).await;
+        };
+        let served = tokio::select! {
+            served = served => served,
+            () = too_long => {
+                tracing::warn!("what was still running has been cut off");
+                Ok(())
+            }
+        };
         sender.abort();
-        self.shared.save();
+        self.shared.save_aside().await?;
         served
     }
 }
@@ -228,26 +254,42 @@ fn load(options: &Options) -> Result<(Simulator, Hand), StartError> {
     Ok((simulator, Hand::default()))
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn act<T>(inner: &mut Inner, action: impl FnOnce(&mut Inner) -> T) -> T {
+    inner.catch_up();
+    let result = action(inner);
+    inner.simulator.put_out();
+    result
+}
 
+impl Shared {
     /// Does something at the present time, and wakes whoever delivers.
-    fn at_once<T>(&self, action: impl FnOnce(&mut Inner) -> T) -> T {
-        let mut inner = self.lock();
-        inner.catch_up();
-        let result = action(&mut inner);
-        inner.simulator.put_out();
+    async fn at_once<T>(&self, action: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.inner.lock().await;
+        let result = act(&mut inner, action);
         drop(inner);
         self.work.notify_one();
         result
     }
 
+    /// The same for what may take long: off the threads that everybody else needs, signals included.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        action: impl FnOnce(&mut Inner) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let shared = self.clone();
+        let result = spawn_blocking(move || act(&mut shared.inner.blocking_lock(), action)).await;
+        self.work.notify_one();
+        result.unwrap_or_else(|error| {
+            tracing::error!(%error, "time could not be moved");
+            Err(ApiError::new(500, "api_error", "Time could not be moved; the simulator's log says why."))
+        })
+    }
+
     /// Writes the file, if there is one and anything is new. The old one stays until the new one is whole.
     fn save(&self) {
         let Some(path) = &self.data else { return };
-        let mut inner = self.lock();
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.blocking_lock();
         if !inner.changed {
             return;
         }
@@ -262,8 +304,15 @@ impl Shared {
             file.persist(path).map_err(|error| error.error)
         });
         if let Err(error) = written {
+            self.inner.blocking_lock().changed = true;
             tracing::error!(path = %path.display(), %error, "the simulator's data could not be kept");
         }
+    }
+
+    /// Writes the file while others go on.
+    fn save_aside(self: &Arc<Self>) -> JoinHandle<()> {
+        let shared = self.clone();
+        spawn_blocking(move || shared.save())
     }
 
     /// Waits until nothing that is due is left, for as long as a caller may be kept.
@@ -272,7 +321,7 @@ impl Shared {
         while started.elapsed() < DELIVERED {
             let settled = self.settled.notified();
             {
-                let inner = self.lock();
+                let inner = self.inner.lock().await;
                 if self.webhook.is_none() || inner.simulator.outbox.due(inner.simulator.now()) == 0 {
                     return;
                 }
@@ -296,14 +345,14 @@ async fn send(shared: Arc<Shared>) {
     let mut saved = Instant::now();
     loop {
         let next = {
-            let mut inner = shared.lock();
+            let mut inner = shared.inner.lock().await;
             inner.catch_up();
             let now = inner.simulator.now();
             shared.webhook.as_ref().and_then(|_| inner.simulator.outbox.next(now, real_now()))
         };
         if let (Some(delivery), Some(url)) = (next, &shared.webhook) {
             let answer = deliver(&client, url, &delivery).await;
-            let mut inner = shared.lock();
+            let mut inner = shared.inner.lock().await;
             let now = inner.simulator.now();
             inner.simulator.outbox.settle(delivery.number, now, answer);
             inner.changed = true;
@@ -316,7 +365,9 @@ async fn send(shared: Arc<Shared>) {
             }
         }
         if saved.elapsed() >= TICK {
-            shared.save();
+            if let Err(error) = shared.save_aside().await {
+                tracing::error!(%error, "the simulator's data could not be kept");
+            }
             saved = Instant::now();
         }
     }
@@ -375,10 +426,12 @@ async fn serve(
         return clock(&shared, &call).await;
     }
     if call.path.starts_with("/_sim/") {
-        let answer = shared.at_once(|inner| {
-            inner.changed |= call.method != "GET";
-            steering::call(&mut inner.simulator, &call)
-        });
+        let answer = shared
+            .at_once(|inner| {
+                inner.changed |= call.method != "GET";
+                steering::call(&mut inner.simulator, &call)
+            })
+            .await;
         if call.path == "/_sim/flush" && answer.is_ok() {
             shared.delivered().await;
         }
@@ -387,34 +440,40 @@ async fn serve(
             Err(error) => told(error.status, &error.body()),
         };
     }
-    let page = shared.at_once(|inner| {
-        inner.changed |= call.method != "GET";
-        pages::page(&mut inner.simulator, &call)
-    });
+    let page = shared
+        .at_once(|inner| {
+            inner.changed |= call.method != "GET";
+            pages::page(&mut inner.simulator, &call)
+        })
+        .await;
     page.into_response()
 }
 
-async fn clock(shared: &Shared, call: &Call) -> Response {
+async fn clock(shared: &Arc<Shared>, call: &Call) -> Response {
     if call.method == "GET" {
         return shared
-            .at_once(|inner| told(200, &steering::clock(&inner.simulator, inner.hand.stands_at.is_some())));
+            .at_once(|inner| told(200, &steering::clock(&inner.simulator, inner.hand.stands_at.is_some())))
+            .await;
     }
-    let moved = shared.at_once(|inner| {
-        let now = inner.simulator.now();
-        let change = steering::clock_change(&call.form, now)?;
-        let to = change.to.unwrap_or(now);
-        inner.simulator.advance_to(to);
-        let stands = change.stand.unwrap_or(inner.hand.stands_at.is_some());
-        inner.hand = Hand { ahead: to - real_now(), stands_at: stands.then_some(to) };
-        inner.changed = true;
-        Ok::<_, ApiError>((change.wait.unwrap_or(true), stands))
-    });
+    let form = call.form.clone();
+    let moved = shared
+        .aside(move |inner| {
+            let now = inner.simulator.now();
+            let change = steering::clock_change(&form, now)?;
+            let to = change.to.unwrap_or(now);
+            inner.simulator.advance_to(to);
+            let stands = change.stand.unwrap_or(inner.hand.stands_at.is_some());
+            inner.hand = Hand { ahead: to - real_now(), stands_at: stands.then_some(to) };
+            inner.changed = true;
+            Ok((change.wait.unwrap_or(true), stands))
+        })
+        .await;
     match moved {
         Ok((wait, stands)) => {
             if wait {
                 shared.delivered().await;
             }
-            let inner = shared.lock();
+            let inner = shared.inner.lock().await;
             told(200, &steering::clock(&inner.simulator, stands))
         }
         Err(error) => told(error.status, &error.body()),
@@ -425,28 +484,32 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
     if let Err(error) = authorized(headers) {
         return told(401, &error.body());
     }
-    let (slow, broken) = shared.at_once(|inner| faults(inner, &call));
+    let (slow, broken) = shared.at_once(|inner| faults(inner, &call)).await;
     if let Some(seconds) = slow {
         sleep(Duration::from_secs(u64::try_from(seconds).unwrap_or_default())).await;
     }
     if let Some(status) = broken {
         return fault(status);
     }
-    let (answer, request, again) = shared.at_once(|inner| {
-        inner.requests += 1;
-        let request = format!("req_{:08x}{:06}", real_now(), inner.requests);
-        call.request = Some(request.clone());
-        let simulator = &mut inner.simulator;
-        if call.method == "POST"
-            && let Some(answer) = api::remembered(simulator, &call)
-        {
-            return (answer, request, true);
-        }
-        let answer = api::call(simulator, &call).map_err(|error| (error.status, error.body()));
-        api::remember(simulator, &call, &answer);
-        inner.changed |= call.method != "GET";
-        (answer, request, false)
-    });
+    let (answer, request, again) = shared
+        .at_once(|inner| {
+            inner.requests += 1;
+            let request = format!("req_{:08x}{:06}", real_now(), inner.requests);
+            call.request = Some(request.clone());
+            let simulator = &mut inner.simulator;
+            if call.method == "POST"
+                && let Some(answer) = api::remembered(simulator, &call)
+            {
+                return (answer, request, true);
+            }
+            let before = simulator.events().len();
+            let answer = api::call(simulator, &call).map_err(|error| (error.status, error.body()));
+            let happened = simulator.events().len() != before;
+            api::remember(simulator, &call, &answer, happened);
+            inner.changed |= call.method != "GET";
+            (answer, request, false)
+        })
+        .await;
     let mut response = match answer {
         Ok(answer) => told(200, &answer),
         Err((status, body)) => told(status, &body),

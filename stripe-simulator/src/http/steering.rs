@@ -9,14 +9,11 @@ use super::api::Call;
 use crate::delivery::{Faults, duration};
 use crate::engine::Settings;
 use crate::engine::cards::Card;
-use crate::engine::clock::{DAY, Seconds};
+use crate::engine::clock::{DAY, FARTHEST, Seconds};
 use crate::engine::error::ApiError;
 use crate::engine::model::{Dispute, Invoice, Refund, Subscription};
 use crate::shapes::Shown;
 use crate::simulator::Simulator;
-
-/// How far one call may move the clock: ten years.
-const FARTHEST: Seconds = 3_653 * DAY;
 
 /// What to do with the clock.
 #[derive(Debug, Default, Deserialize)]
@@ -79,7 +76,7 @@ struct Pause {
 fn moment<'de, D: serde::Deserializer<'de>>(given: D) -> Result<Option<Seconds>, D::Error> {
     match Value::deserialize(given)? {
         Value::Null => Ok(None),
-        Value::Number(number) => Ok(number.as_i64()),
+        Value::Number(number) => number.as_i64().map(Some).ok_or_else(|| serde::de::Error::custom(NO_MOMENT)),
         other => {
             let text = other.as_str().unwrap_or_default();
             read_moment(text).map(Some).ok_or_else(|| serde::de::Error::custom(NO_MOMENT))
@@ -226,8 +223,9 @@ fn settings(simulator: &mut Simulator, text: &str) -> Result<Value, ApiError> {
     let settings: Settings = serde_json::from_value(all)
         .map_err(|error| ApiError::invalid(format!("The settings could not be used: {error}")))?;
     let durations = [settings.draft_for, settings.debit_takes, settings.upcoming_before];
-    if settings.retries.iter().chain(&durations).any(|seconds| *seconds < 0) {
-        return Err(ApiError::invalid("Durations are in seconds and cannot be negative."));
+    if settings.retries.iter().chain(&durations).any(|seconds| !(0..=FARTHEST).contains(seconds)) {
+        let why = format!("Durations are in seconds, from 0 to {FARTHEST} (ten years).");
+        return Err(ApiError::invalid(why));
     }
     simulator.engine.settings = settings;
     Ok(json!(simulator.engine.settings))

@@ -1,22 +1,31 @@
 //! What `POST` and `DELETE` do.
 
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 
 use super::api::{Call, unknown};
 use super::params::{Params, Said};
 use super::read::get;
 use crate::engine::cards::Card;
-use crate::engine::clock::{DAY, Interval, Seconds, Unit};
+use crate::engine::clock::{DAY, Interval, Seconds, TRIAL_DAYS, Unit};
 use crate::engine::error::ApiError;
 use crate::engine::model::{
     CheckoutSession, Customer, Dispute, Invoice, InvoiceStatus, NoMethod, PauseCollection, PaymentIntent,
     PaymentMethod, Phase, PortalSession, Price, Product, Refund, Schedule, Subscription,
 };
 use crate::engine::{
-    Cancellation, Change, CustomerChange, ItemChange, NewPrice, NewProduct, NewSession, NewSubscription,
-    SubscriptionChange, TrialEnd,
+    Cancellation, Change, CustomerChange, ItemChange, MOST_ITEMS, NewPrice, NewProduct, NewSession,
+    NewSubscription, SubscriptionChange, TrialEnd,
 };
 use crate::simulator::Simulator;
+
+/// How many of an item can be had.
+const QUANTITIES: RangeInclusive<i64> = 0..=1_000_000;
+/// How many intervals can be counted; for a price, how many of its unit are taken is another question.
+const COUNTS: RangeInclusive<i64> = 1..=1_095;
+/// What a customer may have in hand or owe.
+const BALANCES: RangeInclusive<i64> = -999_999_999_999..=999_999_999_999;
 
 pub(super) fn delete(
     simulator: &mut Simulator,
@@ -187,7 +196,7 @@ fn customer_change(params: &mut Params) -> Result<CustomerChange, ApiError> {
         description: params.text("description")?,
         metadata: params.metadata()?,
         payment_method: params.filled("payment_method")?.or(default),
-        balance: params.number("balance")?,
+        balance: params.within("balance", BALANCES)?,
     };
     params.without_effect(&["address", "preferred_locales", "shipping", "tax_exempt", "test_clock", "tax"]);
     params.finish()?;
@@ -213,10 +222,10 @@ fn create_product(simulator: &mut Simulator, params: &mut Params) -> Result<Valu
         "shippable",
     ]);
     params.finish()?;
+    let default = default.map(|mut price| new_price(&mut price, String::new())).transpose()?;
     let id = simulator.engine.create_product(new)?;
-    if let Some(mut price) = default {
-        let new = new_price(&mut price, id.clone())?;
-        let price = simulator.engine.create_price(new)?;
+    if let Some(new) = default {
+        let price = simulator.engine.create_price(NewPrice { product: id.clone(), ..new })?;
         simulator.engine.change::<Product>(&id, |kept| kept.default_price = Some(price))?;
     }
     get::<Product>(simulator, &id)
@@ -249,14 +258,11 @@ fn update_product(
 fn new_price(params: &mut Params, product: String) -> Result<NewPrice, ApiError> {
     let mut recurring = params.part("recurring")?;
     let unit = recurring.word("interval", &["day", "week", "month", "year"])?;
-    let count = recurring.number("interval_count")?.unwrap_or(1);
+    let count = recurring.within("interval_count", COUNTS)?.unwrap_or(1);
     recurring.without_effect(&["usage_type"]);
     recurring.finish()?;
-    let count = u32::try_from(count).ok().filter(|count| *count > 0);
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
     let interval = unit.as_deref().and_then(Unit::parse);
-    let Some(count) = count else {
-        return Err(ApiError::invalid("interval_count has to be at least 1.").at("recurring[interval_count]"));
-    };
     let amount = params.number("unit_amount")?;
     let new = NewPrice {
         id: params.filled("id")?,
@@ -274,11 +280,12 @@ fn new_price(params: &mut Params, product: String) -> Result<NewPrice, ApiError>
     };
     params.without_effect(&["active", "billing_scheme", "tax_behavior", "transfer_lookup_key"]);
     params.finish()?;
+    new.check()?;
     Ok(new)
 }
 
 fn create_price(simulator: &mut Simulator, params: &mut Params) -> Result<Value, ApiError> {
-    let product = if params.has("product_data") {
+    let data = if params.has("product_data") {
         let mut data = params.part("product_data")?;
         let new = NewProduct {
             id: data.filled("id")?,
@@ -287,11 +294,15 @@ fn create_price(simulator: &mut Simulator, params: &mut Params) -> Result<Value,
             ..NewProduct::default()
         };
         data.finish()?;
-        simulator.engine.create_product(new)?
+        Some(new)
     } else {
-        params.required("product")?
+        None
     };
-    let new = new_price(params, product)?;
+    let product = if data.is_some() { String::new() } else { params.required("product")? };
+    let mut new = new_price(params, product)?;
+    if let Some(data) = data {
+        new.product = simulator.engine.create_product(data)?;
+    }
     let id = simulator.engine.create_price(new)?;
     get::<Price>(simulator, &id)
 }
@@ -352,13 +363,17 @@ fn no_method(params: &mut Params) -> Result<Option<NoMethod>, ApiError> {
 fn bought_items(params: &mut Params, key: &str) -> Result<Vec<(String, i64)>, ApiError> {
     let mut items = Vec::new();
     for mut item in params.parts(key)? {
-        items.push((item.required("price")?, item.number("quantity")?.unwrap_or(1)));
+        items.push((item.required("price")?, item.within("quantity", QUANTITIES)?.unwrap_or(1)));
         item.without_effect(&["adjustable_quantity", "tax_rates", "metadata", "discounts"]);
         item.finish()?;
     }
     if items.is_empty() {
         let why = format!("Missing required param: {key}.");
         return Err(ApiError::invalid(why).coded("parameter_missing").at(key));
+    }
+    if items.len() > MOST_ITEMS {
+        let why = format!("Invalid {key}: at most {MOST_ITEMS} of them");
+        return Err(ApiError::invalid(why).at(key));
     }
     Ok(items)
 }
@@ -387,7 +402,7 @@ fn create_session(simulator: &mut Simulator, params: &mut Params) -> Result<Valu
         client_reference_id: params.filled("client_reference_id")?,
         metadata: params.metadata()?.unwrap_or_default(),
         items: bought_items(params, "line_items")?,
-        trial_days: data.number("trial_period_days")?,
+        trial_days: data.within("trial_period_days", 1..=TRIAL_DAYS)?,
         trial_end: data.number("trial_end")?,
         no_method: no_method(&mut data)?.unwrap_or_default(),
         subscription_metadata: data.metadata()?.unwrap_or_default(),
@@ -426,7 +441,8 @@ const PRORATIONS: [&str; 3] = ["create_prorations", "always_invoice", "none"];
 
 fn create_subscription(simulator: &mut Simulator, params: &mut Params) -> Result<Value, ApiError> {
     let now = simulator.now();
-    let days = params.number("trial_period_days")?.filter(|days| *days > 0).map(|days| now + days * DAY);
+    let days = params.within("trial_period_days", 0..=TRIAL_DAYS)?;
+    let days = days.filter(|days| *days > 0).map(|days| now + days * DAY);
     let mut mode = params.part("billing_mode")?;
     let classic = mode.word("type", &["flexible", "classic"])?.as_deref() == Some("classic");
     mode.without_effect(&["flexible"]);
@@ -467,7 +483,7 @@ fn item_changes(params: &mut Params, key: &str) -> Result<Vec<ItemChange>, ApiEr
         items.push(ItemChange {
             id: item.filled("id")?,
             price: item.filled("price")?,
-            quantity: item.number("quantity")?,
+            quantity: item.within("quantity", QUANTITIES)?,
             deleted: item.flag("deleted")?.unwrap_or(false),
         });
         item.without_effect(&["clear_usage", "metadata", "tax_rates", "discounts"]);
@@ -508,6 +524,7 @@ fn subscription_change(params: &mut Params, period_end: Seconds) -> Result<Subsc
     };
     let change = SubscriptionChange {
         items: item_changes(params, "items")?,
+        agreed: false,
         cancel_at: params.moment_or_clear("cancel_at", period_end)?,
         cancel_at_period_end: params.flag("cancel_at_period_end")?,
         trial_end: trial_end(params)?,
@@ -582,7 +599,8 @@ fn phase_end(
     }
     let mut duration = part.part("duration")?;
     let unit = duration.word("interval", &["day", "week", "month", "year"])?;
-    let count = duration.number("interval_count")?.or(part.number("iterations")?).unwrap_or(1);
+    let count =
+        duration.within("interval_count", COUNTS)?.or(part.within("iterations", COUNTS)?).unwrap_or(1);
     duration.finish()?;
     let price = simulator
         .engine
@@ -590,7 +608,7 @@ fn phase_end(
         .map_err(|error| error.at("phases[0][items][0][price]"))?;
     let own = price.recurring.unwrap_or(Interval { unit: Unit::Month, count: 1 });
     let interval = unit.as_deref().and_then(Unit::parse).map_or(own, |unit| Interval { unit, count: 1 });
-    Ok(interval.after(start, u32::try_from(count).unwrap_or(1).max(1)))
+    Ok(interval.after(start, u32::try_from(count).unwrap_or(u32::MAX)))
 }
 
 fn preview(simulator: &mut Simulator, params: &mut Params) -> Result<Value, ApiError> {

@@ -224,7 +224,7 @@ fn pay_page(
         let price = store.prices.find(id)?;
         Some((
             format!("{quantity} × {}", per(simulator, price)),
-            money(price.amount * quantity, &price.currency),
+            money(price.amount.saturating_mul(*quantity), &price.currency),
         ))
     };
     let starts = match (session.trial_days, session.trial_end) {

@@ -59,7 +59,7 @@ pub(crate) fn line_items(session: &CheckoutSession, store: &Store) -> Value {
     let line = |(place, (id, quantity)): (usize, &(String, i64))| {
         let price = store.prices.find(id)?;
         let product = store.products.find(&price.product);
-        let amount = price.amount * quantity;
+        let amount = price.amount.saturating_mul(*quantity);
         Some(json!({
             "id": format!("li_{place}_{}", session.id), "object": "item", "amount_discount": 0,
             "amount_subtotal": amount, "amount_tax": 0, "amount_total": amount, "currency": price.currency,

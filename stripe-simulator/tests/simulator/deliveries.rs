@@ -169,3 +169,17 @@ fn faults_are_read_as_people_write_them() {
     let fine = Faults { api: ApiFaults { status: Some(429), ..ApiFaults::default() }, ..Faults::default() };
     assert_eq!(fine.mistake(), None);
 }
+
+#[test]
+fn deliveries_wait_for_ten_years_at_most() {
+    let mistake = |faults: Value| serde_json::from_value::<Faults>(faults).unwrap().mistake();
+    assert_eq!(mistake(json!({ "delay": "10years", "api": { "delay": "24h", "rate": 1.0 } })), None);
+    for wrong in [
+        json!({ "delay": i64::MAX }),
+        json!({ "delay": "11years" }),
+        json!({ "api": { "delay": i64::MAX } }),
+        json!({ "api": { "rate": 1.5 } }),
+    ] {
+        assert!(mistake(wrong.clone()).is_some(), "{wrong}");
+    }
+}

@@ -13,6 +13,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use stripe_simulator::{Options, Server};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
 use super::support::{BASIC, DAY, SECRET, World};
@@ -391,6 +392,103 @@ async fn the_same_idempotency_key_gives_the_same_answer() {
     let event = &stripe.get("/v1/events").await["data"][0];
     assert_eq!(event["request"]["idempotency_key"], "k1");
     stripe.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_refused_may_be_put_right_and_sent_with_the_same_key() {
+    let stripe = Stripe::start().await;
+    let send = async |form: &str| {
+        let request = stripe.request("POST", "/v1/customers").header("idempotency-key", "k1");
+        let answer = request.body(form.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().contains_key("idempotent-replayed"))
+    };
+    assert_eq!(send("name=Ada&balance=lots").await, (400, false));
+    assert_eq!(send("name=Ada&balance=lots").await, (400, false), "it is looked at anew");
+    assert_eq!(send("name=Ada").await, (200, false));
+    assert_eq!(send("name=Ada").await, (200, true));
+
+    let customer = stripe.get("/v1/customers").await["data"][0]["id"].as_str().unwrap().to_owned();
+    let attach = async || {
+        let path = "/v1/payment_methods/pm_card_chargeDeclined/attach";
+        let request = stripe.request("POST", path).header("idempotency-key", "k2");
+        let answer = request.body(format!("customer={customer}")).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().contains_key("idempotent-replayed"))
+    };
+    assert_eq!(attach().await, (402, false));
+    assert_eq!(attach().await, (402, true), "a bank that said no is not asked again");
+    stripe.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_steered_beyond_ten_years_is_refused() {
+    let stripe = Stripe::start().await;
+    let calls = [
+        ("clock", json!({ "advance": "11years" })),
+        ("clock", json!({ "advance": i64::MAX })),
+        ("clock", json!({ "to": i64::MAX })),
+        ("clock", json!({ "to": u64::MAX })),
+        ("clock", json!({ "to": "+262000-01-01T00:00:00Z" })),
+        ("faults", json!({ "delay": "11years" })),
+        ("faults", json!({ "api": { "delay": i64::MAX } })),
+        ("settings", json!({ "draft_for": i64::MAX })),
+        ("settings", json!({ "debit_takes": -1 })),
+        ("settings", json!({ "upcoming_before": i64::MAX })),
+        ("settings", json!({ "retries": [1, i64::MAX] })),
+    ];
+    for (path, body) in calls {
+        let (status, error) = stripe.refused("POST", &format!("/_sim/{path}"), &body.to_string()).await;
+        assert_eq!((status, &error["type"]), (400, &json!("invalid_request_error")), "{path} {body}");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+    stripe.sim("clock", json!({ "advance": "10years" })).await;
+    stripe.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_stuck_holds_neither_the_file_nor_the_end_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stripe.json");
+    let mut stripe = Stripe::start_with(Some(file.clone())).await;
+    let mut stuck =
+        tokio::net::TcpStream::connect(stripe.url.strip_prefix("http://").unwrap()).await.unwrap();
+    stuck.write_all(b"POST /_sim/flush HTTP/1.1\r\nhost: sim\r\ncontent-length: 9\r\n\r\n{").await.unwrap();
+    // Once this is answered, the connection before it has been taken too.
+    stripe.post("/v1/customers", "name=Grace").await;
+    drop(stripe.stop.take());
+    let (started, mut served) = (Instant::now(), &mut stripe.served);
+    let kept = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("Grace"));
+    while !kept() {
+        assert!(started.elapsed() < HANGING, "nothing was kept");
+        assert!(!served.is_finished(), "the file waits for the connections");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::timeout(HANGING, &mut served).await.expect("it never ends").unwrap().unwrap();
+    drop(stuck);
+}
+
+/// With one thread, nothing but the move would go on until it was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn time_that_is_moved_far_keeps_nobody_else_busy() {
+    let stripe = Stripe::start().await;
+    let price = "id=price_day&product=prod_basic&currency=usd&unit_amount=100&recurring[interval]=day";
+    stripe.post("/v1/prices", price).await;
+    let customer = stripe.post("/v1/customers", "email=a%40b.c").await["id"].as_str().unwrap().to_owned();
+    stripe.sim(&format!("customers/{customer}/card"), json!({ "number": "4242424242424242" })).await;
+    stripe.post("/v1/subscriptions", &format!("customer={customer}&items[0][price]=price_day")).await;
+    let far = json!({ "advance": "5years", "wait": false });
+    let moved = stripe.sim("clock", far);
+    // Refused for want of a key, which takes no look at what Stripe keeps.
+    let refused = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let path = format!("{}/v1/customers", stripe.url);
+        assert_eq!(stripe.client.get(path).send().await.unwrap().status(), 401);
+    };
+    tokio::select! {
+        biased;
+        _ = moved => panic!("the move was over first"),
+        () = refused => {}
+    }
+    drop(stripe);
 }
 
 #[tokio::test]

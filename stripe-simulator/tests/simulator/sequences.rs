@@ -505,3 +505,46 @@ fn a_deleted_customer_ends_what_she_subscribed_to() {
     assert_eq!(world.story(), ["customer.subscription.deleted", "customer.deleted"]);
     assert_eq!(world.get(&path)["deleted"], true);
 }
+
+#[test]
+fn an_archived_price_goes_on_for_those_who_have_it_and_is_for_nobody_else() {
+    let (mut world, subscription) = World::member(BASIC, GOOD, 0);
+    let path = format!("/v1/subscriptions/{subscription}");
+    let item = world.get(&path)["items"]["data"][0]["id"].as_str().unwrap().to_owned();
+    let archive = |world: &mut World, price: &str| {
+        world.stripe.call("POST", &format!("/v1/prices/{price}"), "active=false").unwrap();
+    };
+    archive(&mut world, BASIC);
+    world.stripe.advance(70 * DAY);
+    assert_eq!(world.status(&subscription), "active", "it was renewed twice");
+    let invoices = world.get(&format!("/v1/invoices?subscription={subscription}"));
+    assert_eq!(invoices["data"].as_array().unwrap().len(), 3);
+
+    let more = format!("items[0][id]={item}&items[0][price]={BASIC}&items[0][quantity]=2");
+    let changed = world.stripe.call("POST", &path, &more).unwrap();
+    assert_eq!(changed["items"]["data"][0]["quantity"], 2, "she may have more of it");
+
+    archive(&mut world, PRO);
+    let change = format!("items[0][id]={item}&items[0][price]={PRO}");
+    let customer = world.stripe.customer("eve@example.com").unwrap();
+    let refusals = [
+        world.stripe.call("POST", &path, &change).unwrap_err(),
+        world.stripe.subscribe(&customer, BASIC, GOOD, 0).unwrap_err(),
+        world.stripe.change_plan_at_period_end(&subscription, PRO).unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.status, 400);
+        assert!(refusal.message.contains("inactive"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_plan_that_was_agreed_on_comes_although_its_price_is_archived_by_then() {
+    let (mut world, subscription) = World::member(BASIC, GOOD, 0);
+    world.stripe.change_plan_at_period_end(&subscription, PRO).unwrap();
+    world.stripe.call("POST", &format!("/v1/prices/{PRO}"), "active=false").unwrap();
+    world.stripe.advance(70 * DAY);
+    assert_eq!(world.status(&subscription), "active");
+    let truth = world.stripe.truth(&subscription, world.stripe.now()).unwrap();
+    assert_eq!(truth.price, PRO);
+}

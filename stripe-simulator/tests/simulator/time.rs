@@ -82,3 +82,145 @@ fn nobody_can_hold_time_up() {
     let ids: BTreeSet<_> = events.iter().map(|event| &event.id).collect();
     assert_eq!(ids.len(), events.len());
 }
+
+#[test]
+fn dates_too_far_away_are_refused_and_nothing_hangs() {
+    let (mut world, subscription) = World::member(BASIC, GOOD, 0);
+    let path = format!("/v1/subscriptions/{subscription}");
+    let customer = world.stripe.customer("eve@example.com").unwrap();
+    let schedule = world
+        .stripe
+        .call("POST", "/v1/subscription_schedules", &format!("from_subscription={subscription}"))
+        .unwrap();
+    let schedule = format!("/v1/subscription_schedules/{}", schedule["id"].as_str().unwrap());
+    let phase = format!("phases[0][items][0][price]={BASIC}");
+    let session =
+        format!("mode=subscription&line_items[0][price]={BASIC}&success_url=http://shop/&subscription_data");
+    let new = format!("customer={customer}&items[0][price]={BASIC}");
+    for moment in [i64::MAX, i64::MIN, START + 6 * 366 * DAY] {
+        let calls = [
+            (path.as_str(), format!("trial_end={moment}"), "trial_end"),
+            (&path, format!("cancel_at={moment}"), "cancel_at"),
+            (
+                &path,
+                format!("pause_collection[behavior]=void&pause_collection[resumes_at]={moment}"),
+                "pause_collection[resumes_at]",
+            ),
+            ("/v1/subscriptions", format!("{new}&trial_end={moment}"), "trial_end"),
+            ("/v1/subscriptions", format!("{new}&cancel_at={moment}"), "cancel_at"),
+            (
+                "/v1/checkout/sessions",
+                format!("{session}[trial_end]={moment}"),
+                "subscription_data[trial_end]",
+            ),
+            (
+                "/v1/checkout/sessions",
+                format!("{session}[trial_period_days]={moment}"),
+                "subscription_data[trial_period_days]",
+            ),
+            (&schedule, format!("{phase}&phases[0][end_date]={moment}"), "phases[0][end_date]"),
+            (&schedule, format!("{phase}&phases[0][start_date]={moment}"), "phases[0][start_date]"),
+            (&schedule, format!("{phase}&phases[0][iterations]={moment}"), "phases[0][iterations]"),
+            (
+                "/v1/invoices/create_preview",
+                format!("subscription={subscription}&subscription_details[trial_end]={moment}"),
+                "trial_end",
+            ),
+        ];
+        for (path, form, param) in calls {
+            let refused = world.stripe.call("POST", path, &form).unwrap_err();
+            assert_eq!(refused.status, 400, "{path} {form}");
+            assert_eq!(refused.kind, "invalid_request_error");
+            assert_eq!(refused.param.as_deref(), Some(param), "{path} {form}: {refused}");
+        }
+    }
+    world.stripe.advance(40 * DAY);
+    assert_eq!(world.status(&subscription), "active");
+}
+
+#[test]
+fn amounts_and_counts_beyond_what_stripe_takes_are_refused() {
+    let mut world = World::new();
+    let customer = world.stripe.customer("eve@example.com").unwrap();
+    let price = "product=prod_basic&currency=usd&recurring[interval]";
+    let new = format!("customer={customer}&items[0][price]={BASIC}");
+    let calls = [
+        ("/v1/prices", format!("{price}=month&unit_amount=100000000"), "unit_amount"),
+        ("/v1/prices", format!("{price}=month&unit_amount=-1"), "unit_amount"),
+        (
+            "/v1/prices",
+            format!("{price}=day&unit_amount=1&recurring[interval_count]=1096"),
+            "recurring[interval_count]",
+        ),
+        (
+            "/v1/prices",
+            format!("{price}=week&unit_amount=1&recurring[interval_count]=157"),
+            "recurring[interval_count]",
+        ),
+        (
+            "/v1/prices",
+            format!("{price}=month&unit_amount=1&recurring[interval_count]=37"),
+            "recurring[interval_count]",
+        ),
+        (
+            "/v1/prices",
+            format!("{price}=year&unit_amount=1&recurring[interval_count]=4"),
+            "recurring[interval_count]",
+        ),
+        (
+            "/v1/prices",
+            format!("{price}=year&unit_amount=1&recurring[interval_count]=4294967295"),
+            "recurring[interval_count]",
+        ),
+        (
+            "/v1/prices",
+            format!("{price}=year&unit_amount=1&recurring[interval_count]=0"),
+            "recurring[interval_count]",
+        ),
+        ("/v1/subscriptions", format!("{new}&items[0][quantity]=1000001"), "items[0][quantity]"),
+        ("/v1/subscriptions", format!("{new}&items[0][quantity]=-1"), "items[0][quantity]"),
+        ("/v1/subscriptions", format!("{new}&trial_period_days=731"), "trial_period_days"),
+        ("/v1/customers", format!("balance={}", i64::MIN), "balance"),
+    ];
+    for (path, form, param) in calls {
+        let refused = world.stripe.call("POST", path, &form).unwrap_err();
+        assert_eq!((refused.status, refused.param.as_deref()), (400, Some(param)), "{form}: {refused}");
+    }
+}
+
+#[test]
+fn the_dearest_that_can_be_bought_is_billed_and_prorated_without_overflow() {
+    let mut world = World::new();
+    let customer = world.stripe.customer("eve@example.com").unwrap();
+    world.stripe.set_card(&customer, GOOD).unwrap();
+    let price = |world: &mut World, id: &str, interval: &str| {
+        let form = format!(
+            "id={id}&product=prod_basic&currency=usd&unit_amount=99999999&recurring[interval]={interval}"
+        );
+        world.stripe.call("POST", "/v1/prices", &form).unwrap();
+    };
+    price(&mut world, "price_a", "year&recurring[interval_count]=3");
+    price(&mut world, "price_b", "year&recurring[interval_count]=3");
+    let most = |price: &str| {
+        let item = |place: usize| format!("&items[{place}][price]={price}&items[{place}][quantity]=1000000");
+        (0..20).map(item).collect::<String>()
+    };
+    let made = world
+        .stripe
+        .call("POST", "/v1/subscriptions", &format!("customer={customer}{}", most("price_a")))
+        .unwrap();
+    assert_eq!(made["status"], "active");
+    let path = format!("/v1/subscriptions/{}", made["id"].as_str().unwrap());
+    world.stripe.advance(100 * DAY);
+    let items = made["items"]["data"].as_array().unwrap();
+    let id = |place: usize| items[place]["id"].as_str().unwrap();
+    let change = |place| format!("items[{place}][id]={}&items[{place}][price]=price_b", id(place));
+    let change = (0..20).map(change).collect::<Vec<_>>().join("&");
+    world.stripe.call("POST", &path, &change).unwrap();
+    world.stripe.advance(3_653 * DAY);
+    assert_eq!(world.status(made["id"].as_str().unwrap()), "active");
+    let invoice = &world.get("/v1/invoices")["data"][0];
+    assert_eq!(invoice["total"], 20 * 99_999_999_000_000_i64);
+    let more = world.stripe.call("POST", &path, &format!("items[0][price]={BASIC}")).unwrap_err();
+    assert!(more.message.contains("20"), "{more}");
+}
