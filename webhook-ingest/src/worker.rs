@@ -56,7 +56,7 @@ const UNKNOWN_INVOICE: &str = "unknown_invoice";
 /// The reason that ends when a subscription is seen.
 const UNKNOWN_SUBSCRIPTION: &str = "unknown_subscription";
 /// All reasons, as they are counted.
-const CODES: [&str; 24] = [
+const CODES: [&str; 25] = [
     "applied",
     "no_change",
     "stale",
@@ -76,6 +76,7 @@ const CODES: [&str; 24] = [
     "thin_event",
     "no_time",
     "no_subscription",
+    "no_invoice",
     "unhandled_type",
     "advisory",
     "incomplete_object",

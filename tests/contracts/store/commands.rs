@@ -326,5 +326,5 @@ async fn callers_who_give_up_take_nobody_elses_work_with_them() {
     let mut other = PgConnection::connect(&place.url()).await.unwrap();
     let seen: Vec<String> = sqlx::query_scalar("SELECT id FROM inbox").fetch_all(&mut other).await.unwrap();
     kept.retain(|id| !seen.contains(id));
-    assert_eq!(kept, [String::new(); 0], "acknowledged, and nobody else sees them");
+    assert!(kept.is_empty(), "acknowledged, and nobody else sees {kept:?}");
 }
