@@ -110,7 +110,8 @@ async fn a_balancer_sees_that_it_will_stop_before_it_does() {
 /// has carried out the rest, and how long that took.
 async fn stopped_in_a_burst(signal: &str) -> (Vec<Value>, Duration) {
     let home = Home::new(Store::Postgres).await;
-    let mut one = home.serve_as("ingest").await;
+    // Slow enough to have some in hand when it is told to stop.
+    let mut one = home.clone().with("FAILPOINTS", "worker::settling=sleep(20)").serve_as("ingest").await;
     let api = home.serve_as("api").await;
     let mut sending = JoinSet::new();
     for number in 0..100 {
