@@ -25,6 +25,9 @@ pub enum ApiError {
     /// No token, or one that is not known.
     #[error("This needs a service token that is known here; send it as `Authorization: Bearer TOKEN`.")]
     Unauthenticated,
+    /// Nobody is signed in.
+    #[error("This is for somebody who is signed in; sign in with POST /v1/auth/login.")]
+    NotSignedIn,
     /// The token does not allow this.
     #[error("This needs the scope {0}, which the token does not have; use a token that has it.")]
     MissingScope(Scope),
@@ -179,6 +182,7 @@ impl ApiError {
         use StatusCode as S;
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
+            Self::NotSignedIn => (S::UNAUTHORIZED, "not_signed_in", "Not signed in"),
             Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {

@@ -35,6 +35,7 @@ pub mod resync;
 pub mod shell;
 pub mod state;
 pub mod support;
+pub mod viewer;
 mod webhook;
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ text_id! {
     CourseId;
     /// A video of the catalogue.
     VideoId;
+    /// Somebody's session: from a sign-in to its end (`ses_…`).
+    SessionId;
 }
 
 /// Why a text is not a member id.

@@ -13,6 +13,7 @@
 //! | deciding event | the provider event whose observation made the answer what it is |
 
 pub mod access;
+pub mod account;
 pub mod billing;
 pub mod catalog;
 pub mod clock;
