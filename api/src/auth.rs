@@ -199,6 +199,11 @@ pub(crate) fn is_known(parts: &Parts, state: &ApiState) -> bool {
     bearer(parts).is_some_and(|token| state.tokens.find(token).is_some())
 }
 
+/// Which back end a request comes from, if its token is known.
+pub(crate) fn service(parts: &Parts, state: &ApiState) -> Option<Actor> {
+    state.tokens.find(bearer(parts)?).map(Caller::actor)
+}
+
 fn bearer(parts: &Parts) -> Option<&str> {
     let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

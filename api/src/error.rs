@@ -92,6 +92,26 @@ pub enum ApiError {
     /// The body is too large.
     #[error("The body is larger than this path takes ({} KiB for the API); send less at once.", crate::BODY_LIMIT / 1024)]
     TooLarge,
+    /// The key of a command cannot be one.
+    #[error(
+        "Idempotency-Key has to be sent once, with 1 to 255 printable ASCII characters, such as a UUID made for this command."
+    )]
+    BadIdempotencyKey,
+    /// The command with this key is being carried out.
+    #[error("The command with this Idempotency-Key is being carried out; ask again shortly for its answer.")]
+    IdempotencyKeyInUse,
+    /// The key was used for another command.
+    #[error(
+        "This Idempotency-Key was used for another body or query; make a new key for each command, and send the same again only \
+         to repeat it."
+    )]
+    IdempotencyKeyReused,
+    /// The caller asks too often.
+    #[error("You ask too often; ask again in {seconds} s. RateLimit-Policy says how often is not.")]
+    AskedTooOften {
+        /// When to ask again.
+        seconds: u32,
+    },
     /// The e-mail address belongs to another member.
     #[error("This e-mail address belongs to {0} already; use that member, or another address.")]
     EmailTaken(MemberId),
@@ -202,6 +222,12 @@ impl ApiError {
             Self::WrongShape(_) => (S::UNPROCESSABLE_ENTITY, "wrong_shape", "Wrong shape"),
             Self::Invalid { .. } => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+            Self::BadIdempotencyKey => (S::BAD_REQUEST, "bad_idempotency_key", "Bad idempotency key"),
+            Self::IdempotencyKeyInUse => (S::CONFLICT, "idempotency_key_in_use", "Being carried out"),
+            Self::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "Idempotency key reused")
+            }
+            Self::AskedTooOften { .. } => (S::TOO_MANY_REQUESTS, "rate_limited", "Asked too often"),
             Self::EmailTaken(_) => (S::CONFLICT, "email_taken", "E-mail address taken"),
             Self::ExternalIdTaken(_) => (S::CONFLICT, "external_id_taken", "External id taken"),
             Self::IdTaken(_) => (S::CONFLICT, "id_taken", "Member id taken"),
@@ -312,8 +338,11 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"membership\""));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::IdempotencyKeyInUse) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::AskedTooOften { seconds } = self {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         let report = if let Self::Unready { report, .. } = self { report } else { Map::new() };
         response.extensions_mut().insert(Pending { status, code, title, detail, report, cause });

@@ -131,7 +131,8 @@ fn says_json(request: &Request) -> bool {
     media_type.eq_ignore_ascii_case("application/json")
 }
 
-fn unread(error: &BytesRejection) -> ApiError {
+/// Why a body could not be read.
+pub(crate) fn unread(error: &BytesRejection) -> ApiError {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
         status => ApiError::Other(status),

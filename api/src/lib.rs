@@ -13,11 +13,13 @@
 //! | `webhook` | only in the document: what the billing provider may rely on |
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
-//! Every route is in [`router`]'s one table, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
-//! what all answers share: request ids, problem answers, positions and [`admission`].
+//! Every route is in one of [`router`]'s tables, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
+//! what all answers share: request ids, problem answers, positions and [`admission`]. Around all but access checks is how
+//! often one caller may ask ([`rate_limit`]), and around commands their keys ([`idempotency`]).
 
 pub mod access;
 pub mod admission;
+mod asker;
 pub mod auth;
 pub mod client_address;
 pub mod cursor;
@@ -27,11 +29,13 @@ pub mod docs;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod idempotency;
 pub mod members;
 pub mod metrics;
 pub mod observe;
 pub mod position;
 pub mod projections;
+pub mod rate_limit;
 pub mod resync;
 pub mod shell;
 pub mod state;
@@ -44,12 +48,14 @@ mod tests;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
 pub use client_address::TrustedProxies;
+pub use rate_limit::{CallerLimits, Rate, Rates};
 pub use shell::serve_shell;
 pub use state::{
     ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, Probe,
@@ -61,8 +67,15 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// All routes of the API. Meant to be merged with other routers and then given to [`serve_shell`].
 pub fn router(state: ApiState) -> Router {
-    let (routes, document) = table().split_for_parts();
-    routes
+    let (unlimited, mut document) = checks_table().merge(health_table()).split_for_parts();
+    let (limited, limited_document) = table().split_for_parts();
+    document.merge(limited_document);
+    // Whoever puts a `Viewer` into requests has to be around these two.
+    let limited = limited
+        .route_layer(from_fn_with_state(state.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(state.clone(), rate_limit::limit));
+    unlimited
+        .merge(limited)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(state)
         .merge(docs::router(&docs::complete(document)))
@@ -75,13 +88,19 @@ pub fn health_router(state: ApiState) -> Router {
 
 /// The `OpenAPI` document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    docs::complete(table().into_openapi())
+    docs::complete(checks_table().merge(health_table()).merge(table()).into_openapi())
 }
 
-fn table() -> OpenApiRouter<ApiState> {
+/// What other back ends ask before a video plays: nothing is put around these that costs anything.
+fn checks_table() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(docs::preamble())
         .routes(routes!(access::check))
         .routes(routes!(access::check_many))
+}
+
+/// Everything else, limited in how often one caller may ask; commands are carried out once for each key.
+fn table() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::default()
         .routes(routes!(members::create, members::list))
         .routes(routes!(members::show))
         .routes(routes!(members::link_customer))
@@ -93,7 +112,6 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(projections::list))
         .routes(routes!(projections::redrive))
         .routes(routes!(projections::rebuild))
-        .merge(health_table())
 }
 
 fn health_table() -> OpenApiRouter<ApiState> {

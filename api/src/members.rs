@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::{Allowed, Caller, MembersWrite};
 use crate::error::{ApiError, Problem, not_done};
 use crate::extract::{Body, Ids, List, Params, cursor, limit, member};
+use crate::idempotency::IdSource;
 use crate::position::AnsweredAt;
 use crate::shell::Asked;
 use crate::state::ApiState;
@@ -86,9 +87,10 @@ pub async fn create(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<MembersWrite>,
     asked: Asked,
+    ids: IdSource,
     Body(new): Body<NewMember>,
 ) -> Result<Response, ApiError> {
-    let wanted = new.record(&state)?;
+    let wanted = new.record(ids)?;
     // The record first: if we are stopped between the two, asking again finds it and registers.
     match state.people.create(wanted.clone()).await? {
         PersonStored::Created => {
@@ -110,7 +112,7 @@ pub async fn create(
 }
 
 impl NewMember {
-    fn record(&self, state: &ApiState) -> Result<PersonRecord, ApiError> {
+    fn record(&self, ids: IdSource) -> Result<PersonRecord, ApiError> {
         let invalid = |field, why: &'static str| ApiError::Invalid { field, why: why.into() };
         if self.email.as_deref().is_some_and(|email| !is_email(email)) {
             return Err(invalid(
@@ -127,11 +129,11 @@ impl NewMember {
                 "it has to have 1 to 200 characters, none of them a control character",
             ));
         }
-        let created_at = state.now();
+        let created_at = ids.at;
         let member = match &self.id {
             Some(id) => MemberId::parse(id)
                 .map_err(|error| ApiError::Invalid { field: "id", why: error.to_string().into() })?,
-            None => MemberId::generate(created_at, (state.random)()),
+            None => MemberId::generate(created_at, ids.bits),
         };
         let (email, external_id) = (self.email.clone(), self.external_id.clone());
         Ok(PersonRecord { member, email, external_id, created_at })

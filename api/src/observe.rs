@@ -91,7 +91,7 @@ fn tell(route: &str, method: usize, response: &Response, took: Duration, is_chec
     }
 }
 
-fn is_check(path: &str) -> bool {
+pub(crate) fn is_check(path: &str) -> bool {
     path == "/v1/access/check" || (path.starts_with("/v1/members/") && path.contains("/access/"))
 }
 

@@ -119,11 +119,16 @@ fn as_problem(mut response: Response, method: &Method, uri: &Uri, request_id: &s
     if let Some(cause) = &pending.cause {
         tracing::error!(request_id, code = pending.code, cause, "request failed");
     }
+    write_problem(&mut response, &pending, request_id);
+    response
+}
+
+/// Makes an answer the problem that it was to become.
+pub(crate) fn write_problem(response: &mut Response, pending: &Pending, request_id: &str) {
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     *response.body_mut() = Body::from(pending.body(request_id));
-    response
 }
 
 fn foreign(response: &Response, method: &Method, uri: &Uri) -> ApiError {

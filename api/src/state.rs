@@ -9,6 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use domain::billing::BillingError;
 use domain::clock::Clock;
 use domain::customer::Customer;
+use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
 use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 use crate::auth::ServiceTokens;
 use crate::client_address::TrustedProxies;
 use crate::error::ApiError;
+use crate::rate_limit::CallerLimits;
 
 /// What all routes share; cheap to clone.
 #[derive(Clone)]
@@ -56,6 +58,10 @@ pub struct ApiParts {
     pub resync: Arc<dyn Resync>,
     /// Tells whether the rest of the process works.
     pub probe: Arc<dyn Probe>,
+    /// Remembers commands that may come again.
+    pub idempotency: Arc<dyn IdempotencyStore>,
+    /// How often each caller may ask.
+    pub rates: CallerLimits,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Who may ask.

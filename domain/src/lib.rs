@@ -20,6 +20,7 @@ pub mod clock;
 pub mod customer;
 mod describe;
 pub mod events;
+pub mod idempotency;
 pub mod ids;
 pub mod member;
 pub mod metadata;

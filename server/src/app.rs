@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::{
-    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, ResyncError,
-    ResyncFinding, ResyncReport, ServiceTokens, TrustedProxies,
+    ApiParts, ApiState, CallerLimits, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
+    ResyncError, ResyncFinding, ResyncReport,
 };
 use async_trait::async_trait;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
 use domain::clock::Clock;
+use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::metadata::{Actor, Context};
 use domain::ports::{CommandError, EventFeed, Executed, StoreError};
@@ -32,6 +33,7 @@ use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
+use crate::config::Config;
 use crate::index_file::IndexFile;
 use crate::keeper::{self, Schedule};
 use crate::limits;
@@ -41,6 +43,10 @@ use crate::telemetry;
 
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often kept answers are looked through for old ones, how many are deleted at once, and how soon the next of many are.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+const PRUNED_AT_ONCE: usize = 1_000;
+const BETWEEN_PRUNINGS: Duration = Duration::from_secs(1);
 /// How soon something is tried again that the start could not do.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -152,6 +158,9 @@ impl App {
             stopping: AtomicBool::new(false),
         });
         tasks.spawn(metrics::keep_small());
+        if storage.writable {
+            tasks.spawn(prune_answers(storage.idempotency.clone(), clock.clone()));
+        }
         let running_worker = None;
         Self {
             storage,
@@ -214,7 +223,7 @@ impl App {
     }
 
     /// The API's needs.
-    pub fn api_state(&self, tokens: ServiceTokens, proxies: TrustedProxies) -> ApiState {
+    pub fn api_state(&self, config: &Config) -> ApiState {
         ApiState::new(ApiParts {
             index: self.index.clone(),
             index_progress: self.index_progress.clone(),
@@ -238,8 +247,10 @@ impl App {
                 sampler: Sampler::new(self),
             }),
             clock: self.clock.clone(),
-            tokens,
-            proxies,
+            tokens: config.service_tokens.clone(),
+            proxies: config.trusted_proxies.clone(),
+            idempotency: self.storage.idempotency.clone(),
+            rates: CallerLimits::new(config.limits.rates),
             random: Arc::new(random),
             continue_trace: telemetry::continue_trace,
         })
@@ -280,6 +291,18 @@ impl App {
         if let Some(file) = &self.index_file {
             file.save(&self.index, 1).await;
         }
+    }
+}
+
+/// Forgets what was answered under keys once it has been kept for long enough, a little at a time.
+async fn prune_answers(answers: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>) {
+    loop {
+        let pruned = answers.prune(clock.now(), PRUNED_AT_ONCE).await;
+        if let Err(error) = &pruned {
+            tracing::warn!(%error, "what was answered under keys is forgotten later");
+        }
+        let more = pruned.is_ok_and(|count| count == PRUNED_AT_ONCE as u64);
+        sleep(if more { BETWEEN_PRUNINGS } else { PRUNE_EVERY }).await;
     }
 }
 

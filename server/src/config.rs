@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ServiceTokens, TrustedProxies};
+use api::{Rate, ServiceTokens, TrustedProxies};
 use axum::http::Uri;
 use axum::http::uri::Authority;
 use base64::Engine;
@@ -24,7 +24,7 @@ use crate::keeper::Schedule;
 use crate::limits::Limits;
 
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 25] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -47,6 +47,9 @@ const NAMES: [&str; 22] = [
     "MAX_IN_FLIGHT",
     "SHUTDOWN_NOTICE",
     "TRUSTED_PROXIES",
+    "RATE_LIMIT_SERVICE",
+    "RATE_LIMIT_MEMBER",
+    "RATE_LIMIT_SIGNED_OUT",
 ];
 
 /// A key for HMAC-SHA-256 is as long as its hash.
@@ -402,7 +405,16 @@ impl Settings {
         limits.requests.in_flight = self.number("MAX_IN_FLIGHT", 8..=100_000, limits.requests.in_flight)?;
         let seconds = self.number("SHUTDOWN_NOTICE", 0..=300, 0)?;
         limits.notice = Duration::from_secs(seconds as u64);
+        limits.rates.service = self.rate("RATE_LIMIT_SERVICE", limits.rates.service)?;
+        limits.rates.member = self.rate("RATE_LIMIT_MEMBER", limits.rates.member)?;
+        limits.rates.signed_out = self.rate("RATE_LIMIT_SIGNED_OUT", limits.rates.signed_out)?;
         Ok(limits)
+    }
+
+    fn rate(&self, name: &str, usual: Option<Rate>) -> Result<Option<Rate>, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(usual) };
+        let example = usual.map_or_else(|| "off".to_owned(), |rate| rate.to_string());
+        Rate::parse(text).map_err(|error| bad(name, error.to_string(), &example))
     }
 
     fn number(&self, name: &str, range: RangeInclusive<usize>, usual: usize) -> Result<usize, ConfigError> {
@@ -539,6 +551,9 @@ mod tests {
             ("MAX_IN_FLIGHT", "many"),
             ("SHUTDOWN_NOTICE", "301"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+            ("RATE_LIMIT_SERVICE", "100"),
+            ("RATE_LIMIT_MEMBER", "0/1"),
+            ("RATE_LIMIT_SIGNED_OUT", "never"),
             ("INDEX_SNAPSHOT", "/"),
             ("INDEX_SNAPSHOT", "/no/such/folder/index"),
             ("PUBLIC_URL", "membership.example.com"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::RequestLimits;
+use api::{Rates, RequestLimits};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -60,6 +60,8 @@ pub struct Limits {
     pub connections: usize,
     /// Of the requests.
     pub requests: RequestLimits,
+    /// How often one caller may ask.
+    pub rates: Rates,
     /// For a request's head to arrive.
     pub head: Duration,
     /// For a client to take some of an answer.
@@ -87,6 +89,7 @@ impl Default for Limits {
                 body: BODY,
                 handling: HANDLING,
             },
+            rates: Rates::default(),
             head: HEAD,
             unread: UNREAD,
             idle: IDLE,

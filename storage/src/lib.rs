@@ -1,6 +1,7 @@
 //! The store: the event log, the inbox, personal data and views, on `SQLite` or `PostgreSQL`. Which one it is, is decided in
 //! [`open`] and seen nowhere else. One folder per database.
 
+mod answer;
 mod command_bus;
 pub mod examine;
 mod head;
@@ -19,6 +20,7 @@ use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::events::{Dated, upcasters};
+use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
 use domain::ports::{CommandBus, EventFeed, People, StoreError};
@@ -86,6 +88,8 @@ pub struct Storage {
     pub notebook: Arc<dyn Notebook>,
     /// Views that outlive the process.
     pub views: Arc<dyn ViewStore>,
+    /// Commands that may come again.
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
     /// Whether it may be written to.
@@ -118,7 +122,7 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + Notebook + ViewStore + People + 'static,
+        B: EventFeed + Inbox + Notebook + ViewStore + IdempotencyStore + People + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -132,6 +136,7 @@ impl Storage {
             inbox: Arc::clone(&ports) as Arc<dyn Inbox>,
             notebook: Arc::clone(&ports) as Arc<dyn Notebook>,
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
+            idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
             people: ports,
             writable,
             backend,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::ports::{EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, StoreError};
 use metrics::{counter, histogram};
@@ -167,6 +168,41 @@ impl<B: Notebook> Notebook for Measured<B> {
         limit: usize,
     ) -> Result<Vec<SubscriptionId>, StoreError> {
         measured("subscriptions_listed", self.0.subscriptions_after(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: IdempotencyStore> IdempotencyStore for Measured<B> {
+    async fn begin(
+        &self,
+        command: &KeyedCommand,
+        now: DateTime<Utc>,
+        lease: Duration,
+        keep: Duration,
+    ) -> Result<Begun, StoreError> {
+        measured("idempotency_begin", self.0.begin(command, now, lease, keep)).await
+    }
+
+    async fn finish(
+        &self,
+        id: &[u8; 32],
+        attempt: Attempt,
+        answer: KeptAnswer,
+        until: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        measured("idempotency_finish", self.0.finish(id, attempt, answer, until)).await
+    }
+
+    async fn release(&self, id: &[u8; 32], attempt: Attempt) -> Result<(), StoreError> {
+        measured("idempotency_release", self.0.release(id, attempt)).await
+    }
+
+    async fn withdraw(&self, id: &[u8; 32], attempt: Attempt) -> Result<(), StoreError> {
+        measured("idempotency_withdraw", self.0.withdraw(id, attempt)).await
+    }
+
+    async fn prune(&self, now: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        measured("idempotency_prune", self.0.prune(now, limit)).await
     }
 }
 

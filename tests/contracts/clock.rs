@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::ServiceTokens;
+use api::{Rates, ServiceTokens, TrustedProxies};
 use chrono::{DateTime, Days, Months, NaiveDate, TimeDelta, Utc};
 use domain::clock::MovableClock;
 use domain::metadata::Actor;
@@ -55,7 +55,8 @@ impl Service {
                 "clock:access.read+support.read+members.write:{TOKEN}"
             ))
             .unwrap(),
-            limits: Limits::default(),
+            trusted_proxies: TrustedProxies::default(),
+            limits: Limits { rates: Rates::OFF, ..Limits::default() },
             index_snapshot: None,
             billing: None,
             schedule: Schedule::default(),

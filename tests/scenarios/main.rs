@@ -18,6 +18,7 @@ mod ordering;
 mod overload;
 mod poison;
 mod rebuild;
+mod repeated_commands;
 mod reversals;
 mod set_aside;
 // Said once more, so that clippy takes the helpers for tests too.

@@ -1,5 +1,6 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
+use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::{Context, Metadata};
@@ -39,17 +41,22 @@ pub(super) enum Failure {
     Corrupt,
 }
 
+/// A command's fingerprint, and how far it is.
+type Held = ([u8; 32], Begun);
+
 /// Everything behind the ports.
 #[derive(Default)]
 pub(super) struct Stores {
     log: Mutex<Vec<Recorded>>,
     rows: Mutex<Vec<DirectoryRow>>,
-    people: Mutex<Vec<PersonRecord>>,
+    pub(super) people: Mutex<Vec<PersonRecord>>,
+    pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
+    pub(super) forgetful: AtomicBool,
     pub(super) worker_gone: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) panics: AtomicBool,
@@ -208,6 +215,53 @@ impl People for Stores {
         let people = self.people.lock().unwrap();
         let later = people.iter().filter(|held| after.is_none_or(|after| held.member > *after));
         Ok(later.take(limit).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for Stores {
+    async fn begin(
+        &self,
+        command: &KeyedCommand,
+        now: DateTime<Utc>,
+        _lease: Duration,
+        _keep: Duration,
+    ) -> Result<Begun, StoreError> {
+        if self.forgetful.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("as told".to_owned()));
+        }
+        let mut kept = self.kept.lock().unwrap();
+        let Some((fingerprint, held)) = kept.get(&command.id) else {
+            kept.insert(command.id, (command.fingerprint, Begun::Running));
+            return Ok(Begun::Mine(Attempt { number: 1, first_begun_at: now }));
+        };
+        Ok(if *fingerprint == command.fingerprint { held.clone() } else { Begun::Different })
+    }
+
+    async fn finish(
+        &self,
+        id: &[u8; 32],
+        _attempt: Attempt,
+        answer: KeptAnswer,
+        _until: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        if let Some((_, held)) = self.kept.lock().unwrap().get_mut(id) {
+            *held = Begun::Finished(answer);
+        }
+        Ok(true)
+    }
+
+    async fn release(&self, id: &[u8; 32], attempt: Attempt) -> Result<(), StoreError> {
+        self.withdraw(id, attempt).await
+    }
+
+    async fn withdraw(&self, id: &[u8; 32], _attempt: Attempt) -> Result<(), StoreError> {
+        self.kept.lock().unwrap().remove(id);
+        Ok(())
+    }
+
+    async fn prune(&self, _now: DateTime<Utc>, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
     }
 }
 

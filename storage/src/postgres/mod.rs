@@ -5,6 +5,7 @@ mod connections;
 mod error;
 mod events;
 mod history;
+mod idempotency;
 mod inbox;
 mod notebook;
 mod people;

@@ -4,6 +4,7 @@
 
 mod error;
 mod events;
+mod idempotency;
 mod inbox;
 mod lock;
 mod notebook;
@@ -35,8 +36,8 @@ const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA 
                        PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384";
 const VERSION: &str = "PRAGMA user_version";
 /// Whoever held a lease was a process that wrote here, and there is no other than this.
-const RELEASE_LEASES: &str =
-    "UPDATE inbox SET claimed_until = NULL WHERE outcome = 'pending' AND claimed_until IS NOT NULL";
+const RELEASE_LEASES: &str = "UPDATE inbox SET claimed_until = NULL WHERE outcome = 'pending' AND claimed_until IS NOT NULL; \
+                              UPDATE idempotency SET claimed_until = begun_at WHERE status IS NULL";
 const HEAD: &str = "SELECT coalesce(max(position), 0) FROM events";
 
 /// A store in one file.
@@ -142,7 +143,7 @@ fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
     migrations::sqlite()
         .to_latest(&mut connection)
         .map_err(|why| OpenError::Migration { store: store(), why: why.to_string() })?;
-    connection.execute(RELEASE_LEASES, []).map_err(unusable)?;
+    connection.execute_batch(RELEASE_LEASES).map_err(unusable)?;
     let end = connection.query_row(HEAD, [], |row| row.get(0)).map_err(unusable)?;
     let writer = Writer::start(connection, lock, end).map_err(|why| OpenError::Unusable {
         store: store(),

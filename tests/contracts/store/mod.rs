@@ -4,6 +4,7 @@ mod access;
 mod commands;
 mod feed;
 mod followers;
+mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
