@@ -5,8 +5,11 @@
 //! what was. When the process is killed between the command and its answer, the claim runs out and the command is carried out
 //! again: each of ours then finds what it did before, and makes the same ids, which come from [`IdSource`].
 //!
-//! What sets cookies (`/v1/auth/…`) is left alone: a kept answer never holds anybody's secrets. So is what somebody
-//! signed out asks: no command is open to her, and nothing is kept for strangers.
+//! A kept answer is sealed with the key that its caller sent, which is stored nowhere. What sets cookies or must not be stored
+//! (`Cache-Control: no-store`) is not kept at all, `/v1/auth/…` is left alone, and so is what somebody signed out asks: no
+//! command is open to her, and nothing is kept for strangers.
+
+mod seal;
 
 use std::convert::Infallible;
 use std::panic::resume_unwind;
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -24,6 +27,7 @@ use domain::idempotency::{Attempt, Begun, KeptAnswer, KeyedCommand};
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
+use self::seal::Seal;
 use crate::asker::Asker;
 use crate::error::{ApiError, Pending};
 use crate::extract::unread;
@@ -68,9 +72,9 @@ pub(crate) async fn once(State(state): State<ApiState>, request: Request, next: 
     match claim(&state, request).await {
         Ok(Claimed::Unkeyed(request)) => next.run(request).await,
         Ok(Claimed::Answered(answer)) => answer,
-        Ok(Claimed::Mine { id, attempt, request }) => {
+        Ok(Claimed::Mine(claim, request)) => {
             // To its end, also when the caller gives up: she comes back for the answer.
-            let work = carry_out(state, id, attempt, request, next).in_current_span();
+            let work = carry_out(state, claim, request, next).in_current_span();
             tokio::spawn(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
         }
         Err(error) => error.into_response(),
@@ -84,7 +88,14 @@ enum Claimed {
     /// It was answered before.
     Answered(Response),
     /// It is to be carried out.
-    Mine { id: [u8; 32], attempt: Attempt, request: Request },
+    Mine(Claim, Request),
+}
+
+/// A command that is being carried out.
+struct Claim {
+    id: [u8; 32],
+    attempt: Attempt,
+    seal: Seal,
 }
 
 async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> {
@@ -99,7 +110,7 @@ async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> 
     }
     let whole = Request::from_parts(parts.clone(), body);
     let body = Bytes::from_request(whole, state).await.map_err(|error| unread(&error))?;
-    let command = command(&asker, &parts, &key, &body);
+    let (command, seal) = command(&asker, &parts, &key, &body);
     let now = state.now();
     match state.idempotency.begin(&command, now, LEASE, KEPT_FOR).await? {
         Begun::Mine(attempt) => {
@@ -107,10 +118,10 @@ async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> 
             let mut bits = [0; 10];
             bits.copy_from_slice(&command.id[..10]);
             request.extensions_mut().insert(IdSource { at: attempt.first_begun_at, bits });
-            Ok(Claimed::Mine { id: command.id, attempt, request })
+            Ok(Claimed::Mine(Claim { id: command.id, attempt, seal }, request))
         }
         Begun::Running => Err(ApiError::IdempotencyKeyInUse),
-        Begun::Finished(answer) => replay(answer).map(Claimed::Answered),
+        Begun::Finished(answer) => replay(answer, &seal).map(Claimed::Answered),
         Begun::Different => Err(ApiError::IdempotencyKeyReused),
     }
 }
@@ -133,19 +144,24 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(key.to_owned()))
 }
 
-fn command(asker: &Asker, parts: &Parts, key: &str, body: &[u8]) -> KeyedCommand {
+/// What is stored of a command, from which nobody can tell the key, and what its answer is sealed with.
+fn command(asker: &Asker, parts: &Parts, key: &str, body: &[u8]) -> (KeyedCommand, Seal) {
     let (kind, name) = match asker {
         Asker::Service(name) => ("service", name.clone()),
         Asker::Member(member) => ("member", member.to_string()),
         Asker::SignedOut(address) => ("address", address.to_string()),
     };
-    let id = hash(&[kind, &name, parts.method.as_str(), parts.uri.path(), key].map(str::as_bytes));
+    let hash_for = |use_of_it: &str, asked_for: &[u8]| {
+        let whose = [use_of_it, kind, &name, parts.method.as_str(), parts.uri.path(), key].map(str::as_bytes);
+        hash(whose.into_iter().chain([asked_for]))
+    };
     let query = parts.uri.query().unwrap_or_default();
-    KeyedCommand { id, fingerprint: hash(&[query.as_bytes(), body]) }
+    let fingerprint = hash_for("fingerprint", &hash([query.as_bytes(), body]));
+    (KeyedCommand { id: hash_for("id", &[]), fingerprint }, Seal(hash_for("seal", &[])))
 }
 
 /// A hash of all parts, each with its length, so that none runs into the next.
-fn hash(parts: &[&[u8]]) -> [u8; 32] {
+fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
@@ -154,19 +170,14 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-async fn carry_out(
-    state: ApiState,
-    id: [u8; 32],
-    attempt: Attempt,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn carry_out(state: ApiState, claim: Claim, request: Request, next: Next) -> Response {
+    let Claim { id, attempt, seal } = claim;
     let request_id =
         request.extensions().get().map(|asked: &Asked| asked.request_id().to_owned()).unwrap_or_default();
     // A task of its own, so that a panic in it does not keep the claim.
     let handled = tokio::spawn(next.run(request).in_current_span()).await;
     let (response, answer) = match handled {
-        Ok(response) => kept(response, &request_id).await,
+        Ok(response) => kept(response, &seal, &request_id).await,
         Err(error) => {
             settled(state.idempotency.release(&id, attempt).await);
             resume_unwind(error.into_panic())
@@ -205,10 +216,10 @@ enum Keep {
 }
 
 /// Decides what is kept, and reads or writes the body for that.
-async fn kept(mut response: Response, request_id: &str) -> (Response, Keep) {
+async fn kept(mut response: Response, seal: &Seal, request_id: &str) -> (Response, Keep) {
     use StatusCode as S;
     let status = response.status();
-    if status.is_server_error() || response.headers().contains_key(SET_COOKIE) {
+    if status.is_server_error() || holds_secrets(response.headers()) {
         return (response, Keep::Claimable);
     }
     if matches!(status, S::UNAUTHORIZED | S::FORBIDDEN | S::REQUEST_TIMEOUT | S::TOO_MANY_REQUESTS) {
@@ -232,15 +243,28 @@ async fn kept(mut response: Response, request_id: &str) -> (Response, Keep) {
         Some((name.to_string(), value.to_owned()))
     };
     let headers = HEADERS.iter().filter_map(header).collect();
-    let answer = KeptAnswer { status: status.as_u16(), headers, body: body.to_vec() };
-    (Response::from_parts(parts, Body::from(body)), Keep::Answer(answer))
+    let keep = match seal.close(body.to_vec()) {
+        Ok(body) => Keep::Answer(KeptAnswer { status: status.as_u16(), headers, body }),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be sealed");
+            Keep::Claimable
+        }
+    };
+    (Response::from_parts(parts, Body::from(body)), keep)
 }
 
-fn replay(answer: KeptAnswer) -> Result<Response, ApiError> {
+fn holds_secrets(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(CACHE_CONTROL).iter().filter_map(|said| said.to_str().ok());
+    headers.contains_key(SET_COOKIE)
+        || said.flat_map(|said| said.split(',')).any(|one| one.trim() == "no-store")
+}
+
+fn replay(answer: KeptAnswer, seal: &Seal) -> Result<Response, ApiError> {
     let unreadable = |what: &str| ApiError::Store(domain::ports::StoreError::Corrupt(what.to_owned()));
     let status =
         StatusCode::from_u16(answer.status).map_err(|_| unreadable("a kept answer has no status"))?;
-    let mut response = (status, Body::from(answer.body)).into_response();
+    let body = seal.open(answer.body).map_err(|_| unreadable("a kept answer's seal"))?;
+    let mut response = (status, Body::from(body)).into_response();
     for (name, value) in answer.headers {
         let name = HeaderName::try_from(name).map_err(|_| unreadable("a kept answer's header"))?;
         let value = HeaderValue::try_from(value).map_err(|_| unreadable("a kept answer's header"))?;

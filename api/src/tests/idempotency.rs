@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::http::header::SET_COOKIE;
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use domain::account::Role;
+use domain::idempotency::Begun;
 use domain::ids::SessionId;
 
 use super::world::{ALL, Answer, LIMITS, World};
 use crate::client_address::ClientAddress;
+use crate::observe::is_check;
 use crate::viewer::Viewer;
 use crate::{Rate, Rates, idempotency};
 
@@ -174,18 +177,89 @@ async fn a_panic_is_told_and_leaves_the_key_free() {
 }
 
 #[tokio::test]
-async fn what_sets_cookies_is_never_kept() {
-    let answer = |_| ([(SET_COOKIE, "access=secret")], "token").into_response();
-    let (world, count) = answering(answer).await;
-    for path in ["/v1/command", "/v1/auth/login"] {
+async fn what_sets_cookies_or_must_not_be_stored_is_never_kept() {
+    for secret in [(SET_COOKIE, "access=secret"), (CACHE_CONTROL, "private, no-store")] {
+        let (world, count) = answering(move |_| ([secret.clone()], "token").into_response()).await;
+        for path in ["/v1/command", "/v1/auth/login"] {
+            for _ in 0..2 {
+                let answer = world.keyed("one", path, "").await;
+                assert_eq!((answer.status, answer.header("idempotent-replayed")), (StatusCode::OK, ""));
+            }
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 4);
+        assert!(world.stores.kept.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_says_nothing_to_whoever_has_not_the_key() {
+    let world = World::new().await;
+    let body = r#"{"email":"grace@example.com"}"#;
+    let first = world.keyed("one", "/v1/members", body).await;
+    assert!(first.text.contains("grace@example.com"));
+    let kept: Vec<_> = world.stores.kept.lock().unwrap().values().cloned().collect();
+    let [(_, Begun::Finished(answer))] = &kept[..] else { panic!("{kept:?}") };
+    assert!(answer.body.len() >= first.text.len());
+    assert!(!String::from_utf8_lossy(&answer.body).contains("grace"));
+    assert!(!format!("{:?}", answer.headers).contains("grace"));
+    assert_eq!(world.keyed("one", "/v1/members", body).await.text, first.text);
+}
+
+#[tokio::test]
+async fn nobody_is_answered_with_what_another_was_told() {
+    let (world, count) = answering(|count| format!("answer {count}").into_response()).await;
+    let ask = async |viewer: Option<&str>| {
+        let mut request = Request::post("/v1/command").header("idempotency-key", "one");
+        if let Some(member) = viewer {
+            let (member, session) = (member.into(), SessionId::from("ses_1"));
+            request = request.extension(Viewer { member, session, role: Role::Member });
+        } else {
+            request = request.header("authorization", format!("Bearer {ALL}"));
+        }
+        world.send(request.body(Body::empty()).unwrap()).await.text
+    };
+    // Called as the service is, she is still somebody else.
+    for (viewer, answer) in [(Some("mem_a"), 0), (Some("mem_b"), 1), (Some("all"), 2), (None, 3)] {
         for _ in 0..2 {
-            let answer = world.keyed("one", path, "").await;
-            assert_eq!((answer.status, answer.header("idempotent-replayed")), (StatusCode::OK, ""));
+            assert_eq!(ask(viewer).await, format!("answer {answer}"), "{viewer:?}");
         }
     }
     assert_eq!(count.load(Ordering::SeqCst), 4);
-    let kept = format!("{:?}", world.stores.kept.lock().unwrap());
-    assert!(!kept.contains("Finished"), "{kept}");
+}
+
+/// The methods and paths of all routes that the document has, with something in place of their parameters.
+fn routes() -> Vec<(Method, String)> {
+    let document = serde_json::to_value(crate::openapi()).unwrap();
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let filled = path.split('/').map(|part| if part.starts_with('{') { "x_1" } else { part });
+        let filled = filled.collect::<Vec<_>>().join("/");
+        let operations = item.as_object().unwrap().keys();
+        let method = |name: &String| Method::from_bytes(name.to_uppercase().as_bytes()).unwrap();
+        routes.extend(operations.map(|name| (method(name), filled.clone())));
+    }
+    routes
+}
+
+#[tokio::test]
+async fn every_command_takes_a_key_and_every_route_says_its_rate() {
+    let world = World::limited(Rates { service: Some(Rate::new(1, 1_000)), ..Rates::OFF }).await;
+    let (mut commands, mut limited) = (0, 0);
+    for (method, path) in routes() {
+        if !path.starts_with("/v1/") || is_check(&path) {
+            continue;
+        }
+        limited += 1;
+        let bearer = format!("Bearer {ALL}");
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", "")];
+        let answer = world.with(&headers, method.clone(), &path, "").await;
+        assert_eq!(answer.header("ratelimit-policy"), "\"service\";q=1000;w=1000", "{method} {path}");
+        if !method.is_safe() && !path.starts_with("/v1/auth/") {
+            commands += 1;
+            answer.problem(400, "bad_idempotency_key");
+        }
+    }
+    assert!(commands >= 5 && limited > commands, "{commands} of {limited}");
 }
 
 #[tokio::test]
@@ -267,7 +341,7 @@ async fn strangers_are_told_apart_by_their_address_and_members_by_who_they_are()
     })
     .await;
     let ask = async |address: &str, member: Option<&str>| {
-        let mut request = Request::builder().uri("/v1/members").body(axum::body::Body::empty()).unwrap();
+        let mut request = Request::builder().uri("/v1/members").body(Body::empty()).unwrap();
         request.extensions_mut().insert(ClientAddress(address.parse().unwrap()));
         if let Some(member) = member {
             request.extensions_mut().insert(Viewer {
