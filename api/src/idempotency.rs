@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -219,11 +219,12 @@ enum Keep {
 async fn kept(mut response: Response, seal: &Seal, request_id: &str) -> (Response, Keep) {
     use StatusCode as S;
     let status = response.status();
-    if status.is_server_error() || holds_secrets(response.headers()) {
-        return (response, Keep::Claimable);
-    }
     if matches!(status, S::UNAUTHORIZED | S::FORBIDDEN | S::REQUEST_TIMEOUT | S::TOO_MANY_REQUESTS) {
         return (response, Keep::Nothing);
+    }
+    let headers = response.headers();
+    if status.is_server_error() || headers.contains_key(RETRY_AFTER) || holds_secrets(headers) {
+        return (response, Keep::Claimable);
     }
     if let Some(problem) = response.extensions_mut().remove::<Pending>() {
         write_problem(&mut response, &problem, request_id);

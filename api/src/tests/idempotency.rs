@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, SET_COOKIE};
 use axum::http::{Method, Request, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -151,17 +151,18 @@ async fn answering(
 }
 
 #[tokio::test]
-async fn a_failure_is_not_kept() {
-    let answer = |count: usize| {
-        [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS, StatusCode::OK][count.min(2)]
-            .into_response()
+async fn a_failure_and_what_passes_are_not_kept() {
+    let answer = |count| match count {
+        0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        1 => StatusCode::TOO_MANY_REQUESTS.into_response(),
+        2 => (StatusCode::CONFLICT, [(RETRY_AFTER, "1")]).into_response(),
+        _ => StatusCode::CONFLICT.into_response(),
     };
     let (world, count) = answering(answer).await;
-    let statuses = [503, 429, 200, 200];
-    for status in statuses {
+    for status in [503, 429, 409, 409, 409] {
         assert_eq!(world.keyed("one", "/v1/command", "").await.status.as_u16(), status);
     }
-    assert_eq!(count.load(Ordering::SeqCst), 3);
+    assert_eq!(count.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test]
