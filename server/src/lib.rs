@@ -6,7 +6,7 @@ mod cli;
 mod commands;
 pub mod config;
 mod connection;
-pub mod demo;
+mod demo;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod index_file;

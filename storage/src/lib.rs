@@ -42,6 +42,15 @@ pub enum Access {
     Read,
     /// Writing, or only reading where another process writes to the same `SQLite` file, or on a standby.
     WriteOrRead,
+    /// Writing what can be made again: `SQLite` does not wait for the disk, so a power cut may take or spoil all of it.
+    Draft,
+}
+
+impl Access {
+    /// Whether a store that cannot be written to is of no use.
+    pub(crate) fn has_to_write(self) -> bool {
+        matches!(self, Self::Write | Self::Draft)
+    }
 }
 
 /// How stored events of older shapes are read.

@@ -32,6 +32,6 @@ pub use engine::clock::Seconds;
 pub use engine::error::ApiError;
 pub use engine::model::Truth;
 pub use engine::{DunningEnd, Event, Settings};
-pub use http::routes::{Options, Server, StartError};
+pub use http::routes::{Companion, Options, Server, StartError, Time};
 pub use shapes::NEWEST;
 pub use simulator::Simulator;

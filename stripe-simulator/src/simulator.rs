@@ -242,6 +242,11 @@ impl Simulator {
         Ok(paying == Paying::Authenticate)
     }
 
+    /// The buyer begins a trial for which no card is asked.
+    pub fn begin_trial(&mut self, session: &str) -> Result<(), ApiError> {
+        self.act(|engine| engine.pay_session(session, None, None)).map(|_| ())
+    }
+
     /// The buyer has been to her bank.
     pub fn authenticate(&mut self, session: &str, passed: bool) -> Result<(), ApiError> {
         self.act(|engine| engine.authenticate_session(session, passed))

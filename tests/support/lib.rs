@@ -8,5 +8,6 @@ pub mod postgres;
 pub mod proxy;
 pub mod raw;
 pub mod small_disk;
+pub mod story;
 pub mod stripe;
 mod watchdog;

@@ -124,7 +124,7 @@ pub(crate) async fn open_if_there(
 }
 
 /// Stripe, where there is a key to ask it with.
-fn gateway(
+pub(crate) fn gateway(
     settings: Option<&billing::Settings>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<Arc<dyn Provider>>, Failure> {

@@ -59,11 +59,11 @@ impl Postgres {
         let connect = timeout(CONNECT, PgConnection::connect_with(&options)).await;
         let mut connection = connect.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unusable)?;
         let standby = is_standby(&mut connection).await.map_err(unusable)?;
-        if standby && access == Access::Write {
+        if standby && access.has_to_write() {
             return Err(OpenError::Unreachable { store, why: STANDBY.to_owned() });
         }
         let writable = access != Access::Read && !standby;
-        if access == Access::Write {
+        if access.has_to_write() {
             migrate(&mut connection, &store).await?;
         } else {
             check(&mut connection, &store).await?;

@@ -33,6 +33,8 @@ const JOURNAL: &str = "PRAGMA journal_mode = WAL";
 /// `FULL` makes a commit survive a power cut; `fullfsync` does on a Mac.
 const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
                        PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384";
+/// For what is made again if the power fails.
+const DRAFT: &str = "PRAGMA synchronous = OFF";
 const VERSION: &str = "PRAGMA user_version";
 /// Whoever held a lease was a process that wrote here, and there is no other than this.
 const RELEASE_LEASES: &str =
@@ -101,7 +103,7 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
     let unusable =
         |why: String, remedy| OpenError::Unusable { store: path.display().to_string(), why, remedy };
     // A question makes no store and changes no tables: an empty store would answer that nobody is known.
-    if access != Access::Write {
+    if !access.has_to_write() {
         check(path)?;
     }
     if access == Access::Read {
@@ -114,10 +116,10 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
         unusable(why.to_string(), "see that the folder may be written to and can lock files")
     })?;
     match locked {
-        Locked::Mine(lock) => open_for_writing(path, lock),
+        Locked::Mine(lock) => open_for_writing(path, lock, access),
         Locked::Taken { pid } => {
             let refusal = OpenError::Locked { path: path.to_owned(), pid };
-            if access == Access::Write {
+            if access.has_to_write() {
                 return Err(refusal);
             }
             Ok(open_for_reading(path, refusal.to_string()))
@@ -125,7 +127,7 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
     }
 }
 
-fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
+fn open_for_writing(path: &Path, lock: Lock, access: Access) -> Result<Sqlite, OpenError> {
     let store = || path.display().to_string();
     let unusable = |why: rusqlite::Error| OpenError::Unusable {
         store: store(),
@@ -136,6 +138,9 @@ fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
     connection.busy_timeout(readers::BUSY_TIMEOUT).map_err(unusable)?;
     connection.query_row(JOURNAL, [], |_| Ok(())).map_err(unusable)?;
     connection.execute_batch(DURABLE).map_err(unusable)?;
+    if access == Access::Draft {
+        connection.execute_batch(DRAFT).map_err(unusable)?;
+    }
     if version(&connection).map_err(unusable)? > SQLITE_VERSION {
         return Err(OpenError::Newer { store: store() });
     }
