@@ -32,11 +32,32 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
             return Err(ApiError::NotJson);
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
-        match Json::from_bytes(&bytes) {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::JsonDataError(error)) => Err(ApiError::WrongShape(inner(&error.body_text()))),
-            Err(error) => Err(ApiError::MalformedJson(inner(&error.body_text()))),
+        json(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+pub struct MaybeBody<T>(pub Option<T>);
+
+impl<T: DeserializeOwned> FromRequest<ApiState> for MaybeBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
+        let is_json = says_json(&request);
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
+        match (bytes.is_empty(), is_json) {
+            (true, _) => Ok(Self(None)),
+            (false, true) => json(&bytes).map(|body| Self(Some(body))),
+            (false, false) => Err(ApiError::NotJson),
         }
+    }
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    match Json::from_bytes(bytes) {
+        Ok(Json(body)) => Ok(body),
+        Err(JsonRejection::JsonDataError(error)) => Err(ApiError::WrongShape(inner(&error.body_text()))),
+        Err(error) => Err(ApiError::MalformedJson(inner(&error.body_text()))),
     }
 }
 

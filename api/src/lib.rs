@@ -50,8 +50,9 @@ pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
 pub use shell::serve_shell;
 pub use state::{
-    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, Probe,
-    RebuildReport, RebuildState, Rebuilds, Resync, ResyncError, ResyncFinding, ResyncReport,
+    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
+    DeliverySelection, DeliveryStep, Probe, RebuildReport, RebuildState, Rebuilds, Replayed, Resync,
+    ResyncError, ResyncFinding, ResyncReport,
 };
 
 /// The most bytes the body of a request may have.
@@ -87,7 +88,9 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(support::explain))
         .routes(routes!(resync::resync))
         .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::show))
         .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::replay_some))
         .routes(routes!(projections::list))
         .routes(routes!(projections::redrive))
         .routes(routes!(projections::rebuild))

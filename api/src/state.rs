@@ -11,6 +11,7 @@ use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
+use domain::metadata::Actor;
 use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
 use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
@@ -157,15 +158,58 @@ pub struct DeliveryRecord {
     pub settled_at: Option<DateTime<Utc>>,
 }
 
+/// Something that was done with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryStep {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What: `postponed`, `redriven` or an outcome.
+    pub step: String,
+    /// Who asked for it, where somebody did.
+    pub actor: Option<String>,
+    /// The code of the reason for an outcome.
+    pub reason: Option<String>,
+    /// Why, as a sentence.
+    pub detail: Option<String>,
+}
+
+/// Some deliveries by what is known of them; all, when nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliverySelection {
+    /// Only those with this outcome.
+    pub outcome: Option<DeliveryOutcome>,
+    /// Only those whose outcome has this code.
+    pub reason: Option<String>,
+    /// Only those of this event type.
+    pub event_type: Option<String>,
+    /// Only those that speak of this payer.
+    pub customer: Option<String>,
+    /// Only those that first arrived at this moment or later.
+    pub received_from: Option<DateTime<Utc>>,
+    /// Only those that first arrived before this moment.
+    pub received_until: Option<DateTime<Utc>>,
+}
+
 /// Which deliveries to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
-    /// Only those with this outcome.
-    pub outcome: Option<DeliveryOutcome>,
+    /// Of these.
+    pub of: DeliverySelection,
     /// Only those that came before this one, by its id: the end of the page before.
     pub before: Option<String>,
     /// The most to list.
     pub limit: usize,
+}
+
+/// Deliveries that are looked at again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// How many.
+    pub count: u64,
+    /// How many more there are that arrived later, as far as they were counted.
+    pub left: u64,
+    /// The last of them, by its id: where to go on.
+    pub last: Option<String>,
 }
 
 /// What the billing provider delivered, as the API needs it.
@@ -174,8 +218,22 @@ pub trait Deliveries: Send + Sync {
     /// Some deliveries, latest arrival first.
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError>;
 
+    /// One delivery, and what was done with it after it arrived, oldest first.
+    async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
+
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
-    async fn replay(&self, id: &str) -> Result<bool, StoreError>;
+    async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;
+
+    /// Has the oldest of these looked at again, those that wait already left out: `at_most` of them, and of those that
+    /// arrived after the one that `after` names.
+    async fn replay_some(
+        &self,
+        of: DeliverySelection,
+        after: Option<String>,
+        at_most: usize,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Replayed, StoreError>;
 
     /// A payer is known now: has the deliveries that waited for that looked at again, and says how many.
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError>;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::{
-    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, ResyncError,
-    ResyncFinding, ResyncReport, ServiceTokens,
+    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, DeliverySelection,
+    DeliveryStep, Replayed, ResyncError, ResyncFinding, ResyncReport, ServiceTokens,
 };
 use async_trait::async_trait;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use webhook_ingest::backfill::Backfill;
-use webhook_ingest::inbox::{self, Origin, Outcome, Redrive};
+use webhook_ingest::inbox::{self, Asked, Origin, Outcome, Redrive, Redriven, Selection};
 use webhook_ingest::provider::Provider;
 use webhook_ingest::reconcile::ReconcileError;
 use webhook_ingest::routes::Intake;
@@ -213,6 +213,11 @@ impl App {
         }
     }
 
+    /// What came in, as the API and the command line ask for it.
+    pub(crate) fn deliveries(&self) -> Arc<dyn api::Deliveries> {
+        Arc::new(Deliveries { worker: self.worker.clone() })
+    }
+
     /// The API's needs.
     pub fn api_state(&self, tokens: ServiceTokens) -> ApiState {
         ApiState::new(ApiParts {
@@ -224,7 +229,7 @@ impl App {
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
-            deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
+            deliveries: self.deliveries(),
             resync: Arc::new(Resync {
                 worker: self.worker.clone(),
                 storage: self.storage.clone(),
@@ -361,21 +366,52 @@ struct Deliveries {
     worker: Arc<Worker>,
 }
 
+impl Deliveries {
+    fn asked(&self, actor: Actor, why: &str) -> Asked {
+        Asked { at: self.worker.clock.now(), actor, why: why.to_owned() }
+    }
+}
+
 #[async_trait]
 impl api::Deliveries for Deliveries {
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let filter = inbox::DeliveryFilter {
-            outcome: filter.outcome.map(kept),
-            before: filter.before,
-            limit: filter.limit,
-        };
+        let filter =
+            inbox::DeliveryFilter { of: selection(filter.of), before: filter.before, limit: filter.limit };
         Ok(self.worker.inbox.list(filter).await?.into_iter().map(record).collect())
     }
 
-    async fn replay(&self, id: &str) -> Result<bool, StoreError> {
-        let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned())).await? > 0;
+    async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError> {
+        let inbox = &self.worker.inbox;
+        let Some(delivery) = inbox.get(id).await? else { return Ok(None) };
+        let steps = inbox.steps(id).await?.into_iter().map(|step| DeliveryStep {
+            at: step.at,
+            step: step.kind.as_str().to_owned(),
+            actor: step.actor,
+            reason: step.code,
+            detail: step.detail,
+        });
+        Ok(Some((record(delivery), steps.collect())))
+    }
+
+    async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
+        let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned()), self.asked(actor, why)).await? > 0;
         self.worker.wake.notify_one();
         Ok(known)
+    }
+
+    async fn replay_some(
+        &self,
+        of: DeliverySelection,
+        after: Option<String>,
+        at_most: usize,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Replayed, StoreError> {
+        let (of, asked) = (selection(of), self.asked(actor, why));
+        let Redriven { count, left, last } =
+            self.worker.inbox.redrive_some(of, after, at_most, asked).await?;
+        self.worker.wake.notify_one();
+        Ok(Replayed { count, left, last })
     }
 
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
@@ -428,7 +464,18 @@ impl api::Resync for Resync {
     }
 }
 
-fn kept(outcome: DeliveryOutcome) -> Outcome {
+fn selection(of: DeliverySelection) -> Selection {
+    Selection {
+        outcome: of.outcome.map(kept),
+        reason: of.reason,
+        event_types: of.event_type.into_iter().collect(),
+        customer: of.customer,
+        received_from: of.received_from,
+        received_until: of.received_until,
+    }
+}
+
+pub(crate) fn kept(outcome: DeliveryOutcome) -> Outcome {
     match outcome {
         DeliveryOutcome::Pending => Outcome::Pending,
         DeliveryOutcome::Applied => Outcome::Applied,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use api::DeliveryOutcome;
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -35,6 +36,7 @@ Answers:
   timeline     A member's history in plain words
 
 Deliveries and the log:
+  deliveries   What Stripe delivered, what became of it, and looking at it again
   ingest       Feed files of Stripe events through the same way as webhooks
   backfill     Fetch events from Stripe that never came
   reconcile    Compare every subscription with Stripe and put right what differs
@@ -126,6 +128,10 @@ enum Command {
         /// The member's id
         member: String,
     },
+
+    /// What Stripe delivered, what became of it, and looking at it again
+    #[command(subcommand, after_help = "Example: membership deliveries list --outcome parked")]
+    Deliveries(DeliveriesCommand),
 
     /// Feed files of Stripe events through the same way as webhooks
     #[command(after_help = "Example: membership ingest ./events --unsigned --created-order")]
@@ -228,6 +234,73 @@ enum MemberCommand {
     List,
 }
 
+#[derive(Debug, Subcommand)]
+enum DeliveriesCommand {
+    /// List deliveries, latest arrival first
+    #[command(
+        after_help = "Example: membership deliveries list --outcome parked --reason unknown_customer --limit 50"
+    )]
+    List {
+        /// Only those with this outcome
+        #[arg(long, value_parser = outcome)]
+        outcome: Option<DeliveryOutcome>,
+        #[command(flatten)]
+        of: DeliveriesArgs,
+        /// How many at most
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Only those that came before this one
+        #[arg(long, value_name = "EVENT")]
+        before: Option<String>,
+    },
+    /// Show a delivery, and every step of what was done with it
+    #[command(after_help = "Example: membership deliveries show evt_1OzxA2eZvKYlo2C")]
+    Show {
+        /// Stripe's event id
+        event: String,
+    },
+    /// Look at deliveries again: at one, or at all that fit, oldest first
+    #[command(
+        after_help = "Example: membership deliveries replay --outcome parked --reason unmapped_product --why 'the price is back'"
+    )]
+    Replay {
+        /// Stripe's event id
+        #[arg(conflicts_with_all = ["outcome", "reason", "event_type", "customer", "received_from", "received_until"])]
+        event: Option<String>,
+        /// Those with this outcome
+        #[arg(long, value_parser = outcome, required_unless_present = "event")]
+        outcome: Option<DeliveryOutcome>,
+        #[command(flatten)]
+        of: DeliveriesArgs,
+        /// How many at most; those that are left are counted
+        #[arg(long, default_value_t = 1_000)]
+        limit: usize,
+        /// Why: a line that is kept with each of them
+        #[arg(long)]
+        why: String,
+    },
+}
+
+/// Which deliveries.
+#[derive(Debug, Args)]
+pub(crate) struct DeliveriesArgs {
+    /// Only those whose outcome has this code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) reason: Option<String>,
+    /// Only those of this event type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Only those that speak of this Stripe customer
+    #[arg(long)]
+    pub(crate) customer: Option<String>,
+    /// Only those that first arrived at this moment or later, RFC 3339 or a day
+    #[arg(long, value_parser = moment)]
+    pub(crate) received_from: Option<DateTime<Utc>>,
+    /// Only those that first arrived before this moment
+    #[arg(long, value_parser = moment)]
+    pub(crate) received_until: Option<DateTime<Utc>>,
+}
+
 /// What to ingest, and in which order.
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
@@ -254,6 +327,10 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         .or_else(|| day().map(|midnight| midnight.and_utc()))
         .filter(can_be_written)
         .ok_or_else(|| "write it like 2026-05-03T09:14:00Z or 2026-05-03".to_owned())
+}
+
+fn outcome(text: &str) -> Result<DeliveryOutcome, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 fn member_id(text: &str) -> Result<MemberId, String> {
@@ -306,6 +383,21 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
                 .map_err(Failure::not_an_answer)
         }
         Command::Timeline { member } => commands::answers::timeline(&settings()?, &member, json).await,
+        Command::Deliveries(command) => {
+            use commands::deliveries;
+            match command {
+                DeliveriesCommand::List { outcome, of, limit, before } => {
+                    deliveries::list(&settings()?, of.selection(outcome), before, limit, json).await
+                }
+                DeliveriesCommand::Show { event } => deliveries::show(&settings()?, &event, json).await,
+                DeliveriesCommand::Replay { event: Some(event), why, .. } => {
+                    deliveries::replay(&settings()?, &event, &why, json).await
+                }
+                DeliveriesCommand::Replay { event: None, outcome, of, limit, why } => {
+                    deliveries::replay_some(&settings()?, of.selection(outcome), limit, &why, json).await
+                }
+            }
+        }
         Command::Ingest(args) => commands::ingest::run(&settings()?, &args, json).await,
         Command::Backfill { since } => commands::ask::backfill(&settings()?, since, json).await,
         Command::Reconcile => {

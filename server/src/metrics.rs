@@ -32,10 +32,14 @@ const SECONDS: [f64; 14] =
 const CHANGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const COMMIT_CHANGES: &str = "membership_sqlite_commit_changes";
 
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     ("membership_http_requests_total", "Requests answered, by route template, method and class of status"),
     ("membership_access_decisions_total", "Access decisions about the present, by answer and reason"),
     ("membership_webhooks_refused_total", "Webhook requests not taken, by reason"),
+    (
+        "membership_webhook_secret_used_total",
+        "Webhooks that a secret signed, by its place in STRIPE_WEBHOOK_SECRETS",
+    ),
     ("membership_deliveries_received_total", "Deliveries stored; duplicate ones were there before"),
     ("membership_deliveries_settled_total", "Deliveries carried out, by outcome and reason"),
     ("membership_deliveries_postponed_total", "Attempts at a delivery that will be made again"),

@@ -13,7 +13,8 @@ use projections::view_store::{
 };
 use tracing::{Instrument, Span, debug_span};
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Redriven, Selection,
+    Step, Stored, Why,
 };
 use webhook_ingest::notebook::{Notebook, Unused};
 
@@ -106,16 +107,36 @@ impl<B: Inbox> Inbox for Measured<B> {
         measured("inbox_settle", self.0.settle(id, outcome, why, now)).await
     }
 
-    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
-        measured("inbox_postpone", self.0.postpone(id, why, due)).await
+    async fn postpone(
+        &self,
+        id: &str,
+        why: Why,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        measured("inbox_postpone", self.0.postpone(id, why, due, now)).await
     }
 
     async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
         measured("inbox_release", self.0.release(ids)).await
     }
 
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        measured("inbox_redrive", self.0.redrive(which)).await
+    async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError> {
+        measured("inbox_redrive", self.0.redrive(which, asked)).await
+    }
+
+    async fn redrive_some(
+        &self,
+        of: Selection,
+        after: Option<String>,
+        at_most: usize,
+        asked: Asked,
+    ) -> Result<Redriven, StoreError> {
+        measured("inbox_redrive", self.0.redrive_some(of, after, at_most, asked)).await
+    }
+
+    async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError> {
+        measured("inbox_steps", self.0.steps(id)).await
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {

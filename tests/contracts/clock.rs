@@ -299,7 +299,7 @@ async fn deliveries_are_carried_out_though_the_clock_was_set_back(place: Place) 
     let taken = inbox.claim(noon(), lease, 2).await.unwrap();
     let why =
         webhook_ingest::inbox::Why { code: "error".to_owned(), detail: "The store was away.".to_owned() };
-    inbox.postpone(&taken[1].id, why, noon() + TimeDelta::minutes(10)).await.unwrap();
+    inbox.postpone(&taken[1].id, why, noon() + TimeDelta::minutes(10), noon()).await.unwrap();
     service.clock.set(noon() - DAY);
     service.deliver([]).await;
     assert_eq!(inbox.pending().await.unwrap(), 0);

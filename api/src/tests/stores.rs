@@ -12,6 +12,7 @@ use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
+use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
     CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
@@ -28,8 +29,8 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds, Resync,
-    ResyncError, ResyncFinding, ResyncReport,
+    Deliveries, DeliveryFilter, DeliveryRecord, DeliverySelection, DeliveryStep, Probe, RebuildReport,
+    RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport,
 };
 
 /// What a store says when it is told to fail.
@@ -211,18 +212,61 @@ impl People for Stores {
     }
 }
 
+fn fits(held: &DeliveryRecord, of: &DeliverySelection) -> bool {
+    of.outcome.is_none_or(|outcome| held.outcome == outcome)
+        && of.reason.as_ref().is_none_or(|reason| held.reason.as_ref() == Some(reason))
+        && of.event_type.as_ref().is_none_or(|event_type| held.event_type == *event_type)
+        && of.customer.as_ref().is_none_or(|customer| held.customer.as_ref() == Some(customer))
+        && of.received_from.is_none_or(|from| held.received_at >= from)
+        && of.received_until.is_none_or(|until| held.received_at < until)
+}
+
 #[async_trait]
 impl Deliveries for Stores {
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError> {
         let deliveries = self.deliveries.lock().unwrap();
         let start =
             filter.before.map_or(0, |id| deliveries.iter().position(|held| held.id == id).unwrap() + 1);
-        let wanted = |held: &&DeliveryRecord| filter.outcome.is_none_or(|outcome| held.outcome == outcome);
+        let wanted = |held: &&DeliveryRecord| fits(held, &filter.of);
         Ok(deliveries.iter().skip(start).filter(wanted).take(filter.limit).cloned().collect())
     }
 
-    async fn replay(&self, id: &str) -> Result<bool, StoreError> {
+    async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError> {
+        let held = self.deliveries.lock().unwrap().iter().find(|held| held.id == id).cloned();
+        let step = |held: &DeliveryRecord| DeliveryStep {
+            at: held.received_at,
+            step: "parked".to_owned(),
+            actor: None,
+            reason: held.reason.clone(),
+            detail: held.detail.clone(),
+        };
+        Ok(held.map(|held| (held.clone(), vec![step(&held)])))
+    }
+
+    async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
+        self.told.lock().unwrap().push(format!("{actor} replays {id}: {why}"));
         Ok(self.deliveries.lock().unwrap().iter().any(|held| held.id == id))
+    }
+
+    async fn replay_some(
+        &self,
+        of: DeliverySelection,
+        after: Option<String>,
+        at_most: usize,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Replayed, StoreError> {
+        self.told.lock().unwrap().push(format!("{actor} replays: {why}"));
+        let deliveries = self.deliveries.lock().unwrap();
+        let end =
+            after.map_or(deliveries.len(), |id| deliveries.iter().position(|held| held.id == id).unwrap());
+        let fitting: Vec<_> = deliveries[..end].iter().rev().filter(|held| fits(held, &of)).collect();
+        let taken = fitting.len().min(at_most);
+        Ok(Replayed {
+            count: taken as u64,
+            left: (fitting.len() - taken) as u64,
+            last: fitting[..taken].last().map(|held| held.id.clone()),
+        })
     }
 
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {

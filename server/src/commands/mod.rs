@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod ask;
 pub(crate) mod catalog;
+pub(crate) mod deliveries;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod member;
