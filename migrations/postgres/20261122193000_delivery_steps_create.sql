@@ -10,6 +10,8 @@ CREATE TABLE delivery_steps (
 );
 
 CREATE INDEX delivery_steps_of ON delivery_steps (arrival, number);
+-- Instead of one for some outcomes only, so that all of a payer's deliveries are found and none is kept later for it.
+DROP INDEX inbox_unused;
 CREATE INDEX inbox_customer ON inbox (customer, arrival);
 
 COMMENT ON TABLE delivery_steps IS 'What was done with each delivery after it arrived; the oldest steps of one that has many are forgotten';

@@ -11,4 +11,6 @@ CREATE TABLE delivery_steps (
 ) STRICT;
 
 CREATE INDEX delivery_steps_of ON delivery_steps (arrival, number);
+-- Instead of one for some outcomes only, so that all of a payer's deliveries are found and none is kept later for it.
+DROP INDEX inbox_unused;
 CREATE INDEX inbox_customer ON inbox (customer, arrival);
