@@ -27,5 +27,6 @@ mod slow_clients;
 mod statuses;
 mod stopping;
 mod store_faults;
+mod stripe_events;
 mod two_processes;
 mod without_webhooks;
