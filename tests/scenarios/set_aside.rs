@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::{Home, TestApp};
 use tests::on_every_store;
-use tests::stripe::{ADVANCED, BASIC, Price, Story, changed, days_ago, events, now, rfc3339};
+use tests::stripe::{ADVANCED, BASIC, Price, Story, changed, days_ago, event, events, now, rfc3339};
 
 const ROUNDS: usize = 150;
 
@@ -158,5 +158,29 @@ on_every_store! {
         app.settled().await;
         assert_eq!(app.delivery(&ids[1]).await["outcome"], "no_change");
         assert_eq!(app.check("mem_two", BASIC).await["reason"], "subscription");
+    }
+
+    async fn what_an_earlier_version_passed_over_is_used_by_the_first_that_knows_it(store: Store) {
+        let mut app = TestApp::on(store).await;
+        app.register("mem_late").await;
+        let mut story = Story::new("late");
+        story.create(Price::BasicMonth, "active", days_ago(3));
+        let told = events(story).remove(0);
+        app.deliver_all([&told, &event("evt_other", "payout.paid", days_ago(3), &json!({ "id": "po_1" }))]).await;
+        app.link("mem_late", "cus_demo_late").await;
+        app.settled().await;
+        app.stop("TERM");
+        let passed_over = "UPDATE inbox SET outcome = 'ignored', why_code = 'unhandled_type'";
+        app.home.sql(passed_over).await;
+        let mut same = app.home.serve().await;
+        same.settled().await;
+        assert_eq!(same.deliveries("ignored").await.len(), 2, "this version has looked already");
+        same.stop("TERM");
+        app.home.sql("DELETE FROM notes WHERE name = 'redriven_for_version'").await;
+        let newer = app.home.serve().await;
+        newer.settled().await;
+        let ignored = newer.deliveries("ignored").await;
+        assert_eq!(ignored.len(), 1, "{ignored:?}");
+        assert_eq!(ignored[0]["id"], "evt_other", "what nobody knows is left where it is");
     }
 }

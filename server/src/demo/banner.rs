@@ -72,9 +72,7 @@ impl Banner<'_> {
         let as_of =
             if self.is_new { String::new() } else { self.played.format(", on %-d %B %Y").to_string() };
         lines.extend([String::new(), format!("  The cast{as_of}")]);
-        let named = cast(self.played);
-        let told = named.iter().filter_map(|part| Some(format!("    {:<9} {}", part.member?, part.line)));
-        lines.extend(told);
+        lines.extend(self.cast());
         for (title, examples) in
             [("Paste these into another terminal", examples), ("Try Stripe's side", at_stripe)]
         {
@@ -86,6 +84,12 @@ impl Banner<'_> {
         lines.extend([String::new(), "  Ctrl-C stops it".to_owned()]);
         eprintln!("{}", lines.join("\n"));
         Ok(())
+    }
+
+    /// Who is in it: a line for each member.
+    fn cast(&self) -> Vec<String> {
+        let named = cast(self.played);
+        named.iter().filter_map(|part| Some(format!("    {:<9} {}", part.member?, part.line))).collect()
     }
 
     /// Five commands, with the answers they give now.
