@@ -6,6 +6,8 @@ mod cold_start;
 mod command_line;
 mod corpus;
 mod crash;
+// Said once more, so that clippy takes the helpers for tests too.
+#[cfg(test)]
 mod demo;
 mod doctor;
 mod grace;
@@ -20,7 +22,6 @@ mod poison;
 mod rebuild;
 mod reversals;
 mod set_aside;
-// Said once more, so that clippy takes the helpers for tests too.
 #[cfg(test)]
 mod simulator;
 mod slow_clients;
