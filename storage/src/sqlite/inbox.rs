@@ -44,6 +44,10 @@ const REDRIVE: &str = "UPDATE inbox SET outcome = 'pending', redriven = 1, why_c
                        attempts = 0, settled_at = NULL, due_at = NULL WHERE arrival = ?1";
 /// As many deliveries are redriven in one transaction, so that those who wait for the writer wait for no more.
 const CHUNK: usize = 1_000;
+const SET_ASIDE_OF: &str = "arrival IN (SELECT arrival FROM inbox \
+                            WHERE outcome IN ('parked', 'ignored') AND why_code = ?1 AND customer = ?2 \
+                            UNION SELECT arrival FROM inbox \
+                            WHERE outcome IN ('parked', 'ignored') AND why_code = ?1 AND concerns = ?2)";
 const STEP: &str = "INSERT INTO delivery_steps (arrival, at, step, actor, code, detail) \
                     SELECT arrival, ?2, ?3, ?4, ?5, ?6 FROM inbox WHERE id = ?1";
 /// What people asked for is kept apart from what the service did by itself, or starts would push it out.
@@ -65,7 +69,7 @@ const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pendi
 #[async_trait]
 impl Inbox for Sqlite {
     async fn store(&self, delivery: NewDelivery) -> Result<Stored, StoreError> {
-        self.write(move |connection| store(connection, &delivery)).await
+        self.write(move |connection| store(connection, &delivery).map_err(store_error)).await
     }
 
     async fn claim(
@@ -76,11 +80,11 @@ impl Inbox for Sqlite {
     ) -> Result<Vec<Delivery>, StoreError> {
         let (until, latest_due, latest_until) = (now + lease, now + MOST_POSTPONED * 2, now + lease * 2);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.write(move |connection| {
+        let change = move |connection: &Connection| {
             let moments = [latest_due, latest_until].map(micros);
             select(connection, CLAIM, params![micros(now), micros(until), limit, moments[0], moments[1]])
-        })
-        .await
+        };
+        self.write(change).await
     }
 
     async fn settle(
@@ -107,13 +111,12 @@ impl Inbox for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
-        let change = move |connection: &Connection| match execute(
-            connection,
-            POSTPONE,
-            params![id, why.code, why.detail, micros(due)],
-        )? {
-            0 => Ok(0),
-            _ => step(connection, &id, now, StepKind::Postponed, Some(&why)),
+        let change = move |connection: &Connection| {
+            let values = params![id, why.code, why.detail, micros(due)];
+            if execute(connection, POSTPONE, values)? == 0 {
+                return Ok(0);
+            }
+            step(connection, &id, now, StepKind::Postponed, Some(&why))
         };
         self.write(change).await.map(|_| ())
     }
@@ -127,20 +130,25 @@ impl Inbox for Sqlite {
     }
 
     async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError> {
-        let (which, asked) = (Arc::new(Condition::of(which)), Arc::new(asked));
-        let (mut count, mut after) = (0, 0);
-        loop {
-            let (which, asked) = (which.clone(), asked.clone());
-            let change = move |connection: &Connection| redrive(connection, &which, &asked, after, CHUNK);
-            let done = self.write(change).await?;
-            count += done.len();
-            match done.last() {
-                Some((last, _)) if done.len() == CHUNK => after = *last,
-                _ => return Ok(count as u64),
+        let asked = Arc::new(asked);
+        let mut count = 0;
+        for which in Condition::of(which).map(Arc::new) {
+            let mut after = Some(0);
+            while let Some(last) = after {
+                let (which, asked) = (which.clone(), asked.clone());
+                let change = move |connection: &Connection| {
+                    let due = due(connection, &which, last, CHUNK)?;
+                    redrive(connection, &due, &asked).map(|()| due)
+                };
+                let done = self.write(change).await?;
+                count += done.len() as u64;
+                after = done.last().filter(|_| done.len() == CHUNK).map(|(arrival, _)| *arrival);
             }
         }
+        Ok(count)
     }
 
+    /// What is looked for may be rare among very many, so that is not done by the one who writes, for whom others wait.
     async fn redrive_some(
         &self,
         of: Selection,
@@ -148,17 +156,18 @@ impl Inbox for Sqlite {
         at_most: usize,
         asked: Asked,
     ) -> Result<Redriven, StoreError> {
-        let which = Condition::settled(&of);
-        self.write(move |connection| {
-            let Some(after) = arrival(connection, after.as_deref(), 0)? else {
-                return Ok(Redriven::default());
-            };
-            let done = redrive(connection, &which, &asked, after, at_most.min(CHUNK))?;
-            let left = count(connection, &which, done.last().map_or(after, |(last, _)| *last))?;
-            let last = done.last().map(|(_, id)| id.clone());
-            Ok(Redriven { count: done.len() as u64, left, last })
-        })
-        .await
+        let which = Arc::new(Condition::settled(&of));
+        let wanted = which.clone();
+        let find = move |connection: &mut Connection| {
+            let Some(after) = arrival(connection, after.as_deref(), 0)? else { return Ok(None) };
+            due(connection, &wanted, after, at_most.min(CHUNK)).map(|due| Some((after, due)))
+        };
+        let Some((after, due)) = self.readers.read(find).await? else { return Ok(Redriven::default()) };
+        let (end, last) = due.last().map_or((after, None), |(arrival, id)| (*arrival, Some(id.clone())));
+        let done = due.len() as u64;
+        self.write(move |connection| redrive(connection, &due, &asked)).await?;
+        let left = self.readers.read(move |connection| count(connection, &which, end)).await?;
+        Ok(Redriven { count: done, left, last })
     }
 
     async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError> {
@@ -199,8 +208,8 @@ fn backlog(connection: &Connection, now: i64) -> rusqlite::Result<([i64; 3], Opt
     statement.query_row([now], |row| Ok(([row.get(0)?, row.get(1)?, row.get(2)?], row.get(3)?)))
 }
 
-fn store(connection: &Connection, delivery: &NewDelivery) -> Result<Stored, StoreError> {
-    let mut statement = connection.prepare_cached(STORE).map_err(store_error)?;
+fn store(connection: &Connection, delivery: &NewDelivery) -> rusqlite::Result<Stored> {
+    let mut statement = connection.prepare_cached(STORE)?;
     let values = params![
         delivery.id,
         delivery.event_type,
@@ -211,9 +220,12 @@ fn store(connection: &Connection, delivery: &NewDelivery) -> Result<Stored, Stor
         delivery.concerns,
         delivery.origin.as_str(),
     ];
-    let stored = statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)));
-    let (is_new, same_body) = stored.map_err(store_error)?;
-    Ok(if is_new { Stored::New } else { Stored::Duplicate { same_body } })
+    statement.query_row(values, |row| {
+        Ok(match (row.get(0)?, row.get(1)?) {
+            (true, _) => Stored::New,
+            (false, same_body) => Stored::Duplicate { same_body },
+        })
+    })
 }
 
 fn list(connection: &mut Connection, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
@@ -252,7 +264,7 @@ impl Condition {
     }
 
     fn sql(&self) -> String {
-        if self.parts.is_empty() { "true".to_owned() } else { self.parts.join(" AND ") }
+        self.parts.join(" AND ")
     }
 
     fn among(&mut self, of: &Selection) {
@@ -278,22 +290,24 @@ impl Condition {
         }
     }
 
-    fn of(which: Redrive) -> Self {
-        let mut this = Self::default();
+    /// In parts, each of which an index gives in the order of arrival.
+    fn of(which: Redrive) -> impl Iterator<Item = Self> {
+        let mut parts = [Self::default(), Self::default()];
         match which {
-            Redrive::Id(id) => this.also("id = ", id),
-            Redrive::Failed => this.is("outcome = 'failed'"),
-            Redrive::SetAside { code, of } => {
-                this.is("outcome IN ('parked', 'ignored')");
-                this.also("why_code = ", code);
-                if let Some(of) = of {
-                    this.values.push(of.into());
-                    let place = this.values.len();
-                    this.parts.push(format!("(customer = ?{place} OR concerns = ?{place})"));
+            Redrive::Id(id) => parts[0].also("id = ", id),
+            Redrive::Failed => parts[0].is("outcome = 'failed'"),
+            Redrive::SetAside { code, of: Some(of) } => {
+                parts[0].values.extend([Value::from(code), Value::from(of)]);
+                parts[0].is(SET_ASIDE_OF);
+            }
+            Redrive::SetAside { code, of: None } => {
+                for (part, outcome) in parts.iter_mut().zip(["outcome = 'parked'", "outcome = 'ignored'"]) {
+                    part.is(outcome);
+                    part.also("why_code = ", code.clone());
                 }
             }
         }
-        this
+        parts.into_iter().filter(|part| !part.parts.is_empty())
     }
 
     fn settled(of: &Selection) -> Self {
@@ -304,11 +318,10 @@ impl Condition {
     }
 }
 
-/// Those that were redriven: the first ones after an arrival.
-fn redrive(
+/// The first ones after an arrival.
+fn due(
     connection: &Connection,
     which: &Condition,
-    asked: &Asked,
     after: i64,
     limit: usize,
 ) -> Result<Vec<(i64, String)>, StoreError> {
@@ -316,21 +329,20 @@ fn redrive(
     let sql = format!(
         "SELECT arrival, id FROM inbox WHERE {sql} AND arrival > {after} ORDER BY arrival LIMIT {limit}"
     );
-    let due = (|| {
-        let mut statement = connection.prepare(&sql)?;
-        let rows =
-            statement.query_map(params_from_iter(&which.values), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect::<rusqlite::Result<Vec<(i64, String)>>>()
-    })();
-    let due = due.map_err(store_error)?;
-    for (arrival, id) in &due {
+    let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
+    let rows = statement.query_map(params_from_iter(&which.values), |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.and_then(Iterator::collect).map_err(store_error)
+}
+
+fn redrive(connection: &Connection, due: &[(i64, String)], asked: &Asked) -> Result<(), StoreError> {
+    for (arrival, id) in due {
         execute(connection, REDRIVE, [arrival])?;
         let (actor, why) = (asked.actor.to_string(), asked.why.as_str());
         let kind = StepKind::Redriven.as_str();
         execute(connection, STEP, params![id, micros(asked.at), kind, actor, None::<String>, why])?;
         execute(connection, FORGET_STEPS, params![arrival, KEPT_STEPS])?;
     }
-    Ok(due)
+    Ok(())
 }
 
 /// How many there are after an arrival, up to [`MOST_COUNTED`].
