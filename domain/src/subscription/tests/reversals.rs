@@ -97,6 +97,14 @@ fn a_refund_that_did_not_reach_the_payer_was_none() {
 }
 
 #[test]
+fn a_refund_that_fails_in_the_second_it_was_made_is_none_whatever_the_ids_are() {
+    for [whole, failed] in [["evt_3", "evt_4"], ["evt_4", "evt_3"]] {
+        let told = [refund(whole, 10, given_back(1_700)), refund(failed, 10, one("re_1", 1_700, true))];
+        assert_eq!(anchors(told).refunded_at, None, "{failed} after {whole}");
+    }
+}
+
+#[test]
 fn one_refund_told_by_the_payment_and_by_itself_is_given_back_once() {
     let half = [refund("evt_3", 10, given_back(850)), refund("evt_4", 10, one("re_1", 850, false))];
     assert_eq!(anchors(half).refunded_at, None);
