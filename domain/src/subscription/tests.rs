@@ -430,6 +430,20 @@ fn without_a_known_attempt_grace_counts_from_when_it_fell_due() {
 }
 
 #[test]
+fn when_what_made_it_fall_due_is_paid_grace_counts_from_what_failed_next() {
+    let [active, failed, past_due, _] = owing();
+    let next = PaymentAttempt { invoice: "in_2".into(), ..attempt("evt_8", days(30)) };
+    let next = SubscriptionCommand::RecordPaymentFailure(next);
+    let renewed = Terms { period_end: Some(at(days(60))), ..terms("past_due", "basic") };
+    let renewed = observe(changed("evt_7", days(30), &terms("past_due", "basic"), &renewed));
+    let paid = SubscriptionCommand::RecordPayment(attempt("evt_9", days(31)));
+    every_order(&[active, failed, past_due, renewed, next, paid], |order| {
+        let anchors = after(order.to_vec()).standing(None).unwrap().anchors;
+        assert_eq!((anchors.recovered_at, anchors.grace_from), (None, Some(at(days(30)))));
+    });
+}
+
+#[test]
 fn an_old_debt_that_was_settled_does_not_shorten_a_later_grace() {
     let [active, failed, past_due, _] = owing();
     let later = PaymentAttempt { invoice: "in_2".into(), ..attempt("evt_8", days(40)) };
