@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -161,16 +162,8 @@ impl Server {
         let address = listener.local_addr().map_err(|error| StartError::Listen(options.listen, error))?;
         simulator.settings().base_url = format!("http://{address}");
         simulator.endpoint = options.webhook.is_some();
-        let inner = Mutex::new(Inner { simulator, hand, requests: 0, changed: false });
-        let shared = Shared {
-            inner,
-            webhook: options.webhook,
-            data: options.data,
-            saving: std::sync::Mutex::default(),
-            work: Notify::new(),
-            settled: Notify::new(),
-        };
-        Ok(Self { listener, address, shared: Arc::new(shared) })
+        let shared = Arc::new(Shared::new(simulator, hand, options.webhook, options.data));
+        Ok(Self { listener, address, shared })
     }
 
     /// Where it is reached.
@@ -206,6 +199,45 @@ impl Server {
         sender.abort();
         self.shared.save_aside().await?;
         served
+    }
+}
+
+/// A simulator whose API is served while a test drives it. Its time moves only when the test moves it, and whoever drives it
+/// takes the deliveries.
+pub struct Driven {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Driven {
+    /// Serves a simulator on a free port of this machine, until it is dropped.
+    pub async fn open(mut simulator: Simulator) -> Result<Self, StartError> {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let failed = |error| StartError::Listen(local, error);
+        let listener = TcpListener::bind(local).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        simulator.settings().base_url = format!("http://{address}");
+        let hand = Hand { ahead: 0, stands_at: Some(simulator.now()) };
+        let shared = Arc::new(Shared::new(simulator, hand, None, None));
+        let serving = tokio::spawn(axum::serve(listener, router(shared.clone())).into_future());
+        Ok(Self { address, shared, serving })
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Does something to the simulator.
+    pub async fn with<T>(&self, action: impl FnOnce(&mut Simulator) -> T) -> T {
+        action(&mut self.shared.inner.lock().await.simulator)
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.serving.abort();
     }
 }
 
@@ -262,6 +294,17 @@ fn act<T>(inner: &mut Inner, action: impl FnOnce(&mut Inner) -> T) -> T {
 }
 
 impl Shared {
+    fn new(simulator: Simulator, hand: Hand, webhook: Option<String>, data: Option<PathBuf>) -> Self {
+        Self {
+            inner: Mutex::new(Inner { simulator, hand, requests: 0, changed: false }),
+            webhook,
+            data,
+            saving: std::sync::Mutex::default(),
+            work: Notify::new(),
+            settled: Notify::new(),
+        }
+    }
+
     /// Does something at the present time, and wakes whoever delivers.
     async fn at_once<T>(&self, action: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.inner.lock().await;
@@ -491,8 +534,9 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
     if let Some(status) = broken {
         return fault(status);
     }
-    let (answer, request, again) = shared
+    let (answer, request, again, now) = shared
         .at_once(|inner| {
+            let now = inner.simulator.now();
             inner.requests += 1;
             let request = format!("req_{:08x}{:06}", real_now(), inner.requests);
             call.request = Some(request.clone());
@@ -500,14 +544,14 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
             if call.method == "POST"
                 && let Some(answer) = api::remembered(simulator, &call)
             {
-                return (answer, request, true);
+                return (answer, request, true, now);
             }
             let before = simulator.events().len();
             let answer = api::call(simulator, &call).map_err(|error| (error.status, error.body()));
             let happened = simulator.events().len() != before;
             api::remember(simulator, &call, &answer, happened);
             inner.changed |= call.method != "GET";
-            (answer, request, false)
+            (answer, request, false, now)
         })
         .await;
     let mut response = match answer {
@@ -519,6 +563,12 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
     fields.insert("stripe-version", version);
     if let Ok(request) = HeaderValue::from_str(&request) {
         fields.insert("request-id", request);
+    }
+    // Who asks takes this for the moment that the answer tells of.
+    let date =
+        DateTime::from_timestamp(now, 0).map(|now| now.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {
+        fields.insert(header::DATE, date);
     }
     if let Some(key) = headers.get("idempotency-key") {
         fields.insert("idempotency-key", key.clone());
