@@ -29,3 +29,5 @@ mod stopping;
 mod store_faults;
 mod two_processes;
 mod without_webhooks;
+#[cfg(test)]
+mod year;
