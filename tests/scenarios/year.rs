@@ -91,7 +91,7 @@ async fn a_year_is_known_as_it_was_whatever_becomes_of_the_deliveries() {
 
 #[tokio::test]
 async fn a_year_in_postgres_is_known_as_it_was() {
-    let plan = Plan { store: Store::Postgres, probes: 100, ..Plan::short(4, 4) };
+    let plan = Plan { store: Store::Postgres, days: 200, probes: 100, ..Plan::short(4, 4) };
     is_known_as_it_was(plan).await;
 }
 
@@ -149,13 +149,14 @@ mod long {
         Plan { probes: 10_000, ..Plan::short(seed, 200) }
     }
 
-    /// Lives all of these years before it complains about one, and sees to it that everything happened that can.
+    /// Lives all of these years before it complains about one, and sees to it that in several everything happened that can.
     async fn are_known_as_they_were(plans: impl Iterator<Item = Plan>) {
-        let (mut done, mut failed) = (BTreeMap::<String, u32>::new(), Vec::new());
+        let (mut years, mut done, mut failed) = (0, BTreeMap::<String, u32>::new(), Vec::new());
         for plan in plans {
             let figures = Year::lived(plan).await.figures;
             let told = figures.told(&plan);
             println!("{told}");
+            years += 1;
             if !figures.is_clean() {
                 failed.push(told);
             }
@@ -165,7 +166,7 @@ mod long {
         }
         assert!(failed.is_empty(), "{}", failed.join("\n"));
         let missing: Vec<_> = everything().into_iter().filter(|what| !done.contains_key(what)).collect();
-        assert!(missing.is_empty(), "never happened: {missing:?} of {done:?}");
+        assert!(years < 2 || missing.is_empty(), "never happened: {missing:?} of {done:?}");
     }
 
     #[tokio::test]

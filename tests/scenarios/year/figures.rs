@@ -16,7 +16,7 @@ pub(super) struct Figures {
     pub(super) backfilled: u64,
     /// Subscriptions that differed in the comparisons made during the year, while deliveries were still on their way.
     pub(super) differed_on_the_way: u64,
-    /// Those that the last comparison found.
+    /// Those that the comparison after the year found, and those that differed still in the next.
     pub(super) differed_at_the_end: u64,
     pub(super) left: u64,
     /// Subscriptions whose terms are not those at Stripe, after the last comparison.

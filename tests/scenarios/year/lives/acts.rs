@@ -74,16 +74,12 @@ impl Lives {
     fn choose(&mut self, stripe: &mut Simulator, held: &Value) -> &'static str {
         let customer = held["customer"].as_str().unwrap_or_default();
         let open = stripe.call("GET", &format!("/v1/invoices?customer={customer}&status=open"), "");
-        let owes = open.is_ok_and(|open| open["data"].as_array().is_some_and(|open| !open.is_empty()));
+        let owes = open.map_or(0, |open| open["data"].as_array().map_or(0, Vec::len));
         let fitting: &[&str] = match held["status"].as_str() {
             Some("trialing") => &["has her trial extended", "ends her trial now"],
             Some("paused") => &["resumes"],
-            _ if owes => &[
-                "pays what is open",
-                "pays the oldest that is open",
-                "has an invoice voided",
-                "has an invoice written off",
-            ],
+            _ if owes > 1 => &["pays the oldest that is open"],
+            _ if owes > 0 => &["pays what is open", "has an invoice voided", "has an invoice written off"],
             _ => &[],
         };
         if !fitting.is_empty() && self.dice.below(2) == 0 {
@@ -205,7 +201,10 @@ impl Lives {
             "gives a bank account that fails" => stripe.set_card(customer, DEBIT_FAILS)?,
             "gives a card whose refunds fail" => stripe.set_card(customer, REFUND_FAILS)?,
             "pays what is open" if is_open => post(stripe, &format!("{invoice}/pay"), "")?,
-            "pays the oldest that is open" => return pay_open(stripe, customer, true).map(|()| true),
+            "pays the oldest that is open" => {
+                stripe.set_card(customer, GOOD)?;
+                pay_open(stripe, customer, true)?;
+            }
             "has an invoice voided" if is_open => post(stripe, &format!("{invoice}/void"), "")?,
             "has an invoice written off" if is_open => {
                 post(stripe, &format!("{invoice}/mark_uncollectible"), "")?;
