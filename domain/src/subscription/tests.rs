@@ -270,6 +270,28 @@ fn a_change_and_its_undoing_in_one_second_follow_what_held_before() {
 }
 
 #[test]
+fn a_change_that_is_announced_by_a_second_event_of_its_second_is_ordered_by_the_first() {
+    let monthly = terms("active", "basic");
+    let paused = terms("paused", "basic");
+    let yearly = Terms { period_end: Some(at(days(365))), ..paused.clone() };
+    let resumed = Terms { status: Status::Active, ..yearly.clone() };
+    // The ids sort against the true order, and what only announces does not say what was before.
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, monthly.clone())),
+        observe(changed("evt_9", 5, &monthly, &paused)),
+        observe(seen("evt_8", 5, Kind::Changed, paused.clone())),
+        observe(changed("evt_7", 5, &paused, &yearly)),
+        observe(changed("evt_6", 5, &yearly, &resumed)),
+        observe(seen("evt_5", 5, Kind::Changed, resumed.clone())),
+    ];
+    every_order(&commands, |order| {
+        assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, resumed);
+    });
+    let last = told(&mut after(commands[..5].to_vec()), commands[5].clone());
+    assert!(!names(&last).contains(&"OrderAmbiguous"), "{:?}", names(&last));
+}
+
+#[test]
 fn an_order_that_cannot_be_told_is_kept_the_same_everywhere_and_reported() {
     let commands = [
         observe(seen("evt_2", 5, Kind::Changed, terms("active", "basic"))),
