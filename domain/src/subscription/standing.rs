@@ -215,10 +215,10 @@ impl Subscription {
         lost.max()
     }
 
-    /// Whether another invoice was paid after `moment`.
+    /// Whether another invoice was paid after `moment`, and not by a credit.
     fn paid_after(&self, but: &Invoice, moment: DateTime<Utc>, at: Option<DateTime<Utc>>) -> bool {
         let others = self.invoices.values().filter(|invoice| !std::ptr::eq(*invoice, but));
-        others.filter_map(|invoice| invoice.settled_by(at)).any(|paid| paid.at > moment)
+        others.filter_map(|invoice| invoice.settled_by(at)).any(|paid| paid.at > moment && paid.amount > 0)
     }
 
     pub(super) fn invoice(&self, id: &crate::ids::InvoiceId) -> Option<&Invoice> {
