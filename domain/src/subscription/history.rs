@@ -90,7 +90,7 @@ impl Observation {
     /// Whether everything was as in `held` before this. Where the provider does not say what was before, it announces with
     /// another event what one has told already.
     fn follows(&self, held: &Terms) -> bool {
-        *self.replaced.as_deref().unwrap_or(&self.terms) == *held
+        self.replaced.as_deref().unwrap_or(&self.terms).tell_the_same_as(held)
     }
 }
 
@@ -206,7 +206,7 @@ const MOST_CHAINED: usize = 8;
 /// All of `rest` in an order in which each follows from the one before it and the first from `held`, if there is one. All
 /// such orders end alike.
 fn chain(held: &Terms, rest: &[&Observation]) -> Option<Vec<Observation>> {
-    let is_repeat = |next: &&&Observation| next.terms == *held && next.follows(held);
+    let is_repeat = |next: &&&Observation| next.terms.tell_the_same_as(held) && next.follows(held);
     let (repeats, changes): (Vec<&Observation>, Vec<&Observation>) = rest.iter().partition(is_repeat);
     let mut chained: Vec<Observation> = repeats.into_iter().cloned().collect();
     if changes.is_empty() {

@@ -292,6 +292,27 @@ fn a_change_that_is_announced_by_a_second_event_of_its_second_is_ordered_by_the_
 }
 
 #[test]
+fn changes_of_one_second_are_ordered_though_each_came_in_the_shape_of_another_version() {
+    let in_items = |terms: &Terms| {
+        let items = terms.items.iter().map(|item| Item { period_end: terms.period_end, ..item.clone() });
+        Terms { items: items.collect(), ..terms.clone() }
+    };
+    let [basic, pro] =
+        ["basic", "pro"].map(|plan| Terms { period_end: Some(at(days(30))), ..terms("active", plan) });
+    // In the second something that we do not keep changed first.
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, pro.clone())),
+        observe(changed("evt_2", 5, &pro, &pro)),
+        observe(changed("evt_1", 5, &in_items(&pro), &in_items(&basic))),
+    ];
+    every_order(&commands, |order| {
+        let subscription = after(order.to_vec());
+        assert_eq!(subscription.standing(None).unwrap().terms.plans, basic.plans);
+        assert_eq!(subscription.history.ambiguous_with(&"evt_1".into()), None);
+    });
+}
+
+#[test]
 fn an_order_that_cannot_be_told_is_kept_the_same_everywhere_and_reported() {
     let commands = [
         observe(seen("evt_2", 5, Kind::Changed, terms("active", "basic"))),
