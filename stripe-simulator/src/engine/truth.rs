@@ -47,7 +47,7 @@ impl Engine {
 
     /// The end of the period that ran when the pause that is on began.
     fn paused_until(&self, kept: &Subscription) -> Seconds {
-        let before = kept.history.iter().rfind(|truth| truth.from < self.now);
+        let before = kept.history.last();
         before.and_then(|truth| truth.paused_until).unwrap_or(kept.period.end)
     }
 

@@ -98,6 +98,17 @@ fn a_pause_of_collection_and_a_scheduled_end_are_true_until_they_are_taken_back(
 }
 
 #[test]
+fn what_follows_a_pause_in_its_second_does_not_move_it() {
+    let (mut world, subscription) = World::member(BASIC, GOOD, 0);
+    let period_end = START + 28 * DAY;
+    world.stripe.pause_collection(&subscription, Some(("void", None))).unwrap();
+    let form = format!("trial_end={}&proration_behavior=none", START + 40 * DAY);
+    world.stripe.call("POST", &format!("/v1/subscriptions/{subscription}"), &form).unwrap();
+    let truth = world.stripe.truth(&subscription, START).unwrap();
+    assert_eq!((truth.status.as_str(), truth.paused_until), ("trialing", Some(period_end)));
+}
+
+#[test]
 fn what_happens_without_events_is_neither_delivered_nor_listed_and_is_true_all_the_same() {
     let (mut world, subscription) = World::member(BASIC, GOOD, 0);
     world.stripe.take_deliveries(START);
