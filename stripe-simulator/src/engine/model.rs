@@ -251,7 +251,7 @@ pub struct Truth {
     /// While collection is paused: the end of the period that ran when it was.
     #[serde(default)]
     pub paused_until: Option<Seconds>,
-    /// Past due: the first failed attempt at what is owed.
+    /// Past due: the first failed attempt at what is owed; none once what failed is paid.
     #[serde(default)]
     pub owed_since: Option<Seconds>,
     /// What became of its payments.

@@ -52,14 +52,15 @@ impl Engine {
     }
 
     /// Grace counts from the first failed attempt of an invoice that is owed. One that has not failed since the subscription
-    /// was last in order is not what makes it past due.
+    /// was last in order is not what makes it past due. Once what failed is paid nothing is owed, though the status waits for
+    /// the next invoice.
     fn owed_since(&self, kept: &Subscription) -> Option<Seconds> {
         let since = kept.owing_since.filter(|_| kept.status == Status::PastDue)?;
         let failed = |invoice: &&Invoice| {
             invoice.status != InvoiceStatus::Paid && invoice.failures.iter().any(|failed| *failed >= since)
         };
         let first = self.invoices_of(&kept.id).filter(failed).filter_map(|invoice| invoice.failures.first());
-        Some(first.min().copied().unwrap_or(since))
+        first.min().copied()
     }
 
     fn reversed(&self, id: &str) -> Reversed {

@@ -95,6 +95,8 @@ fn verdict(truth: &Truth, policy: Policy, at: Seconds) -> Result<&'static str, &
     let reason = match truth.status.as_str() {
         "active" => "subscription",
         "trialing" => "trial",
+        // Stripe's status waits for the next invoice to be tried; whoever paid what had failed owes nothing until then.
+        "past_due" if truth.owed_since.is_none() => "subscription",
         "past_due" if policy.grace_ends(truth).is_some_and(|ends| at < ends) => "grace",
         "past_due" => return Err("past_due"),
         "incomplete" => return Err("payment_pending"),
