@@ -30,7 +30,7 @@ impl Engine {
             paid_until: kept.paid_until,
             ended_at: kept.ended_at,
             cancels_at: kept.cancel_at.filter(|_| !kept.status.is_over()),
-            paused_until: kept.pause_collection.as_ref().map(|_| self.paused_until(kept)),
+            paused_until: kept.pause_collection.as_ref().map(|_| paused_until(kept)),
             owed_since: self.owed_since(kept),
             reversed: self.reversed(id),
         };
@@ -43,12 +43,6 @@ impl Engine {
             kept.history.push(truth);
         });
         self.plan(Due::Subscription(id.to_owned()));
-    }
-
-    /// The end of the period that ran when the pause that is on began.
-    fn paused_until(&self, kept: &Subscription) -> Seconds {
-        let before = kept.history.last();
-        before.and_then(|truth| truth.paused_until).unwrap_or(kept.period.end)
     }
 
     /// Grace counts from the first failed attempt of an invoice that is owed. One that has not failed since the subscription
@@ -103,4 +97,9 @@ impl Engine {
             self.note(&subscription);
         }
     }
+}
+
+/// The end of the period that ran when the pause that is on began.
+fn paused_until(kept: &Subscription) -> Seconds {
+    kept.history.last().and_then(|truth| truth.paused_until).unwrap_or(kept.period.end)
 }
