@@ -15,6 +15,7 @@ use super::Accounts;
 use crate::error::AccountError;
 use crate::letters::{Letter, MailError};
 use crate::news;
+use crate::store::News;
 
 /// How many letters are on their way at once.
 const AT_ONCE: usize = 4;
@@ -155,22 +156,29 @@ impl Accounts {
         let context = self.context(Actor::system(), "tidy");
         let (store, now) = (&self.inner.parts.store, self.now());
         while store.sweep(now).await? {}
-        while self.finish_ended(None, &context).await?.0 {}
+        // What goes wrong with one account is no reason to leave the others.
+        let mut done = self.finish_all_ended(&context).await;
         for (member, deleted) in store.unfinished_accounts(now - WITHIN, NOTES).await? {
-            if deleted {
-                self.finish_deleted(&member, context.clone()).await?;
+            let finished = if deleted {
+                self.finish_deleted(&member, context.clone()).await.map(drop)
             } else {
-                self.announce(&member, context.clone()).await?;
-            }
+                self.announce(&member, context.clone()).await.map(drop)
+            };
+            done = done.and(finished);
         }
         for (member, news) in store.news(now - WITHIN, NOTES).await? {
-            match news::read(&news) {
-                Ok((command, context)) => {
-                    self.tell_news(&member, &news.id, command, context).await?;
-                }
-                Err(error) => tracing::error!(%error, id = news.id, "news of an account cannot be told"),
-            }
+            done = done.and(self.tell_again(&member, &news).await);
         }
+        done
+    }
+
+    async fn finish_all_ended(&self, context: &Context) -> Result<(), AccountError> {
+        while self.finish_ended(None, context).await?.0 {}
         Ok(())
+    }
+
+    async fn tell_again(&self, member: &MemberId, news: &News) -> Result<(), AccountError> {
+        let (command, context) = news::read(news)?;
+        self.tell_news(member, &news.id, command, context).await.map(drop)
     }
 }

@@ -108,10 +108,14 @@ impl Accounts {
                 None => alike.push((member, why, vec![id])),
             }
         }
+        let mut failed = None;
         for (member, why, sessions) in alike {
-            position = position.max(self.tell_ended(&member, &sessions, why, context.clone()).await?);
+            match self.tell_ended(&member, &sessions, why, context.clone()).await {
+                Ok(told) => position = position.max(told),
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok((more, position))
+        failed.map_or(Ok((more, position)), Err)
     }
 
     async fn tell_ended(
