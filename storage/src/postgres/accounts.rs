@@ -127,7 +127,9 @@ const LOCK_COUNTERS: &str = "SELECT pg_advisory_xact_lock(1901, number) FROM \
 const COUNTS: &str = "SELECT key, count, since, until FROM account_counters WHERE key = ANY($1)";
 const SET_COUNT: &str = "INSERT INTO account_counters (key, count, since, until) VALUES ($1, $2, $3, $4) \
                          ON CONFLICT (key) DO UPDATE SET count = excluded.count, since = excluded.since, until = excluded.until";
-const CLEAR: &str = "DELETE FROM account_counters WHERE key = ANY($1)";
+/// In the order of the keys, as they are written too.
+const CLEAR: &str = "DELETE FROM account_counters WHERE key IN \
+                     (SELECT key FROM account_counters WHERE key = ANY($1) ORDER BY key FOR UPDATE)";
 const ADD_SERVICE_TOKEN: &str = "INSERT INTO service_tokens (id, name, scopes, hash, created_at, created_by, revoked_at) \
                                  VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const SERVICE_TOKENS: &str = "SELECT * FROM service_tokens ORDER BY created_at, id";
@@ -553,6 +555,7 @@ impl Postgres {
                 Err(refused) => return Ok(Err(refused)),
             }
         }
+        counts.sort_unstable_by_key(|(key, _)| *key);
         for (key, Count { count, since, until }) in counts {
             let set = sqlx::query(SET_COUNT).bind(key).bind(i64::from(count)).bind(since).bind(until);
             set.execute(&mut *transaction).await?;

@@ -170,13 +170,13 @@ async fn who_is_known_already_opens_an_account_as_the_same_member(place: Place) 
 
 async fn of_registrations_of_one_address_that_are_confirmed_at_once_one_opens_the_account(place: Place) {
     let store = place.open().await.account_store;
-    for number in 0..16 {
+    for number in 0..8 {
         store
             .add_token(TokenRecord { member: None, ..token(number, TokenKind::Registration) })
             .await
             .unwrap();
     }
-    let opened = at_once(16, |number| {
+    let opened = at_once(8, |number| {
         let store = store.clone();
         async move {
             let opening = opening(&format!("mem_{number}"), Some(hash(number)));
@@ -186,7 +186,7 @@ async fn of_registrations_of_one_address_that_are_confirmed_at_once_one_opens_th
     .await;
     let new = opened.iter().filter(|opened| matches!(opened, Opened::New(_))).count();
     let spent = opened.iter().filter(|opened| **opened == Opened::Spent).count();
-    assert_eq!((new, spent), (1, 15), "one opens it, and with that the others' tokens are worth nothing");
+    assert_eq!((new, spent), (1, 7), "one opens it, and with that the others' tokens are worth nothing");
     assert!(store.registrations("ada@example.com", noon()).await.unwrap().is_empty());
 }
 
@@ -194,7 +194,7 @@ async fn a_token_is_spent_once_however_many_ask(place: Place) {
     let store = place.open().await.account_store;
     let record = token(1, TokenKind::Reset);
     store.add_token(record.clone()).await.unwrap();
-    let got = at_once(16, |_| {
+    let got = at_once(8, |_| {
         let store = store.clone();
         async move { store.take_token(&hash(1), TokenKind::Reset, noon()).await.unwrap() }
     })
@@ -219,7 +219,7 @@ async fn a_token_counts_until_it_ends_and_only_for_what_it_is(place: Place) {
 async fn a_token_is_tried_so_often_and_not_more(place: Place) {
     let store = place.open().await.account_store;
     store.add_token(token(1, TokenKind::Challenge)).await.unwrap();
-    let tried = at_once(16, |_| {
+    let tried = at_once(8, |_| {
         let store = store.clone();
         async move { store.try_token(&hash(1), 5, noon()).await.unwrap().is_some() }
     })
@@ -314,7 +314,7 @@ fn rotation(from: u8, to: u8) -> Rotation {
 async fn a_refresh_token_is_spent_once_however_many_ask(place: Place) {
     let store = with_ada(&place).await;
     begin(&store, 1).await;
-    let spent = at_once(16, |number| {
+    let spent = at_once(8, |number| {
         let store = store.clone();
         async move { store.rotate(rotation(100, 101 + number)).await.unwrap() }
     })
@@ -529,17 +529,17 @@ fn counter(key: &str, most: u32) -> Counter {
 
 async fn of_attempts_at_once_none_is_left_uncounted(place: Place) {
     let store = place.open().await.account_store;
-    let allowed = at_once(32, |number| {
+    let allowed = at_once(12, |number| {
         let store = store.clone();
         // In either order, so that two could wait for each other.
-        let mut counters = vec![counter("a", 20), counter("b", 99)];
+        let mut counters = vec![counter("a", 8), counter("b", 99)];
         if number % 2 == 0 {
             counters.reverse();
         }
         async move { store.attempt(counters, noon()).await.unwrap().is_ok() }
     })
     .await;
-    assert_eq!(allowed.iter().filter(|allowed| **allowed).count(), 20);
+    assert_eq!(allowed.iter().filter(|allowed| **allowed).count(), 8);
 }
 
 async fn an_attempt_that_one_counter_refuses_is_counted_on_none(place: Place) {
