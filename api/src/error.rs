@@ -28,6 +28,12 @@ pub enum ApiError {
     /// Nobody is signed in.
     #[error("This is for somebody who is signed in; sign in with POST /v1/auth/login.")]
     NotSignedIn,
+    /// A page of another origin asks for a change.
+    #[error(
+        "This was asked by a page of another origin, or does not say by whose; pages have to be of this service (PUBLIC_URL) \
+         or of an origin in LEARN_ORIGINS, programs use a service token or send no cookies."
+    )]
+    ForeignOrigin,
     /// The token does not allow this.
     #[error("This needs the scope {0}, which the token does not have; use a token that has it.")]
     MissingScope(Scope),
@@ -183,6 +189,7 @@ impl ApiError {
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
             Self::NotSignedIn => (S::UNAUTHORIZED, "not_signed_in", "Not signed in"),
+            Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", "Asked from elsewhere"),
             Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {

@@ -19,6 +19,7 @@
 pub mod access;
 pub mod admission;
 pub mod auth;
+pub mod cookies;
 pub mod cursor;
 pub mod decision;
 pub mod deliveries;
@@ -29,6 +30,7 @@ pub mod health;
 pub mod members;
 pub mod metrics;
 pub mod observe;
+pub mod origins;
 pub mod position;
 pub mod projections;
 pub mod resync;

@@ -48,7 +48,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
     let started = Instant::now();
     let folder = Folder::new(&args)?;
     let database = folder.path().join(DATABASE);
-    let config = Config {
+    let mut config = Config {
         listen: settings.listen()?,
         database_url: format!("sqlite://{}", database.display()),
         webhook_secrets: Secrets::parse(SECRET).ok(),
@@ -59,11 +59,13 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         index_snapshot: None,
         billing: None,
         schedule: Schedule::default(),
+        sign_in: None,
     };
     let listener = serve::listen(config.listen)
         .await
         .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?;
     let address = listener.local_addr()?;
+    config.sign_in = Some(settings.demo_sign_in(address)?);
     let is_new = !database.exists();
 
     let now = SystemClock.now().trunc_subsecs(0);
