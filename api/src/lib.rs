@@ -19,6 +19,7 @@
 pub mod access;
 pub mod admission;
 pub mod auth;
+pub mod client_address;
 pub mod cookies;
 pub mod cursor;
 pub mod decision;
@@ -50,6 +51,7 @@ use utoipa_axum::routes;
 
 pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
+pub use client_address::TrustedProxies;
 pub use shell::serve_shell;
 pub use state::{
     ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, Probe,

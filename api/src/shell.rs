@@ -82,6 +82,7 @@ async fn answer(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    state.proxies.resolve(&mut parts);
     let waited = position::wait(&state, &admission, &parts).await;
     // Read before anything is looked up, so that the answer is never older than the position it names.
     let asked = Asked::of(&parts, &state);

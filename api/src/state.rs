@@ -23,6 +23,7 @@ use tracing::Span;
 use utoipa::ToSchema;
 
 use crate::auth::ServiceTokens;
+use crate::client_address::TrustedProxies;
 use crate::error::ApiError;
 
 /// What all routes share; cheap to clone.
@@ -59,6 +60,8 @@ pub struct ApiParts {
     pub clock: Arc<dyn Clock>,
     /// Who may ask.
     pub tokens: ServiceTokens,
+    /// Who may say where a request comes from.
+    pub proxies: TrustedProxies,
     /// Random bits for new ids.
     pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
     /// Makes a request's span go on with the trace that its headers name.

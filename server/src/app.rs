@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::{
     ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, ResyncError,
-    ResyncFinding, ResyncReport, ServiceTokens,
+    ResyncFinding, ResyncReport, ServiceTokens, TrustedProxies,
 };
 use async_trait::async_trait;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
@@ -214,7 +214,7 @@ impl App {
     }
 
     /// The API's needs.
-    pub fn api_state(&self, tokens: ServiceTokens) -> ApiState {
+    pub fn api_state(&self, tokens: ServiceTokens, proxies: TrustedProxies) -> ApiState {
         ApiState::new(ApiParts {
             index: self.index.clone(),
             index_progress: self.index_progress.clone(),
@@ -239,6 +239,7 @@ impl App {
             }),
             clock: self.clock.clone(),
             tokens,
+            proxies,
             random: Arc::new(random),
             continue_trace: telemetry::continue_trace,
         })

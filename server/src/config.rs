@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::ServiceTokens;
+use api::{ServiceTokens, TrustedProxies};
 use axum::http::Uri;
 use axum::http::uri::Authority;
 use base64::Engine;
@@ -27,7 +27,7 @@ use crate::limits::Limits;
 use crate::mail;
 
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -50,6 +50,7 @@ const NAMES: [&str; 22] = [
     "MAX_CONNECTIONS",
     "MAX_IN_FLIGHT",
     "SHUTDOWN_NOTICE",
+    "TRUSTED_PROXIES",
 ];
 
 /// A key for HMAC-SHA-256 is as long as its hash.
@@ -109,6 +110,8 @@ pub struct Config {
     pub catalog: Option<PathBuf>,
     /// The other back ends that may ask.
     pub service_tokens: ServiceTokens,
+    /// The proxies whose word is taken for where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// How much is taken at once, and how long anything may take.
     pub limits: Limits,
     /// Where the access index is kept between starts, if anywhere.
@@ -335,6 +338,7 @@ impl Settings {
             database_url: self.database_url()?,
             livemode: self.livemode()?,
             catalog: self.catalog(),
+            trusted_proxies: self.trusted_proxies()?,
             limits: self.limits()?,
             index_snapshot: self.index_snapshot()?,
             billing: self.billing()?,
@@ -407,6 +411,7 @@ impl Settings {
             self.carrier().err(),
             self.mail_from().err(),
             self.sign_in(role).err().filter(|mistake| mistake.what.starts_with("is missing")),
+            self.trusted_proxies().err(),
             self.limits().err(),
             self.index_snapshot().err(),
             self.billing().err().filter(|_| self.livemode().is_ok()),
@@ -445,6 +450,12 @@ impl Settings {
         let example = "django:access.read+members.write:a-long-random-token";
         ServiceTokens::parse(self.get("SERVICE_TOKENS").unwrap_or_default())
             .map_err(|error| bad("SERVICE_TOKENS", error.to_string(), example))
+    }
+
+    /// The proxies whose word is taken for where a request comes from.
+    pub fn trusted_proxies(&self) -> Result<TrustedProxies, ConfigError> {
+        TrustedProxies::parse(self.get("TRUSTED_PROXIES").unwrap_or_default())
+            .map_err(|error| bad("TRUSTED_PROXIES", error.to_string(), "10.0.0.0/8,192.0.2.7"))
     }
 
     /// Where this service is reached from outside.
@@ -709,6 +720,7 @@ mod tests {
             ("MAX_IN_FLIGHT", "7"),
             ("MAX_IN_FLIGHT", "many"),
             ("SHUTDOWN_NOTICE", "301"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
             ("INDEX_SNAPSHOT", "/"),
             ("INDEX_SNAPSHOT", "/no/such/folder/index"),
             ("PUBLIC_URL", "membership.example.com"),

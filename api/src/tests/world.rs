@@ -15,7 +15,7 @@ use super::dial::Dial;
 use super::stores::Stores;
 use super::story::moment;
 use crate::state::{ApiParts, ApiState};
-use crate::{Admission, RequestLimits, ServiceTokens, router, serve_shell};
+use crate::{Admission, RequestLimits, ServiceTokens, TrustedProxies, router, serve_shell};
 
 pub(super) const ALL: &str = "all-scopes-token-0001";
 const LIST: &str = "shop:access.read:access-only-token-01,support:support.read:support-read-token-01,\
@@ -105,6 +105,7 @@ impl World {
             probe: stores.clone(),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),
+            proxies: TrustedProxies::default(),
             random: Arc::new(|| [7; 10]),
             continue_trace: |_, _| {},
         });

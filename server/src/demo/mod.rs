@@ -55,6 +55,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         livemode: Some(false),
         catalog: None,
         service_tokens: tokens()?,
+        trusted_proxies: settings.trusted_proxies()?,
         limits: settings.limits()?,
         index_snapshot: None,
         billing: None,
