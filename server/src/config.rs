@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::Keys;
 use api::{ServiceTokens, TrustedProxies};
 use axum::http::Uri;
 use axum::http::uri::Authority;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use billing::BadSettings;
 use clap::ValueEnum;
 use domain::clock::SystemClock;
@@ -53,10 +52,6 @@ const NAMES: [&str; 23] = [
     "TRUSTED_PROXIES",
 ];
 
-/// A key for HMAC-SHA-256 is as long as its hash.
-const SHORTEST_KEY: usize = 32;
-/// A kid is in every access token.
-const LONGEST_KID: usize = 64;
 const SENDER: &str = "Membership <no-reply@example.com>";
 
 /// What is wrong with a setting. One line, which names it.
@@ -128,7 +123,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct SignIn {
     /// What signs access tokens, and what is still believed.
-    pub keys: SessionKeys,
+    pub keys: Keys,
     /// Where this service is reached from outside: an origin as browsers write it.
     pub public_url: String,
     /// Other origins whose pages may ask with cookies.
@@ -141,25 +136,6 @@ impl SignIn {
     /// Whether cookies may only go over TLS.
     pub fn secure(&self) -> bool {
         self.public_url.starts_with("https://")
-    }
-}
-
-/// Keys by their names; the first signs, all are believed. Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SessionKeys(pub Vec<(String, Vec<u8>)>);
-
-impl SessionKeys {
-    /// One that nobody has had before and nobody will have again.
-    pub fn made_up() -> Result<Self, getrandom::Error> {
-        let mut key = vec![0; SHORTEST_KEY];
-        getrandom::fill(&mut key)?;
-        Ok(Self(vec![("made-up".to_owned(), key)]))
-    }
-}
-
-impl fmt::Debug for SessionKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(kid, _)| kid)).finish()
     }
 }
 
@@ -376,6 +352,11 @@ impl Settings {
         Err(bad("PUBLIC_URL", what, "https://membership.example.com"))
     }
 
+    /// Where links that are printed lead: as set, else where it would listen.
+    pub fn reached_at(&self) -> Result<String, ConfigError> {
+        self.demo_origin(self.listen()?)
+    }
+
     /// The origin that `demo` is reached at: as set, else where it listens.
     pub fn demo_origin(&self, listening: SocketAddr) -> Result<String, ConfigError> {
         Ok(self.public_url()?.map_or_else(|| format!("http://{listening}"), |url| browsers_origin(&url)))
@@ -383,9 +364,7 @@ impl Settings {
 
     /// What `demo` has people sign in with: keys of its own where none are set, and letters on stderr.
     pub fn demo_sign_in(&self, listening: SocketAddr) -> Result<SignIn, ConfigError> {
-        let made_up =
-            || SessionKeys::made_up().map_err(|error| bad("SESSION_KEYS", error.to_string(), "one:BASE64"));
-        let keys = self.session_keys()?.map_or_else(made_up, Ok)?;
+        let keys = self.session_keys()?.map_or_else(made_up_keys, Ok)?;
         let public_url = self.demo_origin(listening)?;
         let from = self.mail_from()?.map_or_else(|| usual_sender(&public_url), Ok)?;
         let carrier = self.carrier()?.unwrap_or(Carrier::Stderr);
@@ -485,30 +464,10 @@ impl Settings {
         (1..).zip(entries.split(',').filter(|_| !entries.is_empty())).map(read).collect()
     }
 
-    /// Never says what an entry holds: any part of it may be a key.
-    fn session_keys(&self) -> Result<Option<SessionKeys>, ConfigError> {
-        let mut known: Vec<(String, Vec<u8>)> = Vec::new();
-        let Some(text) = self.get("SESSION_KEYS") else { return Ok(None) };
-        for (entry, text) in (1..).zip(text.split(',')) {
-            let wrong = |what: &str| {
-                let example = "2026-11:BASE64, where BASE64 is what openssl rand -base64 32 prints";
-                bad("SESSION_KEYS", format!("entry {entry} {what}"), example)
-            };
-            let (kid, key) = text.trim().split_once(':').ok_or_else(|| wrong("is not kid:base64"))?;
-            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-            if !(1..=LONGEST_KID).contains(&kid.len()) || !kid.bytes().all(plain) {
-                return Err(wrong("has a kid that is not made of 1 to 64 letters, digits, '-', '_' and '.'"));
-            }
-            if known.iter().any(|(before, _)| before == kid) {
-                return Err(wrong("has the kid of an entry before it"));
-            }
-            let key = STANDARD.decode(key).map_err(|_| wrong("has a key that is not base64"))?;
-            if key.len() < SHORTEST_KEY {
-                return Err(wrong("has a key of less than 32 bytes"));
-            }
-            known.push((kid.to_owned(), key));
-        }
-        Ok(Some(SessionKeys(known)))
+    fn session_keys(&self) -> Result<Option<Keys>, ConfigError> {
+        let example = "2026-11:BASE64, where BASE64 is what openssl rand -base64 32 prints";
+        let read = |text| Keys::parse(text).map_err(|error| bad("SESSION_KEYS", error.to_string(), example));
+        self.get("SESSION_KEYS").map(read).transpose()
     }
 
     /// Never says what it holds: it may be a password.
@@ -615,6 +574,14 @@ impl Settings {
     }
 }
 
+/// A key that nobody has had before and nobody will have again.
+pub(crate) fn made_up_keys() -> Result<Keys, ConfigError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| bad("SESSION_KEYS", format!("none can be made ({error})"), "one:BASE64"))?;
+    Ok(Keys::one("made-up", key))
+}
+
 /// Scheme, host and port, and nothing else.
 fn origin(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
@@ -664,6 +631,11 @@ pub(crate) const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 pub(crate) fn collector() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
     std::env::var(COLLECTOR).ok().filter(|url| !url.trim().is_empty())
+}
+
+/// A URL that was looked at and still cannot be used.
+pub(crate) fn bad_smtp_url(error: impl fmt::Display) -> ConfigError {
+    bad("SMTP_URL", format!("cannot be used ({error})"), "smtps://user:password@mail.example.com:465")
 }
 
 fn bad(name: &str, what: impl Into<String>, example: &str) -> ConfigError {
@@ -796,7 +768,7 @@ mod tests {
         assert!(sign_in(&[SECRETS, KEY], Role::Ingest).is_none());
         let here = sign_in(&[SECRETS, KEY], Role::All).unwrap();
         assert_eq!((here.public_url.as_str(), here.secure()), ("http://127.0.0.1:8080", false));
-        assert!(here.mail.is_none() && format!("{:?}", here.keys) == "[\"one\"]");
+        assert!(here.mail.is_none());
         let url = ("PUBLIC_URL", "HTTPS://Membership.Example.COM:443/");
         let there = sign_in(&[SECRETS, KEY, url, ("SMTP_URL", "smtp://127.0.0.1:2525")], Role::Api).unwrap();
         assert_eq!((there.public_url.as_str(), there.secure()), ("https://membership.example.com", true));
@@ -836,10 +808,10 @@ mod tests {
     #[test]
     fn a_demo_makes_keys_of_its_own() {
         let listening = "127.0.0.1:9000".parse().unwrap();
-        let [one, other] = [(); 2].map(|()| settings(&[]).demo_sign_in(listening).unwrap());
-        assert_ne!(one.keys, other.keys);
-        assert_eq!(one.public_url, "http://127.0.0.1:9000");
-        assert_eq!(settings(&[KEY]).demo_sign_in(listening).unwrap().keys.0[0].0, "one");
+        let made = settings(&[]).demo_sign_in(listening).unwrap();
+        assert_eq!(made.public_url, "http://127.0.0.1:9000");
+        assert_eq!(made.mail.unwrap().from.to_string(), "Membership <no-reply@localhost>");
+        assert!(settings(&[("SESSION_KEYS", "short")]).demo_sign_in(listening).is_err());
     }
 
     #[test]

@@ -230,6 +230,8 @@ impl Deliveries for Stores {
         Ok(1)
     }
 
+    fn member_signed_in(&self, _member: &MemberId) {}
+
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)

@@ -106,6 +106,8 @@ impl World {
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),
             proxies: TrustedProxies::default(),
+            accounts: None,
+            sign_in: None,
             random: Arc::new(|| [7; 10]),
             continue_trace: |_, _| {},
         });

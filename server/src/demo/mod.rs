@@ -78,6 +78,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         play(&app, &router, &clock, now).await?;
     }
     clock.run();
+    app.let_people_in(config.sign_in.as_ref(), true)?;
     app.start_worker().await?;
     app.caught_up().await?;
 
