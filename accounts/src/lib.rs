@@ -14,22 +14,30 @@
 //! | known device | a browser that somebody has signed in from before, known by a secret of its own |
 
 mod access_token;
+mod answers;
+mod email;
 mod error;
 mod letters;
 mod parts;
+mod password;
 mod random;
+mod refresh;
+mod second_factor;
+mod secrets;
 mod service;
 mod service_tokens;
 pub mod store;
+pub mod throttle;
 
 pub use access_token::{Access, BadAccessToken, BadKeys, Keys};
+pub use answers::{
+    AccountView, Enrolment, Login, NewAccount, Renewed, SecondFactorState, SessionView, SignedIn, Verified,
+    VerifiedWhat,
+};
 pub use error::{AccountError, PasswordRefusal};
 pub use letters::{Letter, MailError, Mailer};
 pub use parts::{Origin, Parts, Paying, Settings};
 pub use random::{Random, SystemRandom};
-pub use service::{
-    AccountView, Accounts, Background, Enrolment, Login, NewAccount, Renewed, SecondFactorState, SessionView,
-    SignedIn, Verified, VerifiedWhat,
-};
+pub use service::{Accounts, Background};
 pub use service_tokens::{BadServiceToken, NewServiceToken, ServiceCaller};
 pub use store::AccountStore;
