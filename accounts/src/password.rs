@@ -7,6 +7,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use domain::ports::StoreError;
+use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use unicode_normalization::UnicodeNormalization;
@@ -121,6 +122,11 @@ impl Hasher {
     }
 }
 
+/// Tells how much work passwords are: it has to be the same whether an address is known or not.
+fn count(what: &'static str) {
+    counter!("membership_password_hashes_total", "for" => what).increment(1);
+}
+
 /// What a comparison found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compared {
@@ -135,6 +141,7 @@ pub(crate) enum Compared {
 impl Turn<'_> {
     /// The hash of a password, in PHC form.
     pub(crate) async fn hash(&self, password: Password, random: &dyn Random) -> Result<String, AccountError> {
+        count("chosen");
         let (argon, salt) = (self.hasher.argon.clone(), bytes::<16>(random)?);
         let hashed = spawn_blocking(move || {
             argon.hash_password_with_salt(password.0.as_bytes(), &salt).map(|hash| hash.to_string())
@@ -150,6 +157,7 @@ impl Turn<'_> {
         password: Option<Password>,
         hash: Option<&str>,
     ) -> Result<(Compared, Option<Password>), AccountError> {
+        count("compared");
         let there = password.is_some() && hash.is_some();
         let (argon, hash) = (self.hasher.argon.clone(), hash.unwrap_or(&self.hasher.dummy).to_owned());
         let compared = spawn_blocking(move || {

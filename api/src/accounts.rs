@@ -250,7 +250,11 @@ pub async fn resend_verification(
 #[utoipa::path(
     post, path = "/v1/auth/verify-email", operation_id = "verifyEmail", tag = "Accounts",
     request_body = LinkToken,
-    responses((status = 200, description = "The address is hers", body = VerifiedBody)),
+    responses(
+        (status = 200, description = "The address is hers", body = VerifiedBody),
+        (status = 400, description = "`bad_token`: the link is unknown, was used before, or is too old", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`email_taken`: somebody else has the address by now; `sign_in_not_configured`", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub async fn verify_email(
     State(state): State<ApiState>,
@@ -304,6 +308,7 @@ pub async fn login(
     request_body = SecondStep,
     responses(
         (status = 200, description = "She is signed in", body = SignedInBody),
+        (status = 400, description = "`bad_token`: the challenge is unknown, too old, or was tried too often; sign in with the password again", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "`wrong_code`: the code is wrong, too old, or was used before", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -441,6 +446,7 @@ pub async fn forgot_password(
     request_body = NewPassword,
     responses(
         (status = 204, description = "The password is another; sign in with it"),
+        (status = 400, description = "`bad_token`: the link is unknown, was used before, or is too old", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`password_refused`: the password cannot be used; the link still can", body = Problem, content_type = "application/problem+json"),
     ),
 )]

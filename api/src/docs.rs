@@ -101,7 +101,7 @@ fn describe(operation: &mut Operation) {
     )];
     if waits {
         problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
-        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `took_too_long`"));
+        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long`"));
     }
     let tagged = |name: &str| operation.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == name));
     let (accounts, support) = (tagged("Accounts"), tagged("Support"));
@@ -124,7 +124,8 @@ fn describe(operation: &mut Operation) {
         ));
         problems.push((
             "409",
-            "`sign_in_not_configured` or `mail_not_configured`: an operator has to set something first",
+            "`sign_in_not_configured` or `mail_not_configured`: an operator has to set something first; `no_account`: \
+             the account was deleted meanwhile",
         ));
         problems.push((
             "429",

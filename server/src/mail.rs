@@ -12,7 +12,6 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp;
 use lettre::{AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use metrics::counter;
 
 use crate::config::{Carrier, MailSettings};
 use words::Words;
@@ -118,14 +117,7 @@ impl Post {
 #[async_trait]
 impl Mailer for Post {
     async fn send(&self, to: &str, letter: &Letter) -> Result<(), MailError> {
-        let sent = self.hand_over(to, &Words::of(letter, &self.public_url)).await;
-        let outcome = match &sent {
-            Ok(()) => "sent",
-            Err(MailError::Passing(_)) => "not_taken",
-            Err(MailError::Lasting(_)) => "refused",
-        };
-        counter!("membership_letters_total", "letter" => letter.name(), "outcome" => outcome).increment(1);
-        sent
+        self.hand_over(to, &Words::of(letter, &self.public_url)).await
     }
 }
 
