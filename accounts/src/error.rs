@@ -26,7 +26,7 @@ pub enum AccountError {
     #[error("the code is wrong or was used before; wait for the next one")]
     WrongCode,
     /// Too many attempts; after this time there may be another.
-    #[error("too many attempts; try again in {} s", retry_after.as_secs().max(1))]
+    #[error("too many attempts; try again in {} s", whole_seconds(*retry_after))]
     Throttled {
         /// How long to wait.
         retry_after: Duration,
@@ -69,6 +69,11 @@ pub enum AccountError {
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A wait in whole seconds, none of which is too short.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// Why a password cannot be chosen.

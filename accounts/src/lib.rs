@@ -34,7 +34,7 @@ pub use answers::{
     AccountView, Enrolment, Login, NewAccount, Renewed, SecondFactorState, SessionView, SignedIn, Verified,
     VerifiedWhat,
 };
-pub use error::{AccountError, PasswordRefusal};
+pub use error::{AccountError, PasswordRefusal, whole_seconds};
 pub use letters::{Letter, MailError, Mailer};
 pub use parts::{Origin, Parts, Paying, Settings};
 pub use random::{Random, SystemRandom};

@@ -19,8 +19,8 @@ use crate::secrets::bytes;
 
 const SHORTEST: usize = 8;
 const LONGEST: usize = 128;
-/// How many may wait for their turn: a few seconds' worth. More are told so at once.
-const WAITING: usize = 64;
+/// How many may wait for their turn. More are told so at once, so that half of the room for requests is left to others.
+const WAITING: usize = 32;
 
 /// The most common ones of at least eight characters, in small letters, sorted by bytes.
 const COMMON: &str = include_str!("../data/common-passwords.txt");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use accounts::AccountError;
+use accounts::{AccountError, whole_seconds};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -357,7 +357,7 @@ impl IntoResponse for ApiError {
         if let Self::Account(error) = &self
             && let Some(wait) = wait(error)
         {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         let report = if let Self::Unready { report, .. } = self { report } else { Map::new() };
         response.extensions_mut().insert(Pending { status, code, title, detail, report, cause });

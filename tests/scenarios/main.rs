@@ -1,5 +1,7 @@
 //! Whole stories, told to the real program over HTTP and by its command line.
 
+mod accounts;
+mod accounts_attacks;
 mod api_contract;
 mod bad_input;
 mod cold_start;
