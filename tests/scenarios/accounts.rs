@@ -39,7 +39,11 @@ async fn second_factor(browser: &mut Browser) -> (String, Vec<String>) {
 /// Sends a code after a right password.
 async fn with_code(browser: &mut Browser, code: &str) -> Reply {
     let reply = browser.try_login(ADA, PASSWORD).await;
-    assert_eq!((reply.status.as_u16(), &reply.body["object"]), (200, &json!("second_factor_required")), "{reply:?}");
+    assert_eq!(
+        (reply.status.as_u16(), &reply.body["object"]),
+        (200, &json!("second_factor_required")),
+        "{reply:?}"
+    );
     assert!(!browser.is_signed_in().await, "a password was enough");
     let challenge = &reply.body["challenge"];
     browser.post("/v1/auth/login/second-factor", &json!({ "challenge": challenge, "code": code })).await

@@ -30,7 +30,9 @@ async fn hashes(app: &TestApp) -> BTreeMap<String, u64> {
     // A scrape within a second of the one before says the same.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let (_, text) = app.raw(app.strange(Method::GET, "/metrics")).await;
-    let lines = text.lines().filter_map(|line| line.strip_prefix("membership_password_hashes_total")?.rsplit_once(' '));
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("membership_password_hashes_total")?.rsplit_once(' '));
     lines.map(|(labels, count)| (labels.to_owned(), count.parse().expect("a count"))).collect()
 }
 
@@ -406,7 +408,11 @@ async fn who_guesses_from_everywhere_locks_out_strangers_and_not_the_owner() {
         let mut stranger = Browser::of(&app).at(&format!("10.{number}.0.1"));
         stranger.try_login(ADA, "a guess of a password").await.problem(401, "wrong_credentials");
     }
-    Browser::of(&app).at("10.200.0.1").try_login(ADA, PASSWORD).await.problem(429, "too_many_wrong_passwords");
+    Browser::of(&app)
+        .at("10.200.0.1")
+        .try_login(ADA, PASSWORD)
+        .await
+        .problem(429, "too_many_wrong_passwords");
     let mut known = Browser::of(&app).at("10.201.0.1");
     known.put("device", ada.cookie("device").expect("she is known by it"));
     known.login(ADA, PASSWORD).await;
@@ -476,8 +482,11 @@ async fn codes_of_a_second_factor_cannot_be_tried_one_after_the_other() {
     let app = serving(Store::Sqlite).await;
     let (mut ada, _) = signed_up(&app, ADA).await;
     let enrolled = ada.post("/v1/auth/second-factor/enrol", &json!({ "password": PASSWORD })).await;
-    let totp = totp_rs::Totp::from_url(enrolled.body["url"].as_str().unwrap_or_default()).expect("an address");
-    let confirmed = ada.post("/v1/auth/second-factor/confirm", &json!({ "code": totp.generate_current().to_string() })).await;
+    let totp =
+        totp_rs::Totp::from_url(enrolled.body["url"].as_str().unwrap_or_default()).expect("an address");
+    let confirmed = ada
+        .post("/v1/auth/second-factor/confirm", &json!({ "code": totp.generate_current().to_string() }))
+        .await;
     confirmed.is(200);
     let backup = confirmed.body["codes"][0].clone();
     let mut thief = Browser::of(&app);
@@ -485,7 +494,12 @@ async fn codes_of_a_second_factor_cannot_be_tried_one_after_the_other() {
     let mut tries = Vec::new();
     for number in 0..12 {
         let code = json!({ "challenge": challenge, "code": format!("{number:06}") });
-        tries.push(thief.post("/v1/auth/login/second-factor", &code).await.body["code"].as_str().unwrap_or_default().to_owned());
+        tries.push(
+            thief.post("/v1/auth/login/second-factor", &code).await.body["code"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        );
     }
     assert!(tries.iter().filter(|code| *code == "wrong_code").count() <= 5, "{tries:?}");
     assert_eq!(tries.last().map(String::as_str), Some("bad_token"), "{tries:?}");

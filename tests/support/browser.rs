@@ -49,7 +49,9 @@ impl Home {
     fn take_letter(&self, to: &str, about: &str) -> Option<String> {
         let files = fs::read_dir(self.path(LETTERS)).expect("there is a letter box").flatten();
         let mut files: Vec<_> = files.map(|file| file.path()).collect();
-        files.sort_by_key(|file| file.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH));
+        files.sort_by_key(|file| {
+            file.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+        });
         files.into_iter().find_map(|file| {
             let letter = fs::read_to_string(&file).ok()?.replace("=\r\n", "").replace("=3D", "=");
             // One that is still being written does not end so.
@@ -86,7 +88,8 @@ impl Browser {
     /// A new one, that shows a page of the service.
     pub fn of(app: &TestApp) -> Self {
         let headers = [("origin", app.url.clone()), (FETCH_SITE, "same-origin".to_owned())];
-        let client = reqwest::Client::builder().no_proxy().timeout(HANG).redirect(reqwest::redirect::Policy::none());
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(HANG).redirect(reqwest::redirect::Policy::none());
         let client = client.build().expect("a client can be made");
         Self { url: app.url.clone(), client, cookies: BTreeMap::new(), headers: headers.into() }
     }
@@ -94,7 +97,11 @@ impl Browser {
     /// The same, saying something else with every request; an empty text is not said.
     #[must_use]
     pub fn saying(mut self, name: &'static str, value: &str) -> Self {
-        if value.is_empty() { self.headers.remove(name) } else { self.headers.insert(name, value.to_owned()) };
+        if value.is_empty() {
+            self.headers.remove(name)
+        } else {
+            self.headers.insert(name, value.to_owned())
+        };
         self
     }
 
