@@ -18,6 +18,7 @@ mod answers;
 mod email;
 mod error;
 mod letters;
+mod news;
 mod parts;
 mod password;
 mod random;

@@ -30,6 +30,7 @@ use crate::access_token::Tokens;
 use crate::email::Email;
 use crate::error::AccountError;
 use crate::letters::Letter;
+use crate::news;
 use crate::parts::{Origin, Parts, Settings};
 use crate::password::{Compared, Hasher, Password};
 use crate::refresh::{Presented, judge};
@@ -155,6 +156,35 @@ impl Accounts {
         Ok(self.inner.parts.accounts.execute(member.as_str(), command, context).await?.position)
     }
 
+    /// Changes an account and has it recorded; none where the account is not as the change needs it. What was changed and could
+    /// not be recorded is an error all the same, and is recorded in the background.
+    async fn change(
+        &self,
+        member: &MemberId,
+        change: Change,
+        command: AccountCommand,
+        context: Context,
+    ) -> Result<Option<Position>, AccountError> {
+        let news = news::of(&command, &context, self.inner.parts.random.as_ref())?;
+        let id = news.id.clone();
+        if !self.inner.parts.store.change_account(member, change, Some(news)).await? {
+            return Ok(None);
+        }
+        self.tell_news(member, &id, command, context).await.map(Some)
+    }
+
+    async fn tell_news(
+        &self,
+        member: &MemberId,
+        id: &str,
+        command: AccountCommand,
+        context: Context,
+    ) -> Result<Position, AccountError> {
+        let position = self.tell(member, command, context).await?;
+        self.inner.parts.store.forget_news(id).await?;
+        Ok(position)
+    }
+
     /// Has the log know of a member and her account, and says whether it had not known the member.
     async fn announce(&self, member: &MemberId, context: Context) -> Result<(bool, Position), AccountError> {
         let registered = self
@@ -164,7 +194,7 @@ impl Accounts {
             .execute(member.as_str(), MemberCommand::Register, context.clone())
             .await?;
         let opened = self.tell(member, AccountCommand::Open, context).await?;
-        self.inner.parts.store.change_account(member, Change::Announced).await?;
+        self.inner.parts.store.change_account(member, Change::Announced, None).await?;
         Ok((!registered.events.is_empty(), opened.max(registered.position)))
     }
 

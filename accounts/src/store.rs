@@ -94,8 +94,6 @@ pub enum Change {
         keep: Option<SessionId>,
         /// The device that stays known.
         keep_device: Option<Hash>,
-        /// When.
-        now: DateTime<Utc>,
     },
     /// The same password hashed in another way, unless it was changed meanwhile.
     Rehashed {
@@ -104,7 +102,7 @@ pub enum Change {
         /// The hash there is to be.
         to: String,
     },
-    /// Other rights.
+    /// Other rights. Where they are fewer, her sessions end in the same moment.
     Role(Role),
     /// The log knows of it.
     Announced,
@@ -127,6 +125,17 @@ pub enum Change {
     BackupCodeUsed(Hash),
     /// The account is no more: nothing personal is left, its sessions end. [`AccountStore::forget_account`] removes the rest.
     Deleted(DateTime<Utc>),
+}
+
+/// What the log is to be told of a change. Kept with the change, in the same moment, until the log knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// Its id.
+    pub id: String,
+    /// What, in a form that only the service reads. Nothing personal.
+    pub text: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 /// What became of a change of address.
@@ -302,20 +311,36 @@ pub trait AccountStore: Send + Sync {
     /// Opens an account for whoever has the address. Spends the token, and with it all others that would open one for it.
     async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError>;
 
-    /// Changes an account; false where it is not as the change needs it.
-    async fn change_account(&self, member: &MemberId, change: Change) -> Result<bool, StoreError>;
+    /// Changes an account and keeps the news of it; false, with nothing done, where it is not as the change needs it.
+    async fn change_account(
+        &self,
+        member: &MemberId,
+        change: Change,
+        news: Option<News>,
+    ) -> Result<bool, StoreError>;
 
-    /// Gives a member another address, spending the token.
+    /// Gives a member another address, spending the token, and keeps the news of it.
     async fn change_email(
         &self,
         member: &MemberId,
         token: &Hash,
         email: &str,
         email_lower: &str,
+        news: News,
     ) -> Result<EmailChange, StoreError>;
 
-    /// Accounts that were deleted and of which the log may not know yet.
-    async fn deleted_accounts(&self, limit: usize) -> Result<Vec<MemberId>, StoreError>;
+    /// News from before a moment of which the log may not know yet, the oldest first.
+    async fn news(&self, before: DateTime<Utc>, limit: usize) -> Result<Vec<(MemberId, News)>, StoreError>;
+
+    /// Removes news.
+    async fn forget_news(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Accounts that were opened, or deleted (then true), before a moment, and of which the log may not know yet.
+    async fn unfinished_accounts(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<(MemberId, bool)>, StoreError>;
 
     /// Removes what is left of a deleted account.
     async fn forget_account(&self, member: &MemberId) -> Result<(), StoreError>;
@@ -349,13 +374,15 @@ pub trait AccountStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// Begins a session, from this device, and forgets these counters.
+    /// Begins a session, from this device, and forgets these counters; false, with nothing done, where her password or her rights
+    /// are not those of `account` any more: whoever ended her sessions meanwhile has ended this one too.
     async fn begin_session(
         &self,
+        account: &AccountRecord,
         session: SessionRecord,
         device: Device,
         counters: &[String],
-    ) -> Result<(), StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// The session that has this family of refresh tokens and has not been ended, and the rights of its member.
     async fn session(&self, family: &Hash) -> Result<Option<(SessionRecord, Role)>, StoreError>;
@@ -375,7 +402,6 @@ pub trait AccountStore: Send + Sync {
         member: &MemberId,
         which: Which,
         why: RevokedBecause,
-        now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError>;
 
     /// Ended sessions of a member, or of anybody, that are still there.
@@ -410,7 +436,7 @@ pub trait AccountStore: Send + Sync {
     /// Revokes a service token; false when none has this id.
     async fn revoke_service_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// Removes what counts no more at `now`: tokens, counters, devices nobody has used for a year, and sessions past their end
-    /// or not renewed since `idle_since`.
-    async fn sweep(&self, now: DateTime<Utc>, idle_since: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Removes some of what counts no more at `now`: tokens, counters, sessions past their end, and devices nobody has signed in
+    /// from for more than a year. False when nothing was left to remove.
+    async fn sweep(&self, now: DateTime<Utc>) -> Result<bool, StoreError>;
 }

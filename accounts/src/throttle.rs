@@ -7,6 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// Somebody waits no longer than this.
 const LONGEST: TimeDelta = TimeDelta::minutes(15);
 
+/// What only something else than time clears is kept for this long after the last attempt.
+const KEPT: TimeDelta = TimeDelta::days(30);
+
 /// What is counted, by which rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counter {
@@ -73,7 +76,7 @@ impl Rule {
             }
             Self::Consecutive { most } => match held.map_or(0, |held| held.count) {
                 count if count >= most => Err(Refused { retry_after: None }),
-                count => Ok(Count { count: count + 1, since: now, until: now }),
+                count => Ok(Count { count: count + 1, since: now, until: now + KEPT }),
             },
             Self::Within { most, window } => {
                 match held.filter(|held| now >= held.since && now - held.since < window) {

@@ -126,7 +126,7 @@ pub enum PasswordChange {
 }
 
 /// What can be told to an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountCommand {
     /// It is open from now on, and its address is hers.
     Open,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::account::AccountCommand;
 use domain::ids::{MemberId, SessionId};
 use domain::metadata::{Actor, Context};
@@ -13,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::Accounts;
 use crate::error::AccountError;
 use crate::letters::{Letter, MailError};
+use crate::news;
 
 /// How many letters are on their way at once.
 const AT_ONCE: usize = 4;
@@ -23,6 +25,8 @@ const AGAIN: [Duration; 4] =
 const TOKENS: Duration = Duration::from_secs(5);
 /// How often what is too old is removed, and what was interrupted is finished.
 const SWEEP: Duration = Duration::from_mins(1);
+/// Within this time a request has finished what it began.
+const WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// How many notes of seen access tokens are written at once.
 const NOTES: usize = 256;
 /// How often it is forgotten which access tokens have been seen; longer than one lives would remember what is over.
@@ -146,14 +150,27 @@ async fn sweep(accounts: Accounts) {
 }
 
 impl Accounts {
-    /// Finishes what was interrupted, and removes what is too old. Runs once a minute by itself.
+    /// Removes what is too old, and finishes what was interrupted. Runs once a minute by itself.
     pub async fn tidy(&self) -> Result<(), AccountError> {
         let context = self.context(Actor::system(), "tidy");
-        while self.finish_ended(None, &context).await? {}
-        for member in self.inner.parts.store.deleted_accounts(NOTES).await? {
-            self.finish_deleted(&member, context.clone()).await?;
+        let (store, now) = (&self.inner.parts.store, self.now());
+        while store.sweep(now).await? {}
+        while self.finish_ended(None, &context).await?.0 {}
+        for (member, deleted) in store.unfinished_accounts(now - WITHIN, NOTES).await? {
+            if deleted {
+                self.finish_deleted(&member, context.clone()).await?;
+            } else {
+                self.announce(&member, context.clone()).await?;
+            }
         }
-        let now = self.now();
-        Ok(self.inner.parts.store.sweep(now, now - self.inner.settings.idle_life).await?)
+        for (member, news) in store.news(now - WITHIN, NOTES).await? {
+            match news::read(&news) {
+                Ok((command, context)) => {
+                    self.tell_news(&member, &news.id, command, context).await?;
+                }
+                Err(error) => tracing::error!(%error, id = news.id, "news of an account cannot be told"),
+            }
+        }
+        Ok(())
     }
 }

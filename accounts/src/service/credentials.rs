@@ -60,25 +60,26 @@ impl Accounts {
             }
         }
         let (new_member, _) = self.announce(&member, context.clone()).await?;
-        let change = Change::Password { hash, keep: None, keep_device: None, now: self.now() };
-        let position = self.change_to(&member, change, PasswordChange::Reset, context).await?;
+        let change = Change::Password { hash, keep: None, keep_device: None };
+        let position = self.change_password_to(&member, change, PasswordChange::Reset, context).await?;
         store.clear(&[in_a_row(&email.lower), format!("code:{member}"), format!("proof:{member}")]).await?;
         self.post(&email.written, Letter::PasswordChanged { at: self.now() });
         Ok(Verified { member, what: VerifiedWhat::Registration, new_member, position })
     }
 
-    async fn change_to(
+    /// Has the password be another, and says so with the sessions that end for it.
+    pub(super) async fn change_password_to(
         &self,
         member: &MemberId,
         change: Change,
         how: PasswordChange,
         context: Context,
     ) -> Result<Position, AccountError> {
-        if !self.inner.parts.store.change_account(member, change).await? {
-            return Err(AccountError::NoAccount);
-        }
-        self.finish_ended(Some(member), &context).await?;
-        self.tell(member, AccountCommand::ChangePassword(how), context).await
+        let changed =
+            self.change(member, change, AccountCommand::ChangePassword(how), context.clone()).await?;
+        let position = changed.ok_or(AccountError::NoAccount)?;
+        let (_, last) = self.finish_ended(Some(member), &context).await?;
+        Ok(position.max(last))
     }
 
     /// Chooses another password, knowing the present one. Ends all her other sessions.
@@ -96,10 +97,9 @@ impl Accounts {
             hash: self.hashed(new, &email).await?,
             keep: Some(session.clone()),
             keep_device: origin.device.as_deref().map(hash),
-            now: self.now(),
         };
         let context = self.by_herself(member, origin);
-        let position = self.change_to(member, change, PasswordChange::Changed, context).await?;
+        let position = self.change_password_to(member, change, PasswordChange::Changed, context).await?;
         if !email.is_empty() {
             self.post(&email, Letter::PasswordChanged { at: self.now() });
         }
@@ -146,7 +146,7 @@ impl Accounts {
             return Err(AccountError::Paying);
         }
         let context = self.by_herself(member, origin);
-        self.inner.parts.store.change_account(member, Change::Deleted(self.now())).await?;
+        self.inner.parts.store.change_account(member, Change::Deleted(self.now()), None).await?;
         let position = self.finish_deleted(member, context).await?;
         if let Some(email) = account.email {
             self.post(&email, Letter::AccountDeleted);
@@ -160,7 +160,7 @@ impl Accounts {
         member: &MemberId,
         context: Context,
     ) -> Result<Position, AccountError> {
-        while self.finish_ended(Some(member), &context).await? {}
+        while self.finish_ended(Some(member), &context).await?.0 {}
         let position = self.tell(member, AccountCommand::Delete, context).await?;
         self.inner.parts.store.forget_account(member).await?;
         Ok(position)

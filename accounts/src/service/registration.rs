@@ -13,6 +13,7 @@ use crate::answers::{NewAccount, Verified, VerifiedWhat};
 use crate::email::Email;
 use crate::error::AccountError;
 use crate::letters::Letter;
+use crate::news;
 use crate::parts::Origin;
 use crate::secrets::{bytes, hash};
 use crate::store::{Change, EmailChange, Opened, Opening, TokenKind, TokenRecord, Whose};
@@ -109,18 +110,20 @@ impl Accounts {
         let email = Email::parse(token.email.as_deref().unwrap_or_default())?;
         let member = token.member.ok_or(AccountError::BadToken)?;
         let before = self.open_account_of(&member).await?.email;
-        let changed =
-            self.inner.parts.store.change_email(&member, &token.hash, &email.written, &email.lower).await?;
+        let (command, context) = (AccountCommand::ChangeEmail, self.by_herself(&member, origin));
+        let (store, random) = (&self.inner.parts.store, self.inner.parts.random.as_ref());
+        let news = news::of(&command, &context, random)?;
+        let id = news.id.clone();
+        let changed = store.change_email(&member, &token.hash, &email.written, &email.lower, news).await?;
         match changed {
             EmailChange::Done => {}
             EmailChange::Taken => return Err(AccountError::EmailTaken),
             EmailChange::Spent => return Err(AccountError::BadToken),
         }
-        let position =
-            self.tell(&member, AccountCommand::ChangeEmail, self.by_herself(&member, origin)).await?;
         if let Some(before) = before {
             self.post(&before, Letter::EmailChanged { new_email: email.written });
         }
+        let position = self.tell_news(&member, &id, command, context).await?;
         Ok(Verified { member, what: VerifiedWhat::NewEmail, new_member: false, position })
     }
 
@@ -142,11 +145,8 @@ impl Accounts {
         let context = self.context(actor.clone(), request_id);
         let (new_member, mut position) = self.announce(&member, context.clone()).await?;
         if let Some(hash) = password.filter(|_| held) {
-            let change = Change::Password { hash, keep: None, keep_device: None, now: self.now() };
-            self.inner.parts.store.change_account(&member, change).await?;
-            self.finish_ended(Some(&member), &context).await?;
-            position =
-                self.tell(&member, AccountCommand::ChangePassword(PasswordChange::Set), context).await?;
+            let change = Change::Password { hash, keep: None, keep_device: None };
+            position = self.change_password_to(&member, change, PasswordChange::Set, context).await?;
         }
         position = position.max(self.set_role(&member, new.role, actor, request_id).await?);
         let what = match new.password {

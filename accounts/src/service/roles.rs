@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use chrono::TimeDelta;
-use domain::account::{AccountCommand, RevokedBecause, Role};
+use domain::account::{AccountCommand, Role};
 use domain::ids::{MemberId, SessionId};
 use domain::metadata::Actor;
 use domain::ports::Position;
@@ -15,7 +15,7 @@ use crate::email::Email;
 use crate::error::AccountError;
 use crate::secrets::{bytes, hash, secret};
 use crate::service_tokens::{BadServiceToken, NewServiceToken, ServiceCaller};
-use crate::store::{AccountRecord, Change, ServiceTokenRecord, Which, Whose};
+use crate::store::{AccountRecord, Change, ServiceTokenRecord, Whose};
 
 /// What every token of a back end begins with, so that one in the wrong place is recognised.
 const PREFIX: &str = "mst_";
@@ -33,14 +33,12 @@ impl Accounts {
         actor: Actor,
         request_id: &str,
     ) -> Result<Position, AccountError> {
-        let before = self.open_account_of(member).await?.role;
         let context = self.context(actor, request_id);
-        let position = self.tell(member, AccountCommand::ChangeRole(role), context.clone()).await?;
-        self.inner.parts.store.change_account(member, Change::Role(role)).await?;
-        if role < before {
-            return Ok(self.end(member, Which::All, RevokedBecause::RoleChanged, context).await?.1);
-        }
-        Ok(position)
+        let command = AccountCommand::ChangeRole(role);
+        let changed = self.change(member, Change::Role(role), command, context.clone()).await?;
+        let position = changed.ok_or(AccountError::NoAccount)?;
+        let (_, last) = self.finish_ended(Some(member), &context).await?;
+        Ok(position.max(last))
     }
 
     /// A member's account, if she has one.

@@ -27,14 +27,9 @@ impl Accounts {
         let tried = tried.filter(|tried| tried.kind == TokenKind::Challenge);
         let member = tried.and_then(|tried| tried.member).ok_or(AccountError::BadToken)?;
         let account = self.open_account_of(&member).await?;
-        let (factor, counters) = self.use_code(&account, code).await?;
+        let (factor, counters) = self.use_code(&account, code, origin).await?;
         if store.take_token(&challenge, TokenKind::Challenge, self.now()).await?.is_none() {
             return Err(AccountError::BadToken);
-        }
-        if factor == SecondFactor::BackupCode {
-            self.tell(&member, AccountCommand::UseBackupCode, self.by_herself(&member, origin)).await?;
-            let left = account.backup_codes.saturating_sub(1);
-            self.write_to(&account, Letter::BackupCodeUsed { left });
         }
         self.sign_in_with(&account, factor, origin, counters).await
     }
@@ -44,6 +39,7 @@ impl Accounts {
         &self,
         account: &AccountRecord,
         code: &str,
+        origin: &Origin,
     ) -> Result<(SecondFactor, Vec<String>), AccountError> {
         let (store, member) = (&self.inner.parts.store, &account.member);
         let totp = account.totp.as_ref().filter(|totp| totp.confirmed).ok_or(AccountError::NoSecondFactor)?;
@@ -55,11 +51,15 @@ impl Accounts {
         let counted: Vec<Counter> = counted.take(if backup.is_some() { 1 } else { 2 }).collect();
         self.attempt(counted).await?;
         if let Some(backup) = backup {
-            let used = store.change_account(member, Change::BackupCodeUsed(backup)).await?;
-            return used.then(|| (SecondFactor::BackupCode, counters.into())).ok_or(AccountError::WrongCode);
+            let (change, command) = (Change::BackupCodeUsed(backup), AccountCommand::UseBackupCode);
+            let used = self.change(member, change, command, self.by_herself(member, origin)).await?;
+            used.ok_or(AccountError::WrongCode)?;
+            let left = account.backup_codes.saturating_sub(1);
+            self.write_to(account, Letter::BackupCodeUsed { left });
+            return Ok((SecondFactor::BackupCode, counters.into()));
         }
         let step = step(totp, code, self.now())?.ok_or(AccountError::WrongCode)?;
-        let used = store.change_account(member, Change::TotpStep(step)).await?;
+        let used = store.change_account(member, Change::TotpStep(step), None).await?;
         used.then(|| (SecondFactor::Totp, counters.into())).ok_or(AccountError::WrongCode)
     }
 
@@ -78,8 +78,8 @@ impl Accounts {
     ) -> Result<Enrolment, AccountError> {
         let account = self.proven(member, password).await?;
         let secret = bytes::<SECRET>(self.inner.parts.random.as_ref())?;
-        let kept = self.inner.parts.store.change_account(member, Change::TotpSecret(secret.to_vec())).await?;
-        if !kept {
+        let change = Change::TotpSecret(secret.to_vec());
+        if !self.inner.parts.store.change_account(member, change, None).await? {
             return Err(AccountError::SecondFactorSet);
         }
         let name = account.email.unwrap_or_else(|| member.to_string());
@@ -104,11 +104,9 @@ impl Accounts {
         let step = step(totp, code, self.now())?.ok_or(AccountError::WrongCode)?;
         let (codes, backup_codes) = backup_codes(self.inner.parts.random.as_ref())?;
         let change = Change::TotpConfirmed { step, backup_codes };
-        if !self.inner.parts.store.change_account(member, change).await? {
-            return Err(AccountError::SecondFactorSet);
-        }
+        let (command, context) = (AccountCommand::EnableSecondFactor, self.by_herself(member, origin));
+        self.change(member, change, command, context).await?.ok_or(AccountError::SecondFactorSet)?;
         self.inner.parts.store.clear(&[format!("confirm:{member}")]).await?;
-        self.tell(member, AccountCommand::EnableSecondFactor, self.by_herself(member, origin)).await?;
         self.write_to(&account, Letter::SecondFactorEnabled);
         Ok(codes)
     }
@@ -122,11 +120,12 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<Position, AccountError> {
         let account = self.proven(member, password).await?;
-        let (_, counters) = self.use_code(&account, code).await?;
+        let (_, counters) = self.use_code(&account, code, origin).await?;
         self.inner.parts.store.clear(&counters).await?;
-        self.inner.parts.store.change_account(member, Change::TotpRemoved).await?;
+        let (command, context) = (AccountCommand::DisableSecondFactor, self.by_herself(member, origin));
+        let changed = self.change(member, Change::TotpRemoved, command, context).await?;
         self.write_to(&account, Letter::SecondFactorDisabled);
-        self.tell(member, AccountCommand::DisableSecondFactor, self.by_herself(member, origin)).await
+        changed.ok_or(AccountError::NoSecondFactor)
     }
 
     /// Makes new backup codes in place of those there are; needs the password and a code.
@@ -135,13 +134,13 @@ impl Accounts {
         member: &MemberId,
         password: &str,
         code: &str,
-        _origin: &Origin,
+        origin: &Origin,
     ) -> Result<Vec<String>, AccountError> {
         let account = self.proven(member, password).await?;
-        let (_, counters) = self.use_code(&account, code).await?;
+        let (_, counters) = self.use_code(&account, code, origin).await?;
         self.inner.parts.store.clear(&counters).await?;
         let (codes, hashes) = backup_codes(self.inner.parts.random.as_ref())?;
-        self.inner.parts.store.change_account(member, Change::BackupCodes(hashes)).await?;
+        self.inner.parts.store.change_account(member, Change::BackupCodes(hashes), None).await?;
         Ok(codes)
     }
 }

@@ -83,7 +83,7 @@ impl Accounts {
         context: Context,
     ) -> Result<(usize, Position), AccountError> {
         let store = &self.inner.parts.store;
-        let sessions = store.end_sessions(member, which, why, self.now()).await?;
+        let sessions = store.end_sessions(member, which, why).await?;
         let count = sessions.len();
         let command = AccountCommand::RevokeSessions { sessions: sessions.clone(), why };
         let position = self.tell(member, command, context).await?;
@@ -91,20 +91,22 @@ impl Accounts {
         Ok((count, position))
     }
 
-    /// Has the log know of sessions that have ended, of one member or of all, and says whether there may be more.
+    /// Has the log know of sessions that have ended, of one member or of all. Says whether there may be more, and from where on
+    /// these can be seen.
     pub(super) async fn finish_ended(
         &self,
         member: Option<&MemberId>,
         context: &Context,
-    ) -> Result<bool, AccountError> {
+    ) -> Result<(bool, Position), AccountError> {
+        let mut position = Position::START;
         let ended = self.inner.parts.store.ended_sessions(member, AT_ONCE).await?;
         let more = ended.len() == AT_ONCE;
         for EndedSession { member, id, why } in ended {
             let command = AccountCommand::RevokeSessions { sessions: vec![id.clone()], why };
-            self.tell(&member, command, context.clone()).await?;
+            position = position.max(self.tell(&member, command, context.clone()).await?);
             self.inner.parts.store.forget_sessions(&[id]).await?;
         }
-        Ok(more)
+        Ok((more, position))
     }
 }
 

@@ -102,9 +102,12 @@ impl Accounts {
             _ => None,
         };
         turn.end();
-        let Some(account) = account else { return Err(AccountError::EmailNotVerified) };
+        let Some(mut account) = account else { return Err(AccountError::EmailNotVerified) };
         if let (Some(to), Some(from)) = (rehashed, account.password.clone()) {
-            store.change_account(&account.member, Change::Rehashed { from, to }).await?;
+            let change = Change::Rehashed { from, to: to.clone() };
+            if store.change_account(&account.member, change, None).await? {
+                account.password = Some(to);
+            }
         }
         if account.totp.as_ref().is_some_and(|totp| totp.confirmed) {
             let of = (Some(account.member.clone()), None, None);
@@ -195,7 +198,9 @@ impl Accounts {
         let used = known.map(Device::Known).or_else(|| new_device.as_deref().map(hash).map(Device::New));
         let (device, session_expires_at) = (session.device.clone(), session.expires_at);
         let used = used.unwrap_or(Device::Known([0; 32]));
-        self.inner.parts.store.begin_session(session, used, cleared).await?;
+        if !self.inner.parts.store.begin_session(account, session, used, cleared).await? {
+            return Err(AccountError::WrongCredentials);
+        }
         let role = account.role;
         let access = Access { member: member.clone(), session: id.clone(), role };
         let (access_token, access_expires_at) = self.inner.tokens.make(&access, 1, now)?;
