@@ -3,10 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::{Home, Reply, Store, TestApp};
-use tests::browser::{Browser, PASSWORD, signed_up};
+use tests::browser::{Browser, PASSWORD, code, signed_up};
 use tests::on_every_store;
-use tests::stripe::{ADVANCED, BASIC, Price, Story, bought, days_ago, events, now};
-use totp_rs::Totp;
+use tests::stripe::{ADVANCED, BASIC, Price, Story, bought, days_ago, events};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
@@ -16,24 +15,6 @@ const LEARN: &str = "http://learn.example.com:5173";
 
 async fn serving(store: Store) -> TestApp {
     Home::new(store).await.with_accounts().with("LEARN_ORIGINS", LEARN).serve().await
-}
-
-/// The code that an app shows which was given this address, so many seconds from now.
-fn code(url: &str, ahead: u64) -> String {
-    let totp = Totp::from_url(url).expect("apps understand the address");
-    let now = u64::try_from(now().timestamp()).expect("it is after 1970");
-    totp.generate(now + ahead).to_string()
-}
-
-/// Sets a second factor up for whoever is signed in, and gives what the app was given, and the backup codes.
-async fn second_factor(browser: &mut Browser) -> (String, Vec<String>) {
-    let reply = browser.post("/v1/auth/second-factor/enrol", &json!({ "password": PASSWORD })).await;
-    reply.is(200);
-    let url = reply.body["url"].as_str().unwrap_or_default().to_owned();
-    let reply = browser.post("/v1/auth/second-factor/confirm", &json!({ "code": code(&url, 0) })).await;
-    reply.is(200);
-    let codes = reply.body["codes"].as_array().cloned().unwrap_or_default();
-    (url, codes.iter().filter_map(|code| code.as_str().map(str::to_owned)).collect())
 }
 
 /// Sends a code after a right password.
@@ -300,7 +281,7 @@ on_every_store! {
         let mut before = Browser::of(&app);
         before.login(ADA, PASSWORD).await;
         ada.post("/v1/auth/second-factor/confirm", &json!({ "code": "000000" })).await.problem(409, "no_second_factor");
-        let (url, codes) = second_factor(&mut ada).await;
+        let (url, codes) = ada.second_factor().await;
         assert_eq!(codes.len(), 10);
         assert_eq!(ada.get("/v1/auth/account").await.body["second_factor"], json!({ "enabled": true, "backup_codes": 10 }));
         app.home.letter(ADA, "second factor was set up").await;
@@ -352,7 +333,7 @@ on_every_store! {
         let refused = ada.get(&path).await;
         refused.problem(403, "second_factor_required");
         assert!(refused.body["detail"].as_str().unwrap_or_default().contains("/v1/auth/second-factor/enrol"), "{refused:?}");
-        second_factor(&mut ada).await;
+        ada.second_factor().await;
         let asked = ada.request(Method::GET, &path).header("x-request-id", "looked-1");
         assert_eq!(asked.send().await.expect("the service answers").status(), 200);
         ada.get(&format!("/v1/support/members/{bobs}/explain?video={BASIC}")).await.is(200);
@@ -376,7 +357,7 @@ on_every_store! {
         let home = Home::new(store).await.with_accounts().with("PUBLIC_URL", "http://localhost:8080");
         let app = home.serve().await;
         let (mut ada, member) = signed_up(&app, ADA).await;
-        second_factor(&mut ada).await;
+        ada.second_factor().await;
         drop(app);
         home.done(&["account", "role", &member, "support"]);
         let app = home.serve().await;

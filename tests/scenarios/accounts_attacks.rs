@@ -149,7 +149,7 @@ on_every_store! {
             ("aud", json!("somebody-else")), ("aud", Value::Null),
             ("exp", json!(1)), ("exp", json!("never")), ("exp", Value::Null),
             ("iat", json!(32_503_680_000_i64)),
-            ("sub", Value::Null), ("sid", Value::Null), ("sid", json!("")), ("role", json!("god")),
+            ("sub", Value::Null), ("sid", Value::Null), ("role", json!("god")),
         ] {
             forged.push((format!("{name} {value}"), ada.token(set(name, value))));
         }
@@ -326,7 +326,7 @@ on_every_store! {
                 reply.problem(429, "too_many_attempts");
                 let wait: u64 = reply.header("retry-after").and_then(|wait| wait.parse().ok()).expect("it says how long");
                 // The right password is no way round, and no way to find out that it is right.
-                if waits.is_empty() {
+                if waits.len() == 1 {
                     stranger.try_login(email, PASSWORD).await.problem(429, "too_many_attempts");
                 }
                 waits.push(wait);
@@ -341,8 +341,9 @@ on_every_store! {
         known.put("device", ada.cookie("device").expect("she is known by it"));
         known.login(ADA, PASSWORD).await;
         Browser::of(&app).at("203.0.113.9").login(ADA, PASSWORD).await;
-        let told = app.get(&format!("/v1/support/members/{}/timeline", known.get(ACCOUNT).await.body["member"].as_str().unwrap_or_default()));
-        let told = told.await.body.to_string();
+        let member = known.get(ACCOUNT).await.body["member"].as_str().unwrap_or_default().to_owned();
+        app.settled().await;
+        let told = app.get(&format!("/v1/support/members/{member}/timeline")).await.body.to_string();
         assert!(told.contains("SignInRefused"), "{told}");
     }
 
@@ -481,14 +482,7 @@ async fn a_session_that_ends_at_one_process_ends_at_the_others() {
 async fn codes_of_a_second_factor_cannot_be_tried_one_after_the_other() {
     let app = serving(Store::Sqlite).await;
     let (mut ada, _) = signed_up(&app, ADA).await;
-    let enrolled = ada.post("/v1/auth/second-factor/enrol", &json!({ "password": PASSWORD })).await;
-    let totp =
-        totp_rs::Totp::from_url(enrolled.body["url"].as_str().unwrap_or_default()).expect("an address");
-    let confirmed = ada
-        .post("/v1/auth/second-factor/confirm", &json!({ "code": totp.generate_current().to_string() }))
-        .await;
-    confirmed.is(200);
-    let backup = confirmed.body["codes"][0].clone();
+    let (_, backup) = ada.second_factor().await;
     let mut thief = Browser::of(&app);
     let challenge = thief.try_login(ADA, PASSWORD).await.body["challenge"].clone();
     let mut tries = Vec::new();
@@ -504,7 +498,7 @@ async fn codes_of_a_second_factor_cannot_be_tried_one_after_the_other() {
     assert!(tries.iter().filter(|code| *code == "wrong_code").count() <= 5, "{tries:?}");
     assert_eq!(tries.last().map(String::as_str), Some("bad_token"), "{tries:?}");
     // Not even a right one helps then.
-    let right = json!({ "challenge": challenge, "code": backup });
+    let right = json!({ "challenge": challenge, "code": backup[0] });
     thief.post("/v1/auth/login/second-factor", &right).await.problem(400, "bad_token");
     assert!(!thief.is_signed_in().await);
 }

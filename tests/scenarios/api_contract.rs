@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::app::{Home, Store, TOKEN, TestApp};
 use tests::browser::{Browser, PASSWORD};
 use tests::on_every_store;
 use tests::stripe::{ADVANCED, BASIC, FREE, Price, SECRETS, Story, bought, days_ago, events};
-use totp_rs::Totp;
 
 const OWNER: &str = "owner@example.com";
 
@@ -92,11 +91,7 @@ enum Caller {
 async fn staff(app: &TestApp) -> String {
     let mut browser = Browser::of(app);
     browser.login(OWNER, PASSWORD).await;
-    let enrolled = browser.post("/v1/auth/second-factor/enrol", &json!({ "password": PASSWORD })).await;
-    let totp =
-        Totp::from_url(enrolled.body["url"].as_str().unwrap_or_default()).expect("an address for apps");
-    let code = json!({ "code": totp.generate_current().to_string() });
-    browser.post("/v1/auth/second-factor/confirm", &code).await.is(200);
+    browser.second_factor().await;
     format!("access={}", browser.cookie("access").unwrap_or_default())
 }
 

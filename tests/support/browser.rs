@@ -11,8 +11,10 @@ use reqwest::header::{COOKIE, SET_COOKIE};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use totp_rs::Totp;
 
 use crate::app::{HANG, Home, POLL, Reply, TestApp, answer};
+use crate::stripe::now;
 
 /// A password that may be chosen.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -206,12 +208,30 @@ impl Browser {
         reply.body["member"].as_str().expect("the answer names her").to_owned()
     }
 
+    /// Sets a second factor up for whoever is signed in, and gives what the app was given, and the backup codes.
+    pub async fn second_factor(&mut self) -> (String, Vec<String>) {
+        let reply = self.post("/v1/auth/second-factor/enrol", &json!({ "password": PASSWORD })).await;
+        reply.is(200);
+        let url = reply.body["url"].as_str().expect("the app is given something").to_owned();
+        let reply = self.post("/v1/auth/second-factor/confirm", &json!({ "code": code(&url, 0) })).await;
+        reply.is(200);
+        let codes = reply.body["codes"].as_array().cloned().unwrap_or_default();
+        (url, codes.iter().filter_map(|code| code.as_str().map(str::to_owned)).collect())
+    }
+
     /// Whether the service takes her for somebody.
     pub async fn is_signed_in(&mut self) -> bool {
         let reply = self.get("/v1/auth/account").await;
         assert!(matches!(reply.status.as_u16(), 200 | 401), "{reply:?}");
         reply.status == StatusCode::OK
     }
+}
+
+/// The code that an app shows which was given this address, so many seconds from now.
+pub fn code(url: &str, ahead: u64) -> String {
+    let totp = Totp::from_url(url).expect("apps understand the address");
+    let now = u64::try_from(now().timestamp()).expect("it is after 1970");
+    totp.generate(now + ahead).to_string()
 }
 
 /// A token of these parts, signed as HS256 does with `key`.
