@@ -1,6 +1,8 @@
 //! A member's history, oldest first, in plain words.
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use domain::account::Account;
 use domain::events::Event;
 use domain::ids::MemberId;
 use domain::metadata::Actor;
@@ -30,16 +32,21 @@ pub struct TimelineEntry {
 }
 
 impl Past {
-    /// Everything that happened to a member, her payers and her subscriptions, in the order it was true.
+    /// Everything that happened to a member, her account, her payers and her subscriptions, in the order it was true.
     pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
         self.caught_up().await?;
         let (own, customers, subscriptions) = self.streams(member).await?;
+        let account = self.stream(Account::TYPE, member.as_str()).await?;
         let streams = customers
             .into_iter()
             .map(|(_, stream)| stream)
             .chain(subscriptions.into_iter().map(|(_, stream)| stream));
-        let mut entries: Vec<_> =
-            std::iter::once(own).chain(streams).flat_map(|Stream { events }| events).map(entry).collect();
+        let mut entries: Vec<_> = [own, account]
+            .into_iter()
+            .chain(streams)
+            .flat_map(|Stream { events }| events)
+            .map(entry)
+            .collect();
         entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
         Ok(entries)
     }
