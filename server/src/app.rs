@@ -229,16 +229,15 @@ impl App {
     }
 
     /// Lets people sign in, as `door` says. Without it, accounts are there for service tokens alone.
-    pub fn let_people_in(&mut self, door: Option<&SignIn>, is_demo: bool) -> Result<(), ConfigError> {
+    pub fn let_people_in(&mut self, door: Option<&SignIn>, is_demo: bool) -> Result<Accounts, ConfigError> {
         let Some(door) = door else {
-            self.open_accounts(config::made_up_keys()?, "", Arc::new(Post::none()));
-            return Ok(());
+            return Ok(self.open_accounts(config::made_up_keys()?, "", Arc::new(Post::none())));
         };
         let post = door.mail.as_ref().map(|mail| Post::new(mail, &door.public_url)).transpose();
         let post = post.map_err(config::bad_smtp_url)?.unwrap_or_else(Post::none);
         let accounts = self.open_accounts(door.keys.clone(), &door.public_url, Arc::new(post));
         self.sign_in = Some(api::SignIn {
-            accounts,
+            accounts: accounts.clone(),
             cookies: CookieStyle::new(door.secure()),
             origins: Origins::new(Some(&door.public_url), &door.learn_origins),
             letters: door.mail.is_some(),
@@ -246,7 +245,7 @@ impl App {
             one_click: is_demo,
             renewals: Renewals::default(),
         });
-        Ok(())
+        Ok(accounts)
     }
 
     /// The webhook route's needs.
