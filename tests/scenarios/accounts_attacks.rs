@@ -502,3 +502,83 @@ async fn codes_of_a_second_factor_cannot_be_tried_one_after_the_other() {
     thief.post("/v1/auth/login/second-factor", &right).await.problem(400, "bad_token");
     assert!(!thief.is_signed_in().await);
 }
+
+mod long {
+    use std::time::Instant;
+
+    use super::*;
+
+    const TIMINGS: usize = 1_000;
+    /// No address is asked for so often that anything is refused.
+    const EACH: usize = 4;
+
+    fn median(times: &mut [Duration]) -> Duration {
+        times.sort();
+        times[times.len() / 2]
+    }
+
+    /// The time of one request, and what a stranger sees of its answer.
+    async fn timed(app: &TestApp, number: usize, path: &str, body: &Value) -> (Duration, StatusCode, Value) {
+        let mut stranger = Browser::of(app).at(&format!("10.{}.{}.1", number / 256, number % 256));
+        let begun = Instant::now();
+        let reply = stranger.post(path, body).await;
+        let (status, body, _) = seen(&reply);
+        (begun.elapsed(), status, body)
+    }
+
+    #[expect(clippy::print_stderr, reason = "figures are what the long forms are run for")]
+    async fn no_time_tells(store: Store) {
+        let app = serving(store).await;
+        let mut number = 0;
+        for (nth, path) in
+            ["/v1/auth/login", "/v1/auth/forgot-password", "/v1/auth/register"].into_iter().enumerate()
+        {
+            let mut known = Vec::new();
+            for number in 0..TIMINGS / EACH {
+                let email = format!("somebody{number}.{nth}@example.com");
+                let mut owner = Browser::of(&app).at(&format!("11.{nth}.{number}.1"));
+                owner.post("/v1/auth/register", &credentials(&email, PASSWORD)).await.is(202);
+                let token = app.home.link(&email, "Confirm").await;
+                owner.post("/v1/auth/verify-email", &json!({ "token": token })).await.is(200);
+                known.push(email);
+            }
+            app.settled().await;
+            let (mut times, mut answers) = ([Vec::new(), Vec::new()], Vec::new());
+            for turn in 0..TIMINGS {
+                let email = &known[turn % known.len()];
+                let stranger = format!("x{email}");
+                for (which, email) in [email, &stranger].into_iter().enumerate() {
+                    let body = match path {
+                        "/v1/auth/forgot-password" => json!({ "email": email }),
+                        _ => credentials(email, "a guess of a password"),
+                    };
+                    let (time, status, body) = timed(&app, number, path, &body).await;
+                    number += 1;
+                    times[which].push(time);
+                    if !answers.contains(&(status, body.clone())) {
+                        answers.push((status, body));
+                    }
+                }
+            }
+            assert_eq!(answers.len(), 1, "{path}: {answers:?}");
+            let [known, unknown] = times.each_mut().map(|times| median(times).as_secs_f64() * 1_000.0);
+            let apart = (known - unknown).abs() / unknown * 100.0;
+            eprintln!(
+                "{store:?} {path}: known {known:.3} ms, unknown {unknown:.3} ms, {apart:.2} % apart, {TIMINGS} each"
+            );
+            assert!(apart < 5.0, "{path}: {apart:.2} %");
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "long: make soak"]
+    async fn no_time_tells_whether_an_address_is_known_on_sqlite() {
+        no_time_tells(Store::Sqlite).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "long: make soak"]
+    async fn no_time_tells_whether_an_address_is_known_on_postgres() {
+        no_time_tells(Store::Postgres).await;
+    }
+}
