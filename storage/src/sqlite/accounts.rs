@@ -465,12 +465,11 @@ fn open(connection: &Connection, opening: &Opening) -> Result<Opened, StoreError
     }
     run(connection, DROP_REGISTRATIONS, [email_lower])?;
     let holder = one(connection, HOLDER, [email_lower], |row| get::<String>(row, 0))?;
-    let member = match holder {
-        Some(holder) => holder.into(),
-        None => {
-            run(connection, NEW_PERSON, params![member.as_str(), email, email_lower, now])?;
-            member.clone()
-        }
+    let member = if let Some(holder) = holder {
+        holder.into()
+    } else {
+        run(connection, NEW_PERSON, params![member.as_str(), email, email_lower, now])?;
+        member.clone()
     };
     let opened = run(connection, OPEN, params![member.as_str(), now, password])?;
     Ok(if opened == 1 { Opened::New(member) } else { Opened::Held(member) })

@@ -33,7 +33,7 @@ pub(super) struct Tampered {
 }
 
 impl Tampered {
-    pub(super) fn new(store: Arc<dyn AccountStore>, fault: Fault) -> Arc<dyn AccountStore> {
+    pub(super) fn with(store: Arc<dyn AccountStore>, fault: Fault) -> Arc<dyn AccountStore> {
         Arc::new(Self { store, fault, families: Mutex::default() })
     }
 

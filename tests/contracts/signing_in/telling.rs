@@ -11,8 +11,10 @@ use domain::ids::MemberId;
 use domain::metadata::Actor;
 use domain::ports::Position;
 use projections::access_index::{AccessIndex, IndexFollower};
+use projections::directory::Directory;
 use projections::parked::Batch;
-use projections::runner::Projection;
+use projections::past::Past;
+use projections::runner::{self, Projection, progress};
 
 use super::tampered::{Fault, Tampered};
 use super::{EMAIL, PASSWORD, World, origin};
@@ -25,6 +27,7 @@ on_both! {
     an_account_whose_deletion_was_interrupted_is_told_later_and_gone_at_once,
     a_session_is_in_the_history_before_it_can_be_used,
     what_ends_a_session_reaches_the_index_of_access,
+    the_timeline_of_a_member_tells_of_her_account,
     an_account_is_not_deleted_while_it_is_paid_for,
     nothing_personal_is_in_the_history,
 }
@@ -115,7 +118,7 @@ async fn an_account_whose_deletion_was_interrupted_is_told_later_and_gone_at_onc
 }
 
 async fn a_session_is_in_the_history_before_it_can_be_used(place: Place) {
-    let world = World::with(&place, |store| Tampered::new(store, Fault::BeginsNothing)).await;
+    let world = World::with(&place, |store| Tampered::with(store, Fault::BeginsNothing)).await;
     let member = world.create(EMAIL).await.unwrap();
     assert!(matches!(world.sign_in(EMAIL, PASSWORD).await.err(), Some(AccountError::Store(_))));
     assert_eq!(world.told(&member).await.last().map(String::as_str), Some("SignedIn"));
@@ -162,6 +165,24 @@ async fn what_ends_a_session_reaches_the_index_of_access(place: Place) {
     let last = world.sign_in(EMAIL, NEW).await.unwrap();
     world.accounts.delete_account(&member, NEW, &origin("req_6")).await.unwrap();
     assert!(ended(&last).await);
+}
+
+async fn the_timeline_of_a_member_tells_of_her_account(place: Place) {
+    let world = World::at(&place).await;
+    let member = world.create(EMAIL).await.unwrap();
+    let session = world.sign_in(EMAIL, PASSWORD).await.unwrap().session;
+    let last = world.accounts.logout(&member, &session, &origin("req_logout")).await.unwrap();
+    let (feed, views) = (world.storage.feed.clone(), world.storage.views.clone());
+    let (report, progress) = progress();
+    let following =
+        tokio::spawn(runner::follow(feed.clone(), Directory::new(views.clone()), report)).abort_handle();
+    assert!(progress.wait_for(last, Duration::from_mins(1)).await);
+    let timeline = Past::new(feed, views, progress).timeline(&member).await.unwrap();
+    following.abort();
+    let told: Vec<_> = timeline.iter().map(|entry| entry.sentence.as_str()).collect();
+    let expected = ["Member registered", "Account opened", "E-mail address confirmed"];
+    assert_eq!(told, [&expected[..], &["Signed in from a new device", "Signed out"]].concat());
+    assert_eq!(timeline[4].stream, format!("account/{member}"));
 }
 
 async fn an_account_is_not_deleted_while_it_is_paid_for(place: Place) {
