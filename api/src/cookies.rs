@@ -97,23 +97,23 @@ impl CookieStyle {
 
     /// Has the browser keep an access token. It is kept for as long as it can be renewed, though it ends before.
     pub fn give_access(self, headers: &mut HeaderMap, token: &str, keep: Duration) {
-        set(headers, self.cookie(self.access(), token, "/", keep));
+        set(headers, &self.cookie(self.access(), token, "/", keep));
     }
 
     /// Has the browser keep what renews the access token.
     pub fn give_refresh(self, headers: &mut HeaderMap, token: &str, keep: Duration) {
-        set(headers, self.cookie(self.refresh(), token, RENEWING, keep));
+        set(headers, &self.cookie(self.refresh(), token, RENEWING, keep));
     }
 
     /// Has the browser keep what tells it again.
     pub fn give_device(self, headers: &mut HeaderMap, token: &str, keep: Duration) {
-        set(headers, self.cookie(self.device(), token, "/", keep));
+        set(headers, &self.cookie(self.device(), token, "/", keep));
     }
 
     /// Has the browser forget that anybody is signed in.
     pub fn take_away(self, headers: &mut HeaderMap) {
-        set(headers, self.cookie(self.access(), "", "/", Duration::ZERO));
-        set(headers, self.cookie(self.refresh(), "", RENEWING, Duration::ZERO));
+        set(headers, &self.cookie(self.access(), "", "/", Duration::ZERO));
+        set(headers, &self.cookie(self.refresh(), "", RENEWING, Duration::ZERO));
     }
 
     fn cookie<'c>(self, name: &'c str, value: &'c str, path: &'c str, keep: Duration) -> Cookie<'c> {
@@ -128,7 +128,7 @@ impl CookieStyle {
     }
 }
 
-fn set(headers: &mut HeaderMap, cookie: Cookie<'_>) {
+fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
     let text = cookie.to_string();
     debug_assert!(text.len() <= LONGEST, "a browser would not keep this");
     match HeaderValue::try_from(text) {

@@ -217,12 +217,11 @@ impl ApiError {
             Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", "Asked from elsewhere"),
             Self::SignInNotConfigured => (S::CONFLICT, "sign_in_not_configured", "Nobody signs in here"),
             Self::MailNotConfigured => (S::CONFLICT, "mail_not_configured", "No letters"),
-            Self::NotStaff => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::SecondFactorRequired => {
                 (S::FORBIDDEN, "second_factor_required", "A second factor is needed")
             }
             Self::Account(error) => account_kind(error),
-            Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::NotStaff | Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {
                 (S::NOT_FOUND, "unknown_video", "Unknown video")

@@ -33,9 +33,9 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// `admission` has room for.
 pub fn serve_shell(router: Router, state: ApiState, admission: Arc<Admission>) -> Router {
     // As a service of its own: a layer of the router would not see the `Allow` header, which is added outside of layers.
-    let seen = from_fn_with_state(state.clone(), observe);
-    let let_in = from_fn_with_state((state.clone(), admission), answer);
     let shared = state.sign_in.as_ref().map(|sign_in| sign_in.origins.shared());
+    let let_in = from_fn_with_state((state.clone(), admission), answer);
+    let seen = from_fn_with_state(state, observe);
     let answered = (let_in, CatchPanicLayer::custom(panicked)).layer(noted(router));
     let shared = shared.map(|shared| shared.layer(answered.clone()));
     // What no page of another origin asks is answered as if there were none.

@@ -239,7 +239,7 @@ impl App {
         self.sign_in = Some(api::SignIn {
             accounts: accounts.clone(),
             cookies: CookieStyle::new(door.secure()),
-            origins: Origins::new(Some(&door.public_url), &door.learn_origins),
+            origins: Origins::new(&door.public_url, &door.learn_origins),
             letters: door.mail.is_some(),
             strict_staff: !is_demo,
             one_click: is_demo,
