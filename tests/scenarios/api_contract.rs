@@ -178,7 +178,7 @@ async fn every_answer_is_as_the_document_says() {
 
 #[tokio::test]
 async fn every_answer_to_somebody_who_is_signed_in_is_as_the_document_says() {
-    let report = run_as(Caller::Staff, Store::Sqlite, 10, None).await;
+    let report = run_as(Caller::Staff, Store::Sqlite, 5, None).await;
     assert!(report.good, "{}", shown(&report));
 }
 
