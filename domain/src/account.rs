@@ -125,7 +125,7 @@ pub enum PasswordChange {
     Set,
 }
 
-/// What can be told to an account.
+/// What can be told to an account. Written down only for as long as the log is still to be told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountCommand {
     /// It is open from now on, and its address is hers.

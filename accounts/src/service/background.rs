@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use domain::account::AccountCommand;
 use domain::ids::{MemberId, SessionId};
 use domain::metadata::{Actor, Context};
+use domain::ports::StoreError;
 use metrics::counter;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,6 +16,7 @@ use super::Accounts;
 use crate::error::AccountError;
 use crate::letters::{Letter, MailError};
 use crate::news;
+use crate::store::News;
 
 /// How many letters are on their way at once.
 const AT_ONCE: usize = 4;
@@ -27,6 +29,8 @@ const TOKENS: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_mins(1);
 /// Within this time a request has finished what it began.
 const WITHIN: TimeDelta = TimeDelta::minutes(1);
+/// How long nothing more is noted after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How many notes of seen access tokens are written at once.
 const NOTES: usize = 256;
 /// How often it is forgotten which access tokens have been seen; longer than one lives would remember what is over.
@@ -102,12 +106,12 @@ async fn send(accounts: &Accounts, to: &str, letter: &Letter) {
 async fn write_seen(accounts: Accounts, mut seen: mpsc::Receiver<(SessionId, u32)>) {
     let mut batch = Vec::with_capacity(NOTES);
     while seen.recv_many(&mut batch, NOTES).await > 0 {
-        if let Err(error) = accounts.inner.parts.store.mark_seen(&batch).await {
+        let noted = accounts.inner.parts.store.mark_seen(&batch).await;
+        // Where only reading is possible no other attempt is made: each request would be one.
+        if let Err(error) = noted.or_else(unless_read_only) {
             tracing::warn!(%error, "what was seen of access tokens is noted the next time");
-            let known = accounts.inner.seen.pin();
-            for (session, _) in &batch {
-                known.remove(&session.uuid().map(|uuid| uuid.as_u128()).unwrap_or_default());
-            }
+            accounts.forget_seen(&batch);
+            sleep(PAUSE).await;
         }
         batch.clear();
     }
@@ -140,7 +144,11 @@ async fn sweep(accounts: Accounts) {
     loop {
         tokio::select! {
             _ = again.tick() => {
-                if let Err(error) = accounts.tidy().await {
+                let tidied = match accounts.tidy().await {
+                    Err(AccountError::Store(error)) => unless_read_only(error).map_err(AccountError::Store),
+                    tidied => tidied,
+                };
+                if let Err(error) = tidied {
                     tracing::warn!(%error, "accounts are tidied up a little later");
                 }
             }
@@ -149,28 +157,47 @@ async fn sweep(accounts: Accounts) {
     }
 }
 
+/// Another process does what this one may not.
+fn unless_read_only(error: StoreError) -> Result<(), StoreError> {
+    if matches!(error, StoreError::ReadOnly(_)) { Ok(()) } else { Err(error) }
+}
+
 impl Accounts {
+    fn forget_seen(&self, seen: &[(SessionId, u32)]) {
+        let known = self.inner.seen.pin();
+        for (session, _) in seen {
+            known.remove(&session.uuid().map(|uuid| uuid.as_u128()).unwrap_or_default());
+        }
+    }
+
     /// Removes what is too old, and finishes what was interrupted. Runs once a minute by itself.
     pub async fn tidy(&self) -> Result<(), AccountError> {
         let context = self.context(Actor::system(), "tidy");
         let (store, now) = (&self.inner.parts.store, self.now());
         while store.sweep(now).await? {}
-        while self.finish_ended(None, &context).await?.0 {}
+        // What goes wrong with one account is no reason to leave the others.
+        let mut done = self.finish_all_ended(&context).await;
         for (member, deleted) in store.unfinished_accounts(now - WITHIN, NOTES).await? {
-            if deleted {
-                self.finish_deleted(&member, context.clone()).await?;
+            let finished = if deleted {
+                self.finish_deleted(&member, context.clone()).await.map(drop)
             } else {
-                self.announce(&member, context.clone()).await?;
-            }
+                self.announce(&member, context.clone()).await.map(drop)
+            };
+            done = done.and(finished);
         }
         for (member, news) in store.news(now - WITHIN, NOTES).await? {
-            match news::read(&news) {
-                Ok((command, context)) => {
-                    self.tell_news(&member, &news.id, command, context).await?;
-                }
-                Err(error) => tracing::error!(%error, id = news.id, "news of an account cannot be told"),
-            }
+            done = done.and(self.tell_again(&member, &news).await);
         }
+        done
+    }
+
+    async fn finish_all_ended(&self, context: &Context) -> Result<(), AccountError> {
+        while self.finish_ended(None, context).await?.0 {}
         Ok(())
+    }
+
+    async fn tell_again(&self, member: &MemberId, news: &News) -> Result<(), AccountError> {
+        let (command, context) = news::read(news)?;
+        self.tell_news(member, &news.id, command, context).await.map(drop)
     }
 }

@@ -84,11 +84,11 @@ impl Accounts {
     ) -> Result<(usize, Position), AccountError> {
         let store = &self.inner.parts.store;
         let sessions = store.end_sessions(member, which, why).await?;
-        let count = sessions.len();
-        let command = AccountCommand::RevokeSessions { sessions: sessions.clone(), why };
-        let position = self.tell(member, command, context).await?;
-        store.forget_sessions(&sessions).await?;
-        Ok((count, position))
+        let mut position = Position::START;
+        for some in sessions.chunks(AT_ONCE) {
+            position = self.tell_ended(member, some, why, context.clone()).await?;
+        }
+        Ok((sessions.len(), position))
     }
 
     /// Has the log know of sessions that have ended, of one member or of all. Says whether there may be more, and from where on
@@ -101,12 +101,34 @@ impl Accounts {
         let mut position = Position::START;
         let ended = self.inner.parts.store.ended_sessions(member, AT_ONCE).await?;
         let more = ended.len() == AT_ONCE;
+        let mut alike: Vec<(MemberId, RevokedBecause, Vec<SessionId>)> = Vec::new();
         for EndedSession { member, id, why } in ended {
-            let command = AccountCommand::RevokeSessions { sessions: vec![id.clone()], why };
-            position = position.max(self.tell(&member, command, context.clone()).await?);
-            self.inner.parts.store.forget_sessions(&[id]).await?;
+            match alike.iter_mut().find(|(of, because, _)| *of == member && *because == why) {
+                Some((.., sessions)) => sessions.push(id),
+                None => alike.push((member, why, vec![id])),
+            }
         }
-        Ok((more, position))
+        let mut failed = None;
+        for (member, why, sessions) in alike {
+            match self.tell_ended(&member, &sessions, why, context.clone()).await {
+                Ok(told) => position = position.max(told),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok((more, position)), Err)
+    }
+
+    async fn tell_ended(
+        &self,
+        member: &MemberId,
+        sessions: &[SessionId],
+        why: RevokedBecause,
+        context: Context,
+    ) -> Result<Position, AccountError> {
+        let command = AccountCommand::RevokeSessions { sessions: sessions.to_vec(), why };
+        let position = self.tell(member, command, context).await?;
+        self.inner.parts.store.forget_sessions(sessions).await?;
+        Ok(position)
     }
 }
 

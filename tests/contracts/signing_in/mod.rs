@@ -4,8 +4,8 @@ mod race;
 mod tampered;
 mod telling;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use accounts::{
     AccountError, AccountStore, Accounts, Keys, Letter, Login, MailError, Mailer, NewAccount, Origin, Parts,
@@ -45,10 +45,18 @@ impl Paying for Outside {
     }
 }
 
-/// Commands that can be told not to arrive.
+/// Commands that may not arrive.
 struct Line {
     bus: Arc<dyn CommandBus<Account>>,
-    cut: AtomicBool,
+    cut: Mutex<Cut>,
+}
+
+/// Whose do not.
+#[derive(Clone, PartialEq, Eq)]
+enum Cut {
+    Nobodys,
+    Everybodys,
+    Of(MemberId),
 }
 
 #[async_trait]
@@ -59,7 +67,8 @@ impl CommandBus<Account> for Line {
         command: AccountCommand,
         context: Context,
     ) -> Result<Executed<AccountEvent>, CommandError<std::convert::Infallible>> {
-        if self.cut.load(Ordering::Relaxed) {
+        let cut = self.cut.lock().unwrap().clone();
+        if cut == Cut::Everybodys || cut == Cut::Of(id.into()) {
             return Err(CommandError::Store(StoreError::Unavailable("the line is cut".to_owned())));
         }
         self.bus.execute(id, command, context).await
@@ -95,7 +104,7 @@ impl World {
         let noon: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let clock = Arc::new(MovableClock::standing_at(noon));
         let storage = storage::open(&place.url(), Access::Write, clock.clone()).await.unwrap();
-        let line = Arc::new(Line { bus: storage.accounts.clone(), cut: AtomicBool::new(false) });
+        let line = Arc::new(Line { bus: storage.accounts.clone(), cut: Mutex::new(Cut::Nobodys) });
         let outside = Arc::new(Outside { paying: AtomicBool::new(false) });
         let store = tamper(storage.account_store.clone());
         let parts = Parts {
@@ -118,8 +127,8 @@ impl World {
         self.clock.set(self.clock.now() + TimeDelta::seconds(seconds));
     }
 
-    fn cut_the_line(&self, cut: bool) {
-        self.line.cut.store(cut, Ordering::Relaxed);
+    fn cut_the_line(&self, cut: Cut) {
+        *self.line.cut.lock().unwrap() = cut;
     }
 
     async fn create(&self, email: &str) -> Result<MemberId, AccountError> {

@@ -77,6 +77,36 @@ async fn race(world: &World, rounds: usize) -> Wrong {
     wrong
 }
 
+/// Two processes on one database are as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_two_processes_are_shown_at_once_is_spent_once() {
+    let place = Place::postgres().await;
+    let (one, other) = (World::at(&place).await, World::at(&place).await);
+    let member = one.create("ada@example.com").await.unwrap();
+    let mut token = one.sign_in("ada@example.com", PASSWORD).await.unwrap().refresh_token;
+    for round in 0..20 {
+        let tabs: Vec<_> = [&one, &other]
+            .iter()
+            .cycle()
+            .take(8)
+            .map(|world| {
+                let (accounts, token) = (world.accounts.clone(), token.clone());
+                tokio::spawn(async move { accounts.refresh(&token, &origin("req_refresh")).await })
+            })
+            .collect();
+        let mut given = HashSet::new();
+        for tab in tabs {
+            given.insert(tab.await.unwrap().unwrap().refresh_token);
+        }
+        assert_eq!(given.len(), 1);
+        token = given.into_iter().next().unwrap();
+        let sessions = other.store.sessions(&member).await.unwrap();
+        assert!(matches!(&sessions[..], [session] if session.generation == round + 2));
+        one.pass(31);
+        other.pass(31);
+    }
+}
+
 /// So many sessions of one member, of each of which a token is spent, the next one put to use, and the spent one used again, by
 /// several at once.
 async fn reuse(world: &World, member: &MemberId, email: &str, sessions: usize) -> Wrong {

@@ -17,12 +17,13 @@ use projections::past::Past;
 use projections::runner::{self, Projection, progress};
 
 use super::tampered::{Fault, Tampered};
-use super::{EMAIL, PASSWORD, World, origin};
+use super::{Cut, EMAIL, PASSWORD, World, origin};
 use crate::store::{Place, on_both};
 
 on_both! {
     a_change_the_log_could_not_be_told_of_is_told_later_and_once,
     fewer_rights_count_at_once_and_are_told_later,
+    what_cannot_be_told_of_one_account_holds_up_no_other,
     an_account_whose_opening_was_interrupted_is_told_later,
     an_account_whose_deletion_was_interrupted_is_told_later_and_gone_at_once,
     a_session_is_in_the_history_before_it_can_be_used,
@@ -40,11 +41,11 @@ async fn a_change_the_log_could_not_be_told_of_is_told_later_and_once(place: Pla
     let here = world.sign_in(EMAIL, PASSWORD).await.unwrap();
     let elsewhere = world.sign_in(EMAIL, PASSWORD).await.unwrap();
     let before = world.told(&member).await;
-    world.cut_the_line(true);
+    world.cut_the_line(Cut::Everybodys);
     let asked = origin("req_change");
     let change = world.accounts.change_password(&member, &here.session, PASSWORD, NEW, &asked).await;
     assert!(matches!(change, Err(AccountError::Store(_))), "whoever asks learns that something is open");
-    world.cut_the_line(false);
+    world.cut_the_line(Cut::Nobodys);
     assert_eq!(world.told(&member).await, before);
     let gone = world.accounts.refresh(&elsewhere.refresh_token, &origin("req_refresh")).await;
     assert!(matches!(gone, Err(AccountError::SessionEnded)), "the change itself is whole");
@@ -71,22 +72,47 @@ async fn fewer_rights_count_at_once_and_are_told_later(place: Place) {
     let give = async |role| world.accounts.set_role(&member, role, Actor::operator(), "req_role").await;
     give(Role::Owner).await.unwrap();
     let owner = world.sign_in(EMAIL, PASSWORD).await.unwrap();
-    world.cut_the_line(true);
+    world.cut_the_line(Cut::Everybodys);
     give(Role::Member).await.unwrap_err();
     let renewed = world.accounts.refresh(&owner.refresh_token, &origin("req_refresh")).await;
     assert!(matches!(renewed, Err(AccountError::SessionEnded)));
-    world.cut_the_line(false);
+    world.cut_the_line(Cut::Nobodys);
     world.pass(61);
     world.accounts.tidy().await.unwrap();
     let told = world.told(&member).await;
     assert_eq!(told[told.len() - 2..], ["SessionRevoked", "RoleChanged"]);
 }
 
+async fn what_cannot_be_told_of_one_account_holds_up_no_other(place: Place) {
+    let world = World::at(&place).await;
+    let mut members = Vec::new();
+    for email in ["ada@example.com", "bob@example.com", "eve@example.com"] {
+        let member = world.create(email).await.unwrap();
+        let session = world.sign_in(email, PASSWORD).await.unwrap().session;
+        world.cut_the_line(Cut::Everybodys);
+        world.accounts.set_role(&member, Role::Owner, Actor::operator(), "req_role").await.unwrap_err();
+        world.accounts.logout(&member, &session, &origin("req_logout")).await.unwrap_err();
+        world.cut_the_line(Cut::Nobodys);
+        members.push(member);
+    }
+    let finished = async |member: &MemberId| {
+        let told = world.told(member).await;
+        told.ends_with(&["SessionRevoked".to_owned(), "RoleChanged".to_owned()])
+    };
+    world.pass(61);
+    world.cut_the_line(Cut::Of(members[1].clone()));
+    world.accounts.tidy().await.unwrap_err();
+    assert!(finished(&members[0]).await && !finished(&members[1]).await && finished(&members[2]).await);
+    world.cut_the_line(Cut::Nobodys);
+    world.accounts.tidy().await.unwrap();
+    assert!(finished(&members[1]).await);
+}
+
 async fn an_account_whose_opening_was_interrupted_is_told_later(place: Place) {
     let world = World::at(&place).await;
-    world.cut_the_line(true);
+    world.cut_the_line(Cut::Everybodys);
     world.create(EMAIL).await.unwrap_err();
-    world.cut_the_line(false);
+    world.cut_the_line(Cut::Nobodys);
     let member = world.accounts.account_by_email(EMAIL).await.unwrap().unwrap().member;
     world.accounts.tidy().await.unwrap();
     assert!(world.told(&member).await.is_empty(), "whoever opens it may still be about to tell");
@@ -103,9 +129,9 @@ async fn an_account_whose_deletion_was_interrupted_is_told_later_and_gone_at_onc
     let world = World::at(&place).await;
     let member = world.create(EMAIL).await.unwrap();
     world.sign_in(EMAIL, PASSWORD).await.unwrap();
-    world.cut_the_line(true);
+    world.cut_the_line(Cut::Everybodys);
     world.accounts.delete_account(&member, PASSWORD, &origin("req_delete")).await.unwrap_err();
-    world.cut_the_line(false);
+    world.cut_the_line(Cut::Nobodys);
     let gone = world.sign_in(EMAIL, PASSWORD).await.err().expect("it is deleted");
     assert!(matches!(gone, AccountError::WrongCredentials), "{gone}");
     world.pass(61);
