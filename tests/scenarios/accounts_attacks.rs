@@ -317,24 +317,23 @@ on_every_store! {
         let app = serving(store).await;
         let (ada, _) = signed_up(&app, ADA).await;
         for email in [ADA, NOBODY] {
-            let (mut stranger, mut waits) = (Browser::of(&app).at("198.51.100.7"), Vec::new());
-            while waits.len() < 2 {
+            let (mut stranger, mut first) = (Browser::of(&app).at("198.51.100.7"), None);
+            // Each wait is twice as long as the one before, so there is an end to this.
+            loop {
                 let reply = stranger.try_login(email, "a guess of a password").await;
                 if reply.status == 401 {
                     continue;
                 }
                 reply.problem(429, "too_many_attempts");
-                let wait: u64 = reply.header("retry-after").and_then(|wait| wait.parse().ok()).expect("it says how long");
-                // The right password is no way round, and no way to find out that it is right.
-                if waits.len() == 1 {
-                    stranger.try_login(email, PASSWORD).await.problem(429, "too_many_attempts");
+                let wait = reply.header("retry-after").and_then(|wait| wait.parse::<u64>().ok());
+                let wait = wait.expect("it says how long");
+                if wait >= 4 && wait > *first.get_or_insert(wait) {
+                    break;
                 }
-                waits.push(wait);
-                if waits.len() < 2 {
-                    tokio::time::sleep(Duration::from_secs(wait)).await;
-                }
+                tokio::time::sleep(Duration::from_secs(wait)).await;
             }
-            assert!(waits[1] > waits[0], "{email}: {waits:?}");
+            // The right password is no way round, and no way to find out that it is right.
+            stranger.try_login(email, PASSWORD).await.problem(429, "too_many_attempts");
         }
         // Her own device waits for nobody, even at the address that the stranger has; nor does she elsewhere.
         let mut known = Browser::of(&app).at("198.51.100.7");
@@ -448,13 +447,14 @@ async fn a_flood_of_passwords_is_held_back_and_access_checks_go_on() {
         let reply = one.await.expect("it was asked");
         *answers.entry(reply.body["code"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
     }
-    let known = ["wrong_credentials", "busy", "overloaded"];
+    let known = ["wrong_credentials", "busy", "overloaded", "took_too_long"];
     assert!(answers.keys().all(|code| known.contains(&code.as_str())), "{answers:?}");
     let refused = answers.get("busy").unwrap_or(&0) + answers.get("overloaded").unwrap_or(&0);
     assert!(refused > 0, "nothing was held back: {answers:?}");
-    // No work was done for those that were refused.
-    let after: u64 = hashes(&app).await.values().sum();
-    assert_eq!(after - before, answers["wrong_credentials"], "{answers:?}");
+    // No work was done for those that were refused; on a slow machine some was for those that were given up.
+    let work = hashes(&app).await.values().sum::<u64>() - before;
+    let (answered, late) = (answers["wrong_credentials"], answers.get("took_too_long").unwrap_or(&0));
+    assert!((answered..=answered + late).contains(&work), "{work} hashes for {answers:?}");
     assert!(ada.is_signed_in().await);
     Browser::of(&app).login(ADA, PASSWORD).await;
 }
