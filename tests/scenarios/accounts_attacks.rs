@@ -327,7 +327,7 @@ on_every_store! {
                 reply.problem(429, "too_many_attempts");
                 let wait = reply.header("retry-after").and_then(|wait| wait.parse::<u64>().ok());
                 let wait = wait.expect("it says how long");
-                if wait >= 4 && wait > *first.get_or_insert(wait) {
+                if wait > *first.get_or_insert(wait) && wait >= 4 {
                     break;
                 }
                 tokio::time::sleep(Duration::from_secs(wait)).await;
