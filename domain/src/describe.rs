@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::billing::When;
 use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
 use crate::events::Event;
@@ -219,6 +220,7 @@ fn customer(id: &str, event: &CustomerEvent) -> String {
         CustomerEvent::MemberLinked { through, .. } => {
             let through = match through {
                 LinkedThrough::Request => "on request",
+                LinkedThrough::Creation => "when it was made for her",
                 LinkedThrough::Checkout => "through a checkout",
                 LinkedThrough::SubscriptionMetadata => "through the subscription's metadata",
                 LinkedThrough::CustomerMetadata => "through the customer's metadata",
@@ -241,6 +243,44 @@ fn member(event: &MemberEvent) -> String {
             CheckoutOutcome::PaymentFailed => format!("The payment of checkout {} failed", end.session),
             CheckoutOutcome::Expired => format!("Checkout {} was not finished in time", end.session),
         },
+        MemberEvent::CheckoutWithdrawn { session } => {
+            format!("Checkout {session} was closed, since another took its place")
+        }
+        MemberEvent::CheckoutOpened { session, .. } => format!("Checkout {session} can be paid"),
+        MemberEvent::CheckoutRequested { order, .. } => {
+            let trial = order.trial_days.map(|days| format!(", {days} days free")).unwrap_or_default();
+            format!("Asked to buy {} ({}{trial})", order.plan, order.price)
+        }
+        MemberEvent::PortalRequested { customer, .. } => {
+            format!("Asked for the provider's pages about the payments of {customer}")
+        }
+        MemberEvent::PlanChangeRequested { change, .. } => {
+            let from = change.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+            let (to, price, subscription) = (&change.to, &change.price, &change.subscription);
+            format!("Asked to change {subscription}{from} to {to} ({price}) {}", when(change.when))
+        }
+        MemberEvent::CancellationRequested { cancellation, .. } => {
+            let reason =
+                cancellation.reason.map(|reason| format!(": {}", reason.words())).unwrap_or_default();
+            format!("Asked to end {} {}{reason}", cancellation.subscription, when(cancellation.when))
+        }
+        MemberEvent::ResumptionRequested { subscription, .. } => {
+            format!("Asked to go on with {subscription}")
+        }
+        MemberEvent::RequestConfirmed { .. } => "The provider did what was asked for".to_owned(),
+        MemberEvent::RequestRefused { code, .. } => {
+            format!("The provider refused what was asked for ({code})")
+        }
+        MemberEvent::RequestUnanswered { .. } => {
+            "The provider gave no answer: it may have been done or not".to_owned()
+        }
+    }
+}
+
+fn when(when: When) -> &'static str {
+    match when {
+        When::Now => "at once",
+        When::PeriodEnd => "with the end of the period",
     }
 }
 

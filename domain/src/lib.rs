@@ -22,6 +22,7 @@ mod describe;
 pub mod events;
 pub mod ids;
 pub mod member;
+pub mod membership;
 pub mod metadata;
 pub mod payment;
 pub mod ports;

@@ -248,6 +248,7 @@ fn catalog_events() -> Vec<CatalogEvent> {
                 rank: 1,
                 prices: vec!["price_1".into()],
                 products: vec!["prod_1".into()],
+                trial_days: None,
             },
         },
         CatalogEvent::PlanRemoved { id: "basic".into() },

@@ -24,6 +24,7 @@ impl Stores {
             rank,
             prices: vec![format!("price_{id}").into()],
             products: Vec::new(),
+            trial_days: None,
         };
         let video = |id: &str, free| Video {
             id: id.into(),
