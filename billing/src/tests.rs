@@ -390,7 +390,7 @@ async fn a_change_at_once_is_previewed_and_made_for_the_same_moment() {
     let preview = json!({ "amount_due": 1_234, "currency": "usd",
         "parent": { "subscription_details": { "subscription_proration_date": 1_790_000_000 } } });
     fake.answer([Told::Json(200, subscription("sub_1")), Told::Json(200, preview)]);
-    let shown = gateway.preview_change(&change()).await.unwrap();
+    let shown = gateway.preview_change(&change(), None).await.unwrap();
     assert_eq!((shown.due_now, shown.currency.as_str()), (1_234, "usd"));
     fake.answer([Told::Json(200, subscription("sub_1"))]);
     gateway.change_plan(&change(), When::Now, shown.reckoned_at, "req_3").await.unwrap();

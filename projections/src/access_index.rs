@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use domain::access::{Decision, Source, decide_access};
+use domain::access::{Decision, Source, decide_access, decide_for_stranger};
 use domain::catalog::{self, Catalog, PlanSet, Policy, Video};
 use domain::events::Event;
 use domain::ids::{MemberId, PlanId};
@@ -126,7 +126,64 @@ impl Default for AccessIndex {
     }
 }
 
+/// What one viewer may watch: her sources of access and the catalogue, both as of one moment.
+pub struct Viewing {
+    /// Nothing for somebody who is not signed in.
+    sources: Option<Arc<[Held]>>,
+    view: Arc<View>,
+}
+
+impl Viewing {
+    /// The catalogue.
+    pub fn catalog(&self) -> &Catalog {
+        &self.view.catalog
+    }
+
+    /// May she watch this video of the catalogue at `at`, and how is that said?
+    pub fn decide(&self, video: &Video, at: DateTime<Utc>) -> Checked {
+        let decision = match &self.sources {
+            Some(sources) => self.view.decide(sources, video, at),
+            None => decide_for_stranger(&self.view.catalog, video),
+        };
+        let message = decision.message(&self.view.catalog);
+        Checked { decision, message }
+    }
+
+    /// The next moment after `at` at which a decision may change with nothing but time passing.
+    pub fn next_change(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let sources = self.sources.iter().flat_map(|sources| sources.iter());
+        sources.filter_map(|held| held.source.next_change(&self.view.policy, at)).min()
+    }
+
+    /// Whether nothing that decides has changed between the two but time.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let same_sources = match (&self.sources, &other.sources) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+            (None, None) => true,
+            _ => false,
+        };
+        same_sources && Arc::ptr_eq(&self.view, &other.view)
+    }
+}
+
 impl AccessIndex {
+    /// What a member may watch as things stand, or, without one, somebody who is not signed in. A member of whom nothing is
+    /// known yet has nothing.
+    pub fn viewing(&self, member: Option<&MemberId>) -> Viewing {
+        let sources = member.map(|member| {
+            let members = self.members.pin();
+            members.get(&Key::of_member(member)).cloned().unwrap_or_else(|| Arc::new([]))
+        });
+        Viewing { sources, view: self.view.load_full() }
+    }
+
+    /// How many members pay for several subscriptions at once.
+    pub fn paying_twice(&self) -> usize {
+        let members = self.members.pin();
+        let twice = |held: &Arc<[Held]>| held.iter().filter(|held| held.source.is_paying()).count() > 1;
+        members.values().filter(|held| twice(held)).count()
+    }
+
     /// May this member watch this video at `at`, as things stand?
     pub fn check(&self, member: &MemberId, video: &str, at: DateTime<Utc>) -> Result<Checked, NotThere> {
         // First the member, then the view: a bundle that she has is in every later view.

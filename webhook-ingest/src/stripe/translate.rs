@@ -206,6 +206,28 @@ pub(crate) fn seen(object: &Value) -> Option<(SubscriptionId, Terms, Option<Stri
     Some((wire::subscription_id(object)?, wire::terms(object)?, wire::named_member(object)))
 }
 
+/// A finished checkout that Stripe was asked for, and the members it names.
+pub(crate) fn checkout_seen(object: &Value, at: DateTime<Utc>) -> Option<(Checkout, Vec<String>)> {
+    match checkout(object, at)? {
+        Translation::Checkout { checkout, named_members } => Some((checkout, named_members)),
+        _ => None,
+    }
+}
+
+/// A schedule that Stripe was asked for: whose it is, and the change that is to come.
+pub(crate) fn schedule_seen(object: &Value) -> Option<(SubscriptionId, Option<NextPlans>)> {
+    let (subscription, next) = wire::schedule(object)?;
+    Some((subscription, next.map(|(from, items)| NextPlans { from, items, plans: Vec::new() })))
+}
+
+/// The members that a checkout names.
+pub(crate) fn named_by(checkout: &Value) -> Vec<String> {
+    let reference = wire::member_in(checkout, "client_reference_id");
+    let mut named: Vec<String> = [reference, wire::named_member(checkout)].into_iter().flatten().collect();
+    named.dedup();
+    named
+}
+
 /// Where an invoice that Stripe was asked for belongs.
 pub(crate) fn invoice_seen(object: &Value) -> Option<(InvoiceId, Option<SubscriptionId>)> {
     wire::invoice(object).map(|invoice| (invoice.id, invoice.subscription))
@@ -363,10 +385,6 @@ fn checkout(object: &Value, at: DateTime<Utc>) -> Option<Translation> {
     if mode.as_deref().map_or(subscription.is_none(), |mode| mode != "subscription") {
         return Some(Translation::Ignore(why("no_subscription", "the checkout was not for a subscription")));
     }
-    let reference = wire::member_in(object, "client_reference_id");
-    let mut named_members: Vec<String> =
-        [reference, wire::named_member(object)].into_iter().flatten().collect();
-    named_members.dedup();
     Some(Translation::Checkout {
         checkout: Checkout {
             session: wire::text(object, "id")?,
@@ -375,7 +393,7 @@ fn checkout(object: &Value, at: DateTime<Utc>) -> Option<Translation> {
             payment_status: wire::text(object, "payment_status"),
             at,
         },
-        named_members,
+        named_members: named_by(object),
     })
 }
 

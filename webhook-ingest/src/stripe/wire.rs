@@ -40,6 +40,8 @@ pub struct Envelope {
     pub previous_attributes: Option<Value>,
     /// The id of the object that a thin event is about.
     pub related: Option<String>,
+    /// The key that came with the call which made this happen.
+    pub idempotency_key: Option<String>,
 }
 
 impl Envelope {
@@ -58,6 +60,7 @@ impl Envelope {
             object: inside("object"),
             previous_attributes: inside("previous_attributes"),
             related: id_of(event.get("related_object")),
+            idempotency_key: event.get("request").and_then(|request| text(request, "idempotency_key")),
         })
     }
 
