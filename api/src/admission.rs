@@ -78,6 +78,9 @@ impl Class {
             "/healthz" => Self::Liveness,
             "/readyz" | "/metrics" => Self::Readiness,
             _ if path.starts_with("/webhooks/") => Self::Webhook,
+            // Answered from memory, too.
+            "/v1/catalog" => Self::Access,
+            _ if path.starts_with("/v1/videos/") => Self::Access,
             _ if path.contains("/access/") || path.ends_with("/access") => {
                 if asks_about_a_moment(&request.uri) { Self::Other } else { Self::Access }
             }

@@ -9,7 +9,7 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
@@ -32,6 +32,9 @@ const SCOPES: &str = "A service token. What it allows is named by its scopes: `a
 `members.write` makes and reads members and links their payers, `support.read` reads histories, explanations and \
 deliveries, `support.write` has deliveries looked at again and members compared with the billing provider.";
 
+const SESSION: &str =
+    "The cookie of somebody who is signed in; named `access` where this is reached by plain http.";
+
 const INDEX: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Membership API</title>\
 <h1>Membership API</h1><ul><li><a href=/docs/>Documentation</a><li><a href=/openapi.json>OpenAPI document</a>\
 <li><a href=/readyz>Readiness</a></ul>";
@@ -44,12 +47,17 @@ pub(crate) fn preamble() -> OpenApi {
         .description(Some(DESCRIPTION))
         .build();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(SCOPES)).build();
-    let components = ComponentsBuilder::new().security_scheme("bearer", SecurityScheme::Http(bearer)).build();
+    let session = ApiKey::Cookie(ApiKeyValue::with_description("__Host-access", SESSION));
+    let components = ComponentsBuilder::new()
+        .security_scheme("bearer", SecurityScheme::Http(bearer))
+        .security_scheme("session", SecurityScheme::ApiKey(session))
+        .build();
     let tag = |(name, description): (&str, &str)| {
         TagBuilder::new().name(name).description(Some(description)).build()
     };
     let tags = [
         ("Access", "May this member watch this video?"),
+        ("Learner", "What may I watch, what have I bought, and what do I want?"),
         ("Members", "Who is a member, and which payer is hers?"),
         ("Support", "Why was it so, and what came in?"),
         ("Webhook", "What does the billing provider tell?"),
@@ -93,7 +101,10 @@ fn describe(operation: &mut Operation) {
         problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `took_too_long`"));
     }
     if operation.security.is_some() {
-        problems.push(("401", "`unauthenticated`: no token, or one that is not known"));
+        problems.push((
+            "401",
+            "`unauthenticated`: no token, or one that is not known; `not_signed_in`: nobody is signed in",
+        ));
         problems.push(("403", "`forbidden`: the token lacks the scope"));
     }
     if waits && operation.request_body.is_some() {

@@ -17,6 +17,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
+use crate::learner::refusal::Refusal;
 use crate::state::ResyncError;
 
 /// Why a request was not answered with what it asked for. The texts are the `detail` of the answer.
@@ -28,6 +29,17 @@ pub enum ApiError {
     /// Nobody is signed in.
     #[error("This is for somebody who is signed in; sign in with POST /v1/auth/login.")]
     NotSignedIn,
+    /// What a member asked for does not fit what she has.
+    #[error(transparent)]
+    Membership(#[from] Refusal),
+    /// The id of an event is not one that a stream of them gave out.
+    #[error(
+        "The header Last-Event-ID is not one that this stream gave out; send it back as it was, or leave it out."
+    )]
+    BadEventId,
+    /// More streams of events at once than one member may have.
+    #[error("You have {0} streams of events open already; close one, or use one for all windows.")]
+    TooManyStreams(usize),
     /// The token does not allow this.
     #[error("This needs the scope {0}, which the token does not have; use a token that has it.")]
     MissingScope(Scope),
@@ -183,6 +195,9 @@ impl ApiError {
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
             Self::NotSignedIn => (S::UNAUTHORIZED, "not_signed_in", "Not signed in"),
+            Self::Membership(refusal) => refusal.kind(),
+            Self::BadEventId => (S::BAD_REQUEST, "bad_event_id", "Bad event id"),
+            Self::TooManyStreams(_) => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams"),
             Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {

@@ -3,6 +3,7 @@
 //! | module | routes |
 //! |---|---|
 //! | [`access`] | may this member watch this video, now or then? |
+//! | [`learner`] | what may I watch, what have I bought, and what do I want? |
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
 //! | [`resync`] | does the billing provider say the same? |
@@ -26,6 +27,7 @@ pub mod docs;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod learner;
 pub mod members;
 pub mod metrics;
 pub mod observe;
@@ -48,11 +50,14 @@ use utoipa_axum::routes;
 
 pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
+pub use learner::events::EventStreams;
 pub use shell::serve_shell;
 pub use state::{
-    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, Probe,
-    RebuildReport, RebuildState, Rebuilds, Resync, ResyncError, ResyncFinding, ResyncReport,
+    ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
+    LearnerParts, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Resync, ResyncError,
+    ResyncFinding, ResyncReport, Sessions,
 };
+pub use viewer::Viewer;
 
 /// The most bytes the body of a request may have.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -80,6 +85,7 @@ fn table() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(docs::preamble())
         .routes(routes!(access::check))
         .routes(routes!(access::check_many))
+        .merge(learner::table())
         .routes(routes!(members::create, members::list))
         .routes(routes!(members::show))
         .routes(routes!(members::link_customer))

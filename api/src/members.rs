@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::{Allowed, Caller, MembersWrite};
 use crate::error::{ApiError, Problem, not_done};
 use crate::extract::{Body, Ids, List, Params, cursor, limit, member};
+use crate::learner::refusal::Refusal;
 use crate::position::AnsweredAt;
 use crate::shell::Asked;
 use crate::state::ApiState;
@@ -161,7 +162,7 @@ async fn register(
         .members
         .execute(member.as_str(), MemberCommand::Register, context(state, caller, asked))
         .await
-        .map_err(|error| not_done(error, |never| match never {}))?;
+        .map_err(|error| not_done(error, |refused| Refusal::from(refused).into()))?;
     fail_point!("members::registered");
     state.deliveries.member_registered(member).await?;
     Ok(executed.position)

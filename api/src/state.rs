@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use chrono::{DateTime, SubsecRound, Utc};
-use domain::billing::BillingError;
+use domain::billing::{Billing, BillingError};
 use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
@@ -24,6 +24,8 @@ use utoipa::ToSchema;
 
 use crate::auth::ServiceTokens;
 use crate::error::ApiError;
+use crate::learner::events::EventStreams;
+use crate::viewer::Viewer;
 
 /// What all routes share; cheap to clone.
 #[derive(Clone)]
@@ -53,6 +55,8 @@ pub struct ApiParts {
     pub rebuilds: Arc<dyn Rebuilds>,
     /// Compares members with the billing provider.
     pub resync: Arc<dyn Resync>,
+    /// What members need beside all this.
+    pub learner: LearnerParts,
     /// Tells whether the rest of the process works.
     pub probe: Arc<dyn Probe>,
     /// Tells the time.
@@ -63,6 +67,58 @@ pub struct ApiParts {
     pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
     /// Makes a request's span go on with the trace that its headers name.
     pub continue_trace: fn(&Span, &HeaderMap),
+}
+
+/// What answers members beside what answers everybody.
+pub struct LearnerParts {
+    /// The billing provider, where there is a key to ask it with.
+    pub billing: Option<Arc<dyn Billing>>,
+    /// Finds out at the provider what came of what a member asked for.
+    pub purchases: Arc<dyn Purchases>,
+    /// Where members come back to from the provider's pages: the address of a site, without a slash at its end.
+    pub site: String,
+    /// Tells whether somebody is still signed in.
+    pub sessions: Arc<dyn Sessions>,
+    /// Room for answers that go on and on.
+    pub streams: EventStreams,
+}
+
+/// How a checkout stands, by the provider's own account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purchase {
+    /// There is none with this id, or it is somebody else's.
+    NotHers,
+    /// It has not been paid.
+    Open,
+    /// It cannot be paid any more.
+    Expired,
+    /// It is finished, and what it started is in the log.
+    Complete {
+        /// What it started.
+        subscription: SubscriptionId,
+        /// Whether the money has come, or none is needed.
+        paid: bool,
+    },
+}
+
+/// Finds out at the provider what came of what a member asked for, instead of waiting to be told. What is found is in the log
+/// when these return.
+#[async_trait]
+pub trait Purchases: Send + Sync {
+    /// A checkout that a member says she came back from.
+    async fn checkout(&self, member: &MemberId, session: &str) -> Result<Purchase, ResyncError>;
+
+    /// A subscription that was just changed by a request.
+    async fn subscription(&self, subscription: &SubscriptionId, request: &str) -> Result<(), ResyncError>;
+
+    /// All that a payer has.
+    async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError>;
+}
+
+/// Tells whether sessions go on. Asked often, by answers that outlive the request they began with.
+pub trait Sessions: Send + Sync {
+    /// Whether this session has not ended.
+    fn is_live(&self, viewer: &Viewer) -> bool;
 }
 
 impl ApiState {

@@ -27,3 +27,4 @@ pub mod metadata;
 pub mod payment;
 pub mod ports;
 pub mod subscription;
+mod tell;

@@ -133,7 +133,7 @@ mod tests {
         {
             let all = Membership::new(vec![held("sub_2", &[other], None), active()]);
             assert_eq!(all.duplicates().len(), count);
-            assert_eq!(all.held[0].status() == &Status::Active || count == 2, true);
+            assert!(all.held[0].status() == &Status::Active || count == 2);
         }
     }
 

@@ -1,6 +1,9 @@
 //! A member's history, oldest first, in plain words.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
+use domain::catalog::Catalog;
 use domain::events::Event;
 use domain::ids::MemberId;
 use domain::metadata::Actor;
@@ -29,7 +32,46 @@ pub struct TimelineEntry {
     pub sentence: String,
 }
 
+/// One thing that happened to a member, in words for herself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its place in the log.
+    pub position: Position,
+    /// Its stored name.
+    pub event_type: String,
+    /// When it was true.
+    pub occurred_at: DateTime<Utc>,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// What happened.
+    pub sentence: String,
+}
+
 impl Past {
+    /// A member's own history in words for herself, latest first.
+    pub async fn told(&self, member: &MemberId, catalog: &Catalog) -> Result<Vec<Told>, PastError> {
+        self.caught_up().await?;
+        let (own, customers, subscriptions) = self.streams(member).await?;
+        let streams = customers
+            .into_iter()
+            .map(|(_, stream)| stream)
+            .chain(subscriptions.into_iter().map(|(_, stream)| stream));
+        let events = std::iter::once(own).chain(streams).flat_map(|Stream { events }| events);
+        let mut told: Vec<Told> = events
+            .filter_map(|(recorded, event)| {
+                Some(Told {
+                    sentence: event.tell(catalog)?,
+                    position: recorded.position,
+                    event_type: recorded.event_type,
+                    occurred_at: recorded.metadata.occurred_at,
+                    actor: recorded.metadata.actor,
+                })
+            })
+            .collect();
+        told.sort_by_key(|told| Reverse((told.occurred_at, told.position)));
+        Ok(told)
+    }
+
     /// Everything that happened to a member, her payers and her subscriptions, in the order it was true.
     pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
         self.caught_up().await?;

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::{
-    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, ResyncError,
-    ResyncFinding, ResyncReport, ServiceTokens,
+    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, EventStreams,
+    LearnerParts, Purchase, ResyncError, ResyncFinding, ResyncReport, ServiceTokens, Viewer,
 };
 use async_trait::async_trait;
+use domain::billing::Billing;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
 use domain::clock::Clock;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 use webhook_ingest::backfill::Backfill;
 use webhook_ingest::inbox::{self, Origin, Outcome, Redrive};
 use webhook_ingest::provider::Provider;
+use webhook_ingest::purchase;
 use webhook_ingest::reconcile::ReconcileError;
 use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
@@ -66,6 +68,8 @@ pub struct App {
     tasks: JoinSet<()>,
     running_worker: Option<AbortHandle>,
     index_file: Option<Arc<IndexFile>>,
+    billing: Option<Arc<dyn Billing>>,
+    site: String,
 }
 
 impl App {
@@ -166,7 +170,15 @@ impl App {
             tasks,
             running_worker,
             index_file: None,
+            billing: None,
+            site: "http://127.0.0.1:8080".to_owned(),
         }
+    }
+
+    /// Lets members buy through Stripe, who come back from its pages to this site: an address without a slash at its end.
+    pub fn sell_through(&mut self, billing: Option<Arc<dyn Billing>>, site: &str) {
+        self.billing = billing;
+        site.clone_into(&mut self.site);
     }
 
     /// Lets the worker carry deliveries out as they come, beginning with what may have been waiting for this start.
@@ -230,6 +242,13 @@ impl App {
                 storage: self.storage.clone(),
                 models: self.models.clone(),
             }),
+            learner: LearnerParts {
+                billing: self.billing.clone(),
+                purchases: Arc::new(Purchases { worker: self.worker.clone() }),
+                site: self.site.clone(),
+                sessions: Arc::new(EverySession),
+                streams: EventStreams::new(limits::EVENT_STREAMS),
+            },
             rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe {
                 storage: self.storage.clone(),
@@ -407,11 +426,7 @@ impl api::Resync for Resync {
             return Ok(None);
         }
         let customers = self.storage.views.customers_of(directory::NAME, member).await?;
-        let compared = self.worker.resync(&customers).await.map_err(|error| match error {
-            ReconcileError::Billing(error) => ResyncError::Billing(error),
-            ReconcileError::Store(error) => ResyncError::Store(error),
-            ReconcileError::Other(what) => ResyncError::Contended(what),
-        })?;
+        let compared = self.worker.resync(&customers).await.map_err(not_looked_at)?;
         let findings = compared.findings.into_iter().map(|finding| ResyncFinding {
             subscription: finding.subscription,
             differences: finding.differences,
@@ -425,6 +440,49 @@ impl api::Resync for Resync {
             left: compared.left,
             findings: findings.collect(),
         }))
+    }
+}
+
+/// What came of purchases, as the API asks for it.
+struct Purchases {
+    worker: Arc<Worker>,
+}
+
+#[async_trait]
+impl api::Purchases for Purchases {
+    async fn checkout(&self, member: &MemberId, session: &str) -> Result<Purchase, ResyncError> {
+        let found = self.worker.take_in_checkout(member, session).await.map_err(not_looked_at)?;
+        Ok(match found {
+            purchase::Purchase::NotHers => Purchase::NotHers,
+            purchase::Purchase::Open => Purchase::Open,
+            purchase::Purchase::Expired => Purchase::Expired,
+            purchase::Purchase::Complete { subscription, paid } => Purchase::Complete { subscription, paid },
+        })
+    }
+
+    async fn subscription(&self, subscription: &SubscriptionId, request: &str) -> Result<(), ResyncError> {
+        self.worker.follow(subscription, request).await.map_err(not_looked_at)
+    }
+
+    async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError> {
+        self.worker.follow_payer(payer, request).await.map_err(not_looked_at)
+    }
+}
+
+fn not_looked_at(error: ReconcileError) -> ResyncError {
+    match error {
+        ReconcileError::Billing(error) => ResyncError::Billing(error),
+        ReconcileError::Store(error) => ResyncError::Store(error),
+        ReconcileError::Other(what) => ResyncError::Contended(what),
+    }
+}
+
+/// Sessions end with the requests that bring them, as long as nothing here knows of them.
+struct EverySession;
+
+impl api::Sessions for EverySession {
+    fn is_live(&self, _viewer: &Viewer) -> bool {
+        true
     }
 }
 

@@ -18,6 +18,10 @@ const WAITING: usize = 1_024;
 /// How many webhooks arrive at once. Each may hold a body of up to a megabyte of somebody unknown.
 const ARRIVING: usize = 512;
 
+/// How many streams of events members may have open at once, each a connection that rests. Beside them connections stay free
+/// for everything else.
+pub const EVENT_STREAMS: usize = 2_000;
+
 /// How long the head of a request may take to arrive, from its first byte, or from the first moment of a connection.
 const HEAD: Duration = Duration::from_secs(10);
 /// How large the head of a request may be, in bytes: cookies and a token take a few kilobytes.

@@ -2,13 +2,14 @@
 //! faster than the webhook that tells of it, and that may be late or lost.
 
 use domain::billing::BillingError;
-use domain::ids::{MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::metadata::Context;
 use domain::subscription::Schedule;
 use serde_json::Value;
 
 use crate::handling::PROVIDER;
 use crate::inbox::Outcome;
+use crate::provider::Found;
 use crate::reconcile::{Purpose, ReconcileError};
 use crate::stripe::translate::{checkout_seen, named_by, schedule_seen};
 use crate::worker::{Trouble, Worker};
@@ -89,6 +90,27 @@ impl Worker {
         let schedule = Schedule { at: found.asked.as_of, source: source.into(), next };
         self.record_schedule(subscription.clone(), schedule, context).await?;
         Ok(())
+    }
+
+    /// Takes in all that Stripe has of a payer, since what was bought a moment ago may not have been told yet.
+    pub async fn follow_payer(&self, payer: &CustomerId, request: &str) -> Result<(), ReconcileError> {
+        let provider = self.provider.as_deref().ok_or(BillingError::NotConfigured)?;
+        let mut after: Option<String> = None;
+        loop {
+            let page = provider.subscriptions(Some(payer), after.as_deref()).await?;
+            let mut last = None;
+            for raw in &page.objects {
+                let object: Value = serde_json::from_str(raw.get()).map_err(|error| {
+                    BillingError::Unavailable(format!("its answer cannot be read: {error}"))
+                })?;
+                last = object.get("id").and_then(Value::as_str).map(str::to_owned);
+                self.take_in(&Found { object, asked: page.asked }, Purpose::Following(request)).await?;
+            }
+            if !page.has_more || last.is_none() || last == after {
+                return Ok(());
+            }
+            after = last;
+        }
     }
 
     /// By the link that is held, else by the member that the checkout names.

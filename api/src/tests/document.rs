@@ -39,6 +39,9 @@ fn the_openapi_document_describes_every_operation_fully() {
             assert!(responses.contains_key("500"), "{name}");
             for (status, response) in responses {
                 assert!(response["headers"]["Membership-Position"].is_object(), "{name} {status}");
+                if status == "304" {
+                    continue;
+                }
                 let problem = !status.starts_with('2');
                 let content = response["content"].as_object().unwrap();
                 assert_eq!(content.contains_key("application/problem+json"), problem, "{name} {status}");

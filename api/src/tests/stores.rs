@@ -10,7 +10,7 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, SessionId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
@@ -28,9 +28,10 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds, Resync,
-    ResyncError, ResyncFinding, ResyncReport,
+    Deliveries, DeliveryFilter, DeliveryRecord, Probe, Purchase, Purchases, RebuildReport, RebuildState,
+    Rebuilds, Resync, ResyncError, ResyncFinding, ResyncReport, Sessions,
 };
+use crate::viewer::Viewer;
 
 /// What a store says when it is told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) struct Stores {
     pub(super) worker_gone: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) panics: AtomicBool,
+    pub(super) signed_out: Mutex<Vec<SessionId>>,
     pub(super) index: Arc<AccessIndex>,
     pub(super) dials: [Arc<Dial>; 2],
 }
@@ -150,12 +152,12 @@ impl CommandBus<Member> for Stores {
         id: &str,
         command: MemberCommand,
         context: Context,
-    ) -> Result<Executed<member::MemberEvent>, CommandError<std::convert::Infallible>> {
+    ) -> Result<Executed<member::MemberEvent>, CommandError<member::MemberError>> {
         self.works()?;
         if self.log_fails.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("down".to_owned()).into());
         }
-        let events = member::decide(&self.fold(id), command);
+        let events = member::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
         let position = self.append::<Member>(id, &events, &context);
         Ok(Executed { events, position })
     }
@@ -287,6 +289,28 @@ impl Resync for Stores {
             "mem_keyless" => Err(BillingError::NotConfigured.into()),
             _ => Ok(None),
         }
+    }
+}
+
+/// Nothing is sold by these stand-ins.
+#[async_trait]
+impl Purchases for Stores {
+    async fn checkout(&self, _member: &MemberId, _session: &str) -> Result<Purchase, ResyncError> {
+        Err(BillingError::NotConfigured.into())
+    }
+
+    async fn subscription(&self, _id: &SubscriptionId, _request: &str) -> Result<(), ResyncError> {
+        Err(BillingError::NotConfigured.into())
+    }
+
+    async fn payer(&self, _payer: &CustomerId, _request: &str) -> Result<(), ResyncError> {
+        Err(BillingError::NotConfigured.into())
+    }
+}
+
+impl Sessions for Stores {
+    fn is_live(&self, viewer: &Viewer) -> bool {
+        !self.signed_out.lock().unwrap().contains(&viewer.session)
     }
 }
 

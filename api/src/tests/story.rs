@@ -63,7 +63,11 @@ impl Stores {
         let at = moment(since);
         let name = member.strip_prefix("mem_").unwrap();
         let asked = Context::asked_by(Actor::operator(), "setup", at);
-        self.append::<Member>(member, &member::decide(&Member::default(), MemberCommand::Register), &asked);
+        self.append::<Member>(
+            member,
+            &member::decide(&Member::default(), MemberCommand::Register).unwrap(),
+            &asked,
+        );
         let (customer, subscription) = (format!("cus_{name}"), format!("sub_{name}"));
         let link = CustomerCommand::Link { member: member.into(), through: LinkedThrough::Request };
         self.append::<Customer>(&customer, &customer::decide(&Customer::default(), link).unwrap(), &asked);

@@ -14,8 +14,8 @@ use tower::util::ServiceExt;
 use super::dial::Dial;
 use super::stores::Stores;
 use super::story::moment;
-use crate::state::{ApiParts, ApiState};
-use crate::{Admission, RequestLimits, ServiceTokens, router, serve_shell};
+use crate::state::{ApiParts, ApiState, LearnerParts};
+use crate::{Admission, EventStreams, RequestLimits, ServiceTokens, router, serve_shell};
 
 pub(super) const ALL: &str = "all-scopes-token-0001";
 const LIST: &str = "shop:access.read:access-only-token-01,support:support.read:support-read-token-01,\
@@ -102,6 +102,13 @@ impl World {
             deliveries: stores.clone(),
             rebuilds: stores.clone(),
             resync: stores.clone(),
+            learner: LearnerParts {
+                billing: None,
+                purchases: stores.clone(),
+                site: "https://learn.test".to_owned(),
+                sessions: stores.clone(),
+                streams: EventStreams::new(20),
+            },
             probe: stores.clone(),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),

@@ -414,7 +414,9 @@ mod tests {
 
     fn member(events: &[MemberEvent]) -> Member {
         let mut member = Member::default();
-        events.iter().for_each(|event| evolve(&mut member, event));
+        for event in events {
+            evolve(&mut member, event);
+        }
         member
     }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use billing::Gateway;
+use domain::billing::Billing;
 use domain::clock::{Clock, SystemClock};
 use domain::metadata::Actor;
 use domain::ports::{CommandError, StoreError};
@@ -118,7 +119,7 @@ pub(crate) async fn open_if_there(
 ) -> Result<Result<App, OpenError>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (url, livemode) = (settings.database_url()?, settings.livemode()?);
-    let provider = gateway(settings.billing()?.as_ref(), &clock)?;
+    let provider = gateway(settings.billing()?.as_ref(), &clock)?.map(|gateway| gateway as Arc<dyn Provider>);
     let opened = storage::open(&url, access, clock.clone()).await;
     Ok(opened.map(|storage| App::start_asking(storage, clock, livemode, provider)))
 }
@@ -127,10 +128,10 @@ pub(crate) async fn open_if_there(
 fn gateway(
     settings: Option<&billing::Settings>,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Arc<dyn Provider>>, Failure> {
+) -> Result<Option<Arc<Gateway>>, Failure> {
     let gateway = settings.map(|settings| Gateway::new(settings, clock.clone())).transpose();
     let gateway = gateway.map_err(|error| Failure::Usage(format!("STRIPE_API_BASE: {error}")))?;
-    Ok(gateway.map(|gateway| Arc::new(gateway) as Arc<dyn Provider>))
+    Ok(gateway.map(Arc::new))
 }
 
 /// Who gives commands on this machine.
@@ -168,7 +169,8 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let provider = gateway(config.billing.as_ref(), &clock)?;
+    let gateway = gateway(config.billing.as_ref(), &clock)?;
+    let provider = gateway.clone().map(|gateway| gateway as Arc<dyn Provider>);
     let limits = config.limits.within_the_system();
     // One for all of it, or a signal that comes while the service is put together would not be heard.
     let mut signals = serve::Signals::heard();
@@ -182,6 +184,8 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         Some(file) => App::start_with_file(storage, clock, config.livemode, provider, file).await,
         None => App::start_asking(storage, clock, config.livemode, provider),
     };
+    let site = format!("http://{}", config.listen);
+    app.sell_through(gateway.map(|gateway| gateway as Arc<dyn Billing>), &site);
     if let Some(content) = content {
         match app.apply_catalog(content, Actor::system(), &command_id()).await {
             // Answers keep to the catalogue as it was before the event that cannot be read; nobody is helped by none.
