@@ -46,12 +46,13 @@ impl Billing for Gateway {
         &self,
         member: &MemberId,
         email: Option<&str>,
+        request_id: &str,
     ) -> Result<CustomerId, BillingError> {
         let mut create = CreateCustomer::new().metadata(named(member));
         if let Some(email) = email {
             create = create.email(email);
         }
-        let made = self.change(create.build(), &format!("membership-customer-{member}")).await?;
+        let made = self.change(create.build(), &key("customer", request_id)).await?;
         required(&made, "id").map(CustomerId::from)
     }
 

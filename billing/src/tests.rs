@@ -190,7 +190,7 @@ async fn what_passes_is_tried_again_with_the_same_key() {
     ] {
         fake.got.lock().unwrap().clear();
         fake.answer([passing, Told::Json(200, json!({ "id": "cus_1" }))]);
-        let made = gateway.create_customer(&"mem_ada".into(), Some("ada@example.com")).await;
+        let made = gateway.create_customer(&"mem_ada".into(), Some("ada@example.com"), "mem_ada-0").await;
         assert_eq!(made, Ok("cus_1".into()));
         let keys: Vec<_> = fake.got().iter().map(|got| got.header("idempotency-key").to_owned()).collect();
         assert_eq!(keys, ["membership-customer-mem_ada"; 2]);
@@ -374,7 +374,7 @@ async fn a_checkout_names_the_member_in_all_three_places() {
 #[tokio::test]
 async fn a_customer_is_bound_to_her_member_from_the_start() {
     let (gateway, fake) = stripe(QUICK).await;
-    gateway.create_customer(&"mem_ada".into(), None).await.unwrap();
+    gateway.create_customer(&"mem_ada".into(), None, "mem_ada-0").await.unwrap();
     gateway.open_portal(&"cus_1".into(), "https://learn.example", "req_2").await.unwrap();
     let got = fake.got();
     assert!(got[0].line() == "POST /v1/customers" && got[0].has("metadata[member_id]=mem_ada"), "{got:?}");

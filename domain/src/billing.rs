@@ -116,6 +116,7 @@ pub trait Billing: Send + Sync {
         &self,
         member: &MemberId,
         email: Option<&str>,
+        request_id: &str,
     ) -> Result<CustomerId, BillingError>;
 
     /// A page on which she can buy.

@@ -52,7 +52,7 @@ const HISTOGRAMS: [(&str, Unit, &str); 4] = [
     ("membership_delivery_duration_seconds", Unit::Seconds, "From taking a delivery up to its outcome"),
     (COMMIT_CHANGES, Unit::Count, "Changes that shared a commit"),
 ];
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 22] = [
     ("membership_build_info", "Always 1; the labels say what runs"),
     ("membership_store_up", "Whether the store answered within a second: 1 or 0"),
     ("membership_deliveries", "Deliveries that wait for something, by state"),
@@ -75,6 +75,7 @@ const GAUGES: [(&str, &str); 21] = [
     ("membership_projection_standing_still", "Whether a projection cannot go on: 1 or 0"),
     ("membership_projection_parked_streams", "Streams that stand still since an event cannot be read"),
     ("membership_index_members", "Members in the access index"),
+    ("membership_members_paying_twice", "Members who pay for several subscriptions at once"),
     ("membership_sqlite_queued_changes", "Changes that wait for the writer"),
     ("membership_postgres_connections", "Connections of the pool, by state"),
     ("membership_sequencer_up", "Whether the watermark is being looked after: 1 or 0"),
@@ -212,6 +213,7 @@ impl Sampler {
             gauge!("membership_worker_up").set(one_if(alive));
         }
         gauge!("membership_index_members").set(number(self.index.members()));
+        gauge!("membership_members_paying_twice").set(number(self.index.paying_twice()));
         gauge!("membership_catalog_plans").set(number(self.index.catalog().plans().count()));
         for (name, progress) in &self.progress {
             let applied = progress.applied();

@@ -15,7 +15,19 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
     ("stripe-simulator", &[]),
     ("server", &["domain", "projections", "webhook-ingest", "billing", "api", "storage", "stripe-simulator"]),
-    ("tests", &["domain", "projections", "webhook-ingest", "api", "storage", "stripe-simulator", "server"]),
+    (
+        "tests",
+        &[
+            "domain",
+            "projections",
+            "webhook-ingest",
+            "billing",
+            "api",
+            "storage",
+            "stripe-simulator",
+            "server",
+        ],
+    ),
 ];
 
 /// Crates that reach the outside. The rules use none of them, however far down.

@@ -1,7 +1,9 @@
 //! Whole stories, told to the real program over HTTP and by its command line.
 
+mod access_events;
 mod api_contract;
 mod bad_input;
+mod buying;
 mod cold_start;
 mod command_line;
 mod corpus;
@@ -17,6 +19,7 @@ mod metrics;
 mod ordering;
 mod overload;
 mod poison;
+mod purchase_soak;
 mod rebuild;
 mod reversals;
 mod set_aside;

@@ -270,7 +270,7 @@ impl Drop for TestApp {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Reply {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
     let response = request.send().await.expect("the service answers");
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.bytes().await.expect("the answer is whole");

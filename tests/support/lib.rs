@@ -7,6 +7,7 @@ pub mod fake_stripe;
 pub mod postgres;
 pub mod proxy;
 pub mod raw;
+pub mod shop;
 pub mod small_disk;
 pub mod stripe;
 mod watchdog;

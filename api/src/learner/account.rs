@@ -17,10 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Visit;
 use super::watch::plan_name;
-use crate::error::ApiError;
-use crate::extract::{List, Params, cursor, limit};
+use crate::auth::{Allowed, SupportRead};
+use crate::error::{ApiError, Problem};
+use crate::extract::{Ids, List, Params, cursor, limit, member};
 use crate::position::{self, AnsweredAt};
 use crate::state::ApiState;
+use crate::viewer::Viewer;
 
 /// Who is signed in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -222,6 +224,29 @@ pub async fn membership(State(state): State<ApiState>, visit: Visit) -> Result<R
     let dossier = state.history()?.dossier(member).await?;
     let body = MembershipBody::new(&state, member, &dossier);
     Ok((AnsweredAt(dossier.position.max(visit.position)), Json(body)).into_response())
+}
+
+/// What has a member bought?
+///
+/// As she sees it herself. `duplicate` is there while she pays for several subscriptions at once.
+#[utoipa::path(
+    get, path = "/v1/support/members/{member}/membership", operation_id = "showMembership", tag = "Support",
+    params(("member" = String, Path, description = "The member's id")),
+    security(("bearer" = ["support.read"])),
+    responses(
+        (status = 200, description = "The membership, also when there is none", body = MembershipBody),
+        (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn membership_of(
+    State(state): State<ApiState>,
+    _: Allowed<SupportRead>,
+    Ids(id): Ids<String>,
+) -> Result<Response, ApiError> {
+    let member = member(&id)?;
+    let dossier = state.history()?.dossier(&member).await?;
+    let body = MembershipBody::new(&state, &member, &dossier);
+    Ok((AnsweredAt(dossier.position), Json(body)).into_response())
 }
 
 impl MembershipBody {
@@ -469,12 +494,12 @@ pub struct PageQuery {
 )]
 pub async fn history(
     State(state): State<ApiState>,
+    viewer: Viewer,
     visit: Visit,
     Params(PageQuery { limit: most, cursor: after }): Params<PageQuery>,
 ) -> Result<Response, ApiError> {
     let (most, after) = (limit(most.as_deref())?, cursor(after.as_deref())?);
-    let member = &visit.viewer()?.member;
-    let mut told = state.history()?.told(member, &state.index.catalog()).await?;
+    let mut told = state.history()?.told(&viewer.member, &state.index.catalog()).await?;
     if let Some(after) = after {
         let seen = told.iter().position(|told| told.position.to_string() == after);
         told.drain(..=seen.ok_or(ApiError::BadCursor)?);

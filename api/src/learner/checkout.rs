@@ -21,13 +21,13 @@ use tokio::time::timeout;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
-use super::Visit;
 use super::asking::Asking;
 use super::refusal::Refusal;
 use crate::error::{ApiError, Problem, not_done};
 use crate::extract::Body;
 use crate::position::AnsweredAt;
 use crate::state::{ApiState, Purchase, ResyncError};
+use crate::viewer::Viewer;
 
 /// How long somebody who comes back from paying waits for her access.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -125,7 +125,7 @@ impl Asking {
         may_buy(&dossier)?;
         let customer = match dossier.customer() {
             Some(customer) => customer.clone(),
-            None => self.make_customer().await?,
+            None => self.make_customer(dossier.customers.len()).await?,
         };
         let trial_days = plan.trial_days.filter(|_| !dossier.membership.had_trial());
         let order = Order { plan: plan.id.clone(), price, customer, trial_days };
@@ -153,11 +153,13 @@ impl Asking {
         format!("{}/learn/membership?{query}", self.learner().site)
     }
 
-    /// A payer of her own, hers in the log before anything is bought.
-    async fn make_customer(&self) -> Result<CustomerId, ApiError> {
+    /// A payer of her own, hers in the log before anything is bought. Two windows make one, and another one only where those
+    /// before it are gone.
+    async fn make_customer(&self, before: usize) -> Result<CustomerId, ApiError> {
         let record = self.state.people.get(self.member()).await?;
         let email = record.and_then(|record| record.email);
-        let customer = self.billing()?.create_customer(self.member(), email.as_deref()).await?;
+        let request = format!("{}-{before}", self.member());
+        let customer = self.billing()?.create_customer(self.member(), email.as_deref(), &request).await?;
         let (member, through) = (self.member().clone(), LinkedThrough::Creation);
         let command = CustomerCommand::Link { member, through };
         let linked = self.state.customers.execute(customer.as_str(), command, self.context(&self.key)).await;
@@ -342,7 +344,7 @@ impl ReturnState {
     fn message(self) -> &'static str {
         match self {
             Self::Unlocked => "Welcome! Your membership is open.",
-            Self::PaymentReceived => "unlocking",
+            Self::PaymentReceived => "Payment received, unlocking your membership.",
             Self::PaymentPending => {
                 "Your bank takes some days; your membership opens when the payment arrives."
             }
@@ -370,11 +372,10 @@ impl ReturnState {
 )]
 pub async fn come_back(
     State(state): State<ApiState>,
-    visit: Visit,
+    Viewer { member, .. }: Viewer,
     Body(Return { session }): Body<Return>,
 ) -> Result<Response, ApiError> {
     let began = Instant::now();
-    let member = visit.viewer()?.member.clone();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if !session.starts_with("cs_") || session.len() > LONGEST_SESSION || !session.bytes().all(plain) {
         return Err(Refusal::UnknownCheckout.into());

@@ -40,6 +40,7 @@ pub(crate) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::stream))
         .routes(routes!(account::me))
         .routes(routes!(account::membership))
+        .routes(routes!(account::membership_of))
         .routes(routes!(account::history))
         .routes(routes!(checkout::begin))
         .routes(routes!(checkout::come_back))

@@ -9,7 +9,7 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::terms::Terms;
+use super::terms::{Status, Terms};
 use crate::ids::SourceEventId;
 
 /// What kind of provider event an observation came with, in the order they take within one moment.
@@ -143,12 +143,15 @@ impl History {
         &self.observations
     }
 
-    /// The index of the observation that held at `at`, or holds now. An end is never left again.
+    /// The index of the observation that held at `at`, or holds now. An end is never left again, and a first payment is waited
+    /// for once: a look is dated a little early, so that what it has left behind may seem to come after it.
     pub fn index_at(&self, at: Option<DateTime<Utc>>) -> Option<usize> {
         let known = |held: &Observation| at.is_none_or(|at| held.effective_at() <= at);
+        let has_begun = |held: &Observation| held.terms.status != Status::Incomplete && known(held);
         self.observations
             .iter()
             .position(|held| held.is_final() && known(held))
+            .or_else(|| self.observations.iter().rposition(has_begun))
             .or_else(|| self.observations.iter().rposition(known))
     }
 

@@ -128,6 +128,19 @@ fn dice(seed: &mut u64) -> u64 {
 }
 
 #[test]
+fn a_first_payment_that_was_made_is_not_waited_for_again_however_late_its_beginning_is_told() {
+    let mut subscription = Subscription::default();
+    told(&mut subscription, observe(seen("look", 9, Kind::Looked, terms("active", "basic"))));
+    for (source, kind) in [("evt_1", Kind::Created), ("evt_2", Kind::Changed)] {
+        let events = told(&mut subscription, observe(seen(source, 10, kind, terms("incomplete", "basic"))));
+        assert!(matches!(events.as_slice(), [SubscriptionEvent::EarlierTermsLearned { .. }]), "{events:?}");
+        assert_eq!(subscription.standing(None).unwrap().terms.status, Status::Active);
+    }
+    told(&mut subscription, observe(seen("evt_3", 20, Kind::Changed, terms("past_due", "basic"))));
+    assert_eq!(subscription.standing(None).unwrap().terms.status, Status::PastDue);
+}
+
+#[test]
 fn a_story_told_in_all_5040_orders_with_duplicates_ends_in_one_state() {
     let expected = after(story());
     let moments: Vec<_> = (0..70).map(|day| at(days(day) + 3_600)).collect();
