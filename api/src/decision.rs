@@ -260,6 +260,12 @@ impl<'d> AccessDecision<'d> {
         }
     }
 
+    /// The same while a payment is on its way: nothing is to be done about it but to ask again.
+    pub(crate) fn awaiting_payment(self, message: &str) -> Self {
+        let (reason, message) = (AccessReason::PaymentPending, message.to_owned());
+        Self { reason, message, plan: None, fix: None, ..self }
+    }
+
     /// Whether it is a yes.
     pub(crate) fn is_yes(&self) -> bool {
         self.allowed

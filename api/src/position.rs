@@ -106,5 +106,14 @@ fn reads_the_directory(uri: &Uri) -> bool {
 
 /// Whether the answer is about a moment that the request names.
 pub(crate) fn asks_about_a_moment(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("at=")))
+    names(uri, "at=")
+}
+
+/// Whether the request waits for a purchase that it names.
+pub(crate) fn comes_from_a_checkout(uri: &Uri) -> bool {
+    names(uri, "session_id=")
+}
+
+fn names(uri: &Uri, what: &str) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with(what)))
 }

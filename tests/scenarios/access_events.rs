@@ -51,12 +51,12 @@ impl Listening {
     /// The next event; nothing at the end of the stream.
     async fn next(&mut self) -> Option<Heard> {
         loop {
-            if let Some((event, rest)) = self.heard.split_once("\n\n") {
+            if let Some((event, rest)) = self.heard.clone().split_once("\n\n") {
                 let field = |name: &str| {
                     event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
                 };
                 let heard = (field("event: "), field("id: "), field("data: "));
-                self.heard = rest.to_owned();
+                rest.clone_into(&mut self.heard);
                 if let (kind, id, data) = heard
                     && !kind.is_empty()
                 {

@@ -104,8 +104,14 @@ on_every_store! {
         shop.steer("faults", &json!({ "drop": 1.0, "api": slow })).await;
         let back = shop.come_back(ADA, &checkout).await;
         assert_eq!((back.status.as_u16(), &back.body["state"]), (202, &json!("checking")), "{back:?}");
+        let with_session = format!("{ADVANCED}?session_id={}", checkout["session"].as_str().unwrap());
+        shop.steer("faults", &json!({ "drop": 1.0, "api": slow })).await;
+        let decision = shop.check(ADA, &with_session, "").await;
+        assert_eq!((&decision["allowed"], &decision["reason"]), (&json!(false), &json!("payment_pending")), "{decision}");
         no_webhooks(&shop).await;
+        assert_eq!(shop.check(ADA, &with_session, "").await["reason"], "subscription");
         assert_eq!(shop.come_back(ADA, &checkout).await.body["state"], "unlocked");
+        refused(&shop.get(ADA, "/v1/me/access/videos/loops?session_id=cs_test_other").await, 404, "unknown_checkout");
     }
 
     async fn two_windows_are_one_purchase(store: Store) {

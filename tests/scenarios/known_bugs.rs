@@ -452,6 +452,7 @@ impl Broken {
 }
 
 /// The stories of this one are the simulator's, which tells them in the shapes of any version.
+#[cfg(test)]
 mod bug_22_who_leaves_and_buys_again_has_no_second_trial {
     use tests::shop::{CARD, Shop};
 

@@ -1,8 +1,11 @@
 //! Whole stories, told to the real program over HTTP and by its command line.
 
+// `cfg(test)` is said once more where helpers are in the file, so that clippy takes them for tests too.
+#[cfg(test)]
 mod access_events;
 mod api_contract;
 mod bad_input;
+#[cfg(test)]
 mod buying;
 mod cold_start;
 mod command_line;
@@ -19,11 +22,11 @@ mod metrics;
 mod ordering;
 mod overload;
 mod poison;
+#[cfg(test)]
 mod purchase_soak;
 mod rebuild;
 mod reversals;
 mod set_aside;
-// Said once more, so that clippy takes the helpers for tests too.
 #[cfg(test)]
 mod simulator;
 mod slow_clients;

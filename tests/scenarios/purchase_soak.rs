@@ -16,13 +16,15 @@ const HANG: Duration = Duration::from_mins(2);
 /// Who buys at the same time.
 const AT_ONCE: usize = 4;
 
-/// How somebody comes back.
+/// What somebody comes back with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Return {
-    /// With her session, and then with the position she was answered with.
-    WithTheSession,
-    /// With nothing, as where there is no such thing.
-    WithNothing,
+enum Brings {
+    /// Her session; then she goes on with the position she was answered with.
+    Session,
+    /// Her session, with which she goes straight to the video.
+    SessionAlone,
+    /// Nothing, as where there is no such thing.
+    Nothing,
 }
 
 #[derive(Debug, Default)]
@@ -58,29 +60,56 @@ impl Figures {
 }
 
 /// One purchase, from the button to the video.
-async fn purchase(shop: &Shop, member: &str, plan: &str, how: Return) -> Figures {
+async fn purchase(shop: &Shop, member: &str, plan: &str, how: Brings) -> Figures {
     let mut figures = Figures { purchases: 1, ..Figures::default() };
     shop.register(member).await;
     let checkout = shop.checkout(member, plan).await;
     shop.pay(&checkout, CARD).await;
-    let (began, mut position) = (Instant::now(), String::new());
-    while how == Return::WithTheSession {
-        let reply = shop.come_back(member, &checkout).await;
+    let began = Instant::now();
+    let decision = match how {
+        Brings::Session => {
+            let position = come_back(shop, member, &checkout, &mut figures).await;
+            figures.waits.push(began.elapsed());
+            shop.check(member, BASIC, &position).await
+        }
+        Brings::SessionAlone => {
+            let decision = check_with_the_session(shop, member, &checkout, &mut figures).await;
+            figures.waits.push(began.elapsed());
+            decision
+        }
+        Brings::Nothing => shop.check(member, BASIC, "").await,
+    };
+    figures.stale.extend((decision["allowed"] != true).then_some(decision));
+    figures
+}
+
+/// Comes back until it is known; the position she goes on with.
+async fn come_back(shop: &Shop, member: &str, checkout: &Value, figures: &mut Figures) -> String {
+    let began = Instant::now();
+    loop {
+        let reply = shop.come_back(member, checkout).await;
         if reply.status == StatusCode::OK {
             assert_eq!(reply.body["state"], "unlocked", "{reply:?}");
-            reply.header("membership-position").expect("answers have a position").clone_into(&mut position);
-            break;
+            return reply.header("membership-position").expect("answers have a position").to_owned();
         }
         assert_eq!(reply.status, StatusCode::ACCEPTED, "{reply:?}");
         assert!(began.elapsed() < HANG, "{reply:?}");
         figures.asked_again += 1;
     }
-    figures.waits.push(began.elapsed());
-    let decision = shop.check(member, BASIC, &position).await;
-    if decision["allowed"] != true {
-        figures.stale.push(decision);
+}
+
+/// Asks for the video until the payment is not under way any more; the decision.
+async fn check_with_the_session(shop: &Shop, member: &str, checkout: &Value, figures: &mut Figures) -> Value {
+    let video = format!("{BASIC}?session_id={}", checkout["session"].as_str().expect("it has an id"));
+    let began = Instant::now();
+    loop {
+        let decision = shop.check(member, &video, "").await;
+        if decision["reason"] != "payment_pending" {
+            return decision;
+        }
+        assert!(began.elapsed() < HANG, "{decision}");
+        figures.asked_again += 1;
     }
-    figures
 }
 
 /// What becomes of the webhooks of the next purchases.
@@ -95,14 +124,14 @@ fn disorder(dice: &mut Dice) -> Value {
 }
 
 /// So many purchases, a few at a time; then all that was held back is delivered, and everybody is asked about again.
-async fn buy_many(store: Store, count: usize, seed: u64, how: Return) -> Figures {
+async fn buy_many(store: Store, count: usize, seed: u64, how: Brings) -> Figures {
     let (shop, mut dice, mut figures) =
         (Arc::new(Shop::on(store).await), Dice::new(seed), Figures::default());
     let mut bought = Vec::new();
     for batch in 0..count.div_ceil(AT_ONCE) {
         let faults = match how {
-            Return::WithTheSession => disorder(&mut dice),
-            Return::WithNothing => json!({ "delay": "1h" }),
+            Brings::Nothing => json!({ "delay": "1h" }),
+            _ => disorder(&mut dice),
         };
         shop.steer("faults", &faults).await;
         let mut buying = JoinSet::new();
@@ -110,6 +139,10 @@ async fn buy_many(store: Store, count: usize, seed: u64, how: Return) -> Figures
             let (shop, member) = (shop.clone(), format!("mem_buyer_{batch}_{number}"));
             let plan = ["basic", "pro"][dice.below(2)];
             bought.push(member.clone());
+            let how = match how {
+                Brings::Session if number % 2 == 1 => Brings::SessionAlone,
+                how => how,
+            };
             buying.spawn(async move { purchase(&shop, &member, plan, how).await });
         }
         while let Some(done) = buying.join_next().await {
@@ -129,7 +162,7 @@ async fn buy_many(store: Store, count: usize, seed: u64, how: Return) -> Figures
         let over = flushed.is_finished();
         for member in &bought {
             let decision = shop.check(member, BASIC, "").await;
-            if how == Return::WithTheSession && decision["allowed"] != true {
+            if how != Brings::Nothing && decision["allowed"] != true {
                 figures.stale.push(decision);
             }
         }
@@ -142,7 +175,7 @@ async fn buy_many(store: Store, count: usize, seed: u64, how: Return) -> Figures
 
 on_every_store! {
     async fn who_comes_back_from_paying_is_never_told_no_whatever_becomes_of_webhooks(store: Store) {
-        let figures = buy_many(store, 40, 11, Return::WithTheSession).await;
+        let figures = buy_many(store, 40, 11, Brings::Session).await;
         assert_eq!((figures.purchases, figures.stale.as_slice()), (40, [].as_slice()));
     }
 }
@@ -150,7 +183,7 @@ on_every_store! {
 /// Why the test above can find a stale no.
 #[tokio::test]
 async fn without_the_session_that_she_comes_back_with_a_stale_no_is_found() {
-    let figures = buy_many(Store::Sqlite, 4, 11, Return::WithNothing).await;
+    let figures = buy_many(Store::Sqlite, 4, 11, Brings::Nothing).await;
     assert_eq!(
         (figures.purchases, figures.stale.len()),
         (4, 4),
@@ -161,9 +194,8 @@ async fn without_the_session_that_she_comes_back_with_a_stale_no_is_found() {
 mod long {
     use super::*;
 
-    #[expect(clippy::print_stderr, reason = "figures are what the long forms are run for")]
     async fn a_thousand(store: Store) {
-        let mut figures = buy_many(store, 1_000, 12, Return::WithTheSession).await;
+        let mut figures = buy_many(store, 1_000, 12, Brings::Session).await;
         let [half, most, nearly_all, all] = [0.5, 0.95, 0.99, 1.0].map(|share| figures.wait(share));
         eprintln!(
             "{store:?}: {} purchases, {} stale denials after the return, {} returns asked again; added wait: median {half:?}, \

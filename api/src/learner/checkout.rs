@@ -13,7 +13,7 @@ use domain::customer::{CustomerCommand, CustomerError, LinkedThrough};
 use domain::events::{Event, upcasters};
 use domain::ids::{CustomerId, MemberId, PlanId, PriceId, SubscriptionId};
 use domain::member::{self, Answer, Member, MemberCommand, Order, Wish};
-use domain::ports::StoreError;
+use domain::ports::{Position, StoreError};
 use domain::subscription::{self, Status, Subscription};
 use projections::dossier::Dossier;
 use serde::{Deserialize, Serialize};
@@ -333,15 +333,21 @@ pub enum ReturnState {
     Expired,
 }
 
+/// How a purchase stands to who comes back from it.
+pub(super) struct Arrival {
+    pub(super) how: ReturnState,
+    subscription: Option<SubscriptionId>,
+    /// What an answer has to know of, so as not to be older than the purchase.
+    position: Position,
+}
+
 impl ReturnState {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Unlocked | Self::Open | Self::Expired => StatusCode::OK,
-            Self::PaymentReceived | Self::PaymentPending | Self::Checking => StatusCode::ACCEPTED,
-        }
+    /// Whether it is not settled yet: asking again is worth it.
+    pub(super) fn is_on_its_way(self) -> bool {
+        matches!(self, Self::PaymentReceived | Self::PaymentPending | Self::Checking)
     }
 
-    fn message(self) -> &'static str {
+    pub(super) fn message(self) -> &'static str {
         match self {
             Self::Unlocked => "Welcome! Your membership is open.",
             Self::PaymentReceived => "Payment received, unlocking your membership.",
@@ -375,43 +381,51 @@ pub async fn come_back(
     Viewer { member, .. }: Viewer,
     Body(Return { session }): Body<Return>,
 ) -> Result<Response, ApiError> {
-    let began = Instant::now();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if !session.starts_with("cs_") || session.len() > LONGEST_SESSION || !session.bytes().all(plain) {
-        return Err(Refusal::UnknownCheckout.into());
-    }
-    let (mut how, mut subscription) = (ReturnState::Checking, None);
-    if let Some(known) = state.told_of(&member, &session).await? {
-        (how, subscription) = (state.unlocked(&known).await?, Some(known));
-    }
-    if how != ReturnState::Unlocked {
-        let (asked, left) = (session.clone(), PATIENCE.saturating_sub(began.elapsed()));
-        let (asking, of) = (state.clone(), member.clone());
-        // Goes on when this answer does not wait for it any longer.
-        let look = async move { asking.learner.purchases.checkout(&of, &asked).await };
-        match timeout(left, tokio::spawn(look.in_current_span())).await {
-            Ok(Ok(Ok(found))) => (how, subscription) = state.found(found).await?,
-            Ok(Ok(Err(ResyncError::Billing(
-                error @ (BillingError::Refused { .. } | BillingError::NotConfigured),
-            )))) => {
-                return Err(error.into());
-            }
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "a purchase could not be looked up"),
-            Ok(Err(panic)) => return Err(ApiError::Panicked(panic.to_string())),
-            Err(_) => {}
-        }
-    }
-    let position = state.feed.head().await?;
-    let left = PATIENCE.saturating_sub(began.elapsed());
-    if how == ReturnState::Unlocked && !state.index_progress.wait_for(position, left).await {
-        how = ReturnState::PaymentReceived;
-    }
+    let Arrival { how, subscription, position } = state.arrive(&member, &session).await?;
+    let status = if how.is_on_its_way() { StatusCode::ACCEPTED } else { StatusCode::OK };
     let (object, message) = ("checkout_return", how.message());
     let body = ReturnBody { object, session, state: how, message, subscription };
-    Ok((how.status(), AnsweredAt(position), Json(body)).into_response())
+    Ok((status, AnsweredAt(position), Json(body)).into_response())
 }
 
 impl ApiState {
+    /// Has the index know of a purchase, looked up at the provider where nothing has told of it, or says how far it is when
+    /// that takes too long.
+    pub(super) async fn arrive(&self, member: &MemberId, session: &str) -> Result<Arrival, ApiError> {
+        let began = Instant::now();
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if !session.starts_with("cs_") || session.len() > LONGEST_SESSION || !session.bytes().all(plain) {
+            return Err(Refusal::UnknownCheckout.into());
+        }
+        let (mut how, mut subscription) = (ReturnState::Checking, None);
+        if let Some(known) = self.told_of(member, session).await? {
+            (how, subscription) = (self.unlocked(&known).await?, Some(known));
+        }
+        if how != ReturnState::Unlocked {
+            let left = PATIENCE.saturating_sub(began.elapsed());
+            let (purchases, of, asked) = (self.learner.purchases.clone(), member.clone(), session.to_owned());
+            // Goes on when this answer does not wait for it any longer.
+            let look = async move { purchases.checkout(&of, &asked).await };
+            match timeout(left, tokio::spawn(look.in_current_span())).await {
+                Ok(Ok(Ok(found))) => (how, subscription) = self.found(found).await?,
+                Ok(Ok(Err(ResyncError::Billing(
+                    error @ (BillingError::Refused { .. } | BillingError::NotConfigured),
+                )))) => {
+                    return Err(error.into());
+                }
+                Ok(Ok(Err(error))) => tracing::warn!(%error, "a purchase could not be looked up"),
+                Ok(Err(panic)) => return Err(ApiError::Panicked(panic.to_string())),
+                Err(_) => {}
+            }
+        }
+        let position = self.feed.head().await?;
+        let left = PATIENCE.saturating_sub(began.elapsed());
+        if how == ReturnState::Unlocked && !self.index_progress.wait_for(position, left).await {
+            how = ReturnState::PaymentReceived;
+        }
+        Ok(Arrival { how, subscription, position })
+    }
+
     /// What a checkout of hers started, if that has been told.
     async fn told_of(&self, id: &MemberId, session: &str) -> Result<Option<SubscriptionId>, ApiError> {
         let mut member = Member::default();

@@ -10,17 +10,19 @@ use domain::catalog::{Catalog, Course, Plan, Playback, Roadmap, Video};
 use domain::ids::{CourseId, MemberId, PlanId, PriceId, RoadmapId, VideoId};
 use domain::ports::Position;
 use projections::access_index::{Checked, Viewing};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Visit;
+use super::checkout::Arrival;
 use crate::decision::{AccessDecision, AccessFix, AccessReason, Degraded, Question};
 use crate::error::{ApiError, Problem};
-use crate::extract::Ids;
+use crate::extract::{Ids, Params};
 use crate::observe;
 use crate::position::{self, AnsweredAt};
 use crate::state::ApiState;
+use crate::viewer::Viewer;
 
 /// What the viewer may watch, without what is the same for all videos.
 #[derive(Debug, Serialize, ToSchema)]
@@ -278,24 +280,47 @@ pub async fn video(
     Ok((Degraded::of(&state.index_progress), AnsweredAt(visit.position), Json(body)).into_response())
 }
 
+/// Where a check comes from.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CheckQuery {
+    /// The `session_id` she came back from a checkout with.
+    #[param(value_type = Option<String>, pattern = "^cs_[A-Za-z0-9_]+$", max_length = 255)]
+    session_id: Option<String>,
+}
+
 /// May I watch this video?
+///
+/// With a `session_id` the answer knows of that purchase: it is looked up at the provider where no webhook has told of it. After
+/// two seconds at most the answer is `payment_pending` as long as it is paid and not known yet; ask again then.
 #[utoipa::path(
     get, path = "/v1/me/access/videos/{video}", operation_id = "checkMyAccess", tag = "Learner",
-    params(("video" = String, Path, description = "The video's id in the catalogue")),
+    params(("video" = String, Path, description = "The video's id in the catalogue"), CheckQuery),
     security(("session" = [])),
     responses(
         (status = 200, description = "The decision, yes or no", body = AccessDecision),
-        (status = 404, description = "`unknown_video`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown_video` or `unknown_checkout`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn check(
     State(state): State<ApiState>,
-    visit: Visit,
+    Viewer { member, .. }: Viewer,
+    mut visit: Visit,
     Ids(id): Ids<String>,
+    Params(CheckQuery { session_id }): Params<CheckQuery>,
 ) -> Result<Response, ApiError> {
-    visit.viewer()?;
+    let mut on_its_way = None;
+    if let Some(session) = session_id {
+        let Arrival { how, .. } = state.arrive(&member, &session).await?;
+        on_its_way = how.is_on_its_way().then(|| how.message());
+        visit.position = state.index_progress.applied().ok_or(ApiError::NotReady)?;
+    }
     let viewing = state.index.viewing(visit.member());
-    let (_, access) = decided(&state, &visit, &viewing, &id)?;
+    let (_, mut access) = decided(&state, &visit, &viewing, &id)?;
+    if let Some(message) = on_its_way.filter(|_| !access.is_yes()) {
+        access = access.awaiting_payment(message);
+    }
     Ok((Degraded::of(&state.index_progress), AnsweredAt(visit.position), Json(access)).into_response())
 }
 

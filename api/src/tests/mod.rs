@@ -4,6 +4,7 @@ mod access;
 mod admission;
 mod dial;
 mod document;
+mod learner;
 mod members;
 mod shell;
 mod stores;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::catalog::{
-    self, CATALOG_ID, Catalog, CatalogCommand, Content, Course, Plan, Policy, Roadmap, Video,
+    self, CATALOG_ID, Catalog, CatalogCommand, Content, Course, Plan, Playback, Policy, Roadmap, Video,
 };
 use domain::customer::{self, Customer, CustomerCommand, LinkedThrough};
 use domain::member::{self, Member, MemberCommand};
@@ -32,7 +32,7 @@ impl Stores {
             free,
             course: "event-sourcing".into(),
             place: 0,
-            playback: None,
+            playback: Some(Playback::Vimeo { id: "76979871".to_owned() }),
         };
         let content = Content {
             policy: Policy::default(),
