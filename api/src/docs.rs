@@ -9,7 +9,9 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
@@ -32,8 +34,9 @@ const SCOPES: &str = "A service token. What it allows is named by its scopes: `a
 `members.write` makes and reads members and links their payers, `support.read` reads histories, explanations and \
 deliveries, `support.write` has deliveries looked at again and members compared with the billing provider.";
 
-const SESSION: &str =
-    "The cookie of somebody who is signed in; named `access` where this is reached by plain http.";
+const SESSION: &str = "Whoever has signed in with `POST /v1/auth/login`. The cookie is set by that; on plain HTTP, which only \
+loopback may speak, it is named `access`. It lasts ten minutes and is renewed by any request with the cookie `refresh`. What \
+changes something has to come from a page of this service or of an origin in `LEARN_ORIGINS` (`Sec-Fetch-Site`, else `Origin`).";
 
 const INDEX: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Membership API</title>\
 <h1>Membership API</h1><ul><li><a href=/docs/>Documentation</a><li><a href=/openapi.json>OpenAPI document</a>\
@@ -58,6 +61,7 @@ pub(crate) fn preamble() -> OpenApi {
     let tags = [
         ("Access", "May this member watch this video?"),
         ("Learner", "What may I watch, what have I bought, and what do I want?"),
+        ("Accounts", "Signing up and in, sessions, passwords, second factors"),
         ("Members", "Who is a member, and which payer is hers?"),
         ("Support", "Why was it so, and what came in?"),
         ("Webhook", "What does the billing provider tell?"),
@@ -98,13 +102,40 @@ fn describe(operation: &mut Operation) {
     )];
     if waits {
         problems.push(("400", "What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`"));
-        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `took_too_long`"));
+        problems.push(("503", "Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long`"));
     }
-    if operation.security.is_some() {
+    let tagged = |name: &str| operation.tags.as_ref().is_some_and(|tags| tags.iter().any(|tag| tag == name));
+    let (accounts, learner, support) = (tagged("Accounts"), tagged("Learner"), tagged("Support"));
+    if support && let Some(security) = &mut operation.security {
+        security.push(SecurityRequirement::new::<_, [&str; 0], &str>("session", []));
+    }
+    if support {
+        problems
+            .push(("401", "`unauthenticated`: no token, or one that is not known, and nobody is signed in"));
         problems.push((
-            "401",
-            "`unauthenticated`: no token, or one that is not known; `not_signed_in`: nobody is signed in",
+            "403",
+            "`forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; \
+             `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin",
         ));
+    } else if accounts || learner {
+        problems.push(("401", "`not_signed_in`: nobody is signed in"));
+        problems.push((
+            "403",
+            "`foreign_origin`: asked by a page of another origin, or it does not say by whose",
+        ));
+    }
+    if accounts {
+        problems.push((
+            "409",
+            "`sign_in_not_configured` or `mail_not_configured`: an operator has to set something first; `no_account`: \
+             the account was deleted meanwhile",
+        ));
+        problems.push((
+            "429",
+            "`too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After`",
+        ));
+    } else if !learner && !support && operation.security.is_some() {
+        problems.push(("401", "`unauthenticated`: no token, or one that is not known"));
         problems.push(("403", "`forbidden`: the token lacks the scope"));
     }
     if waits && operation.request_body.is_some() {
@@ -149,7 +180,7 @@ fn add_headers(status: &str, decides: bool, response: &mut Response) {
             "Membership-Degraded",
             "Only while this node cannot read its log: how many seconds ago it last knew of everything.",
         ),
-        "503" => add("Retry-After", "After how many seconds to ask again."),
+        "429" | "503" => add("Retry-After", "After how many seconds to ask again."),
         "401" => add("WWW-Authenticate", "Always a `Bearer` challenge."),
         _ => {}
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use accounts::{AccountError, whole_seconds};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +20,9 @@ use utoipa::ToSchema;
 use crate::auth::Scope;
 use crate::learner::refusal::Refusal;
 use crate::state::ResyncError;
+
+/// Nobody learns from a shorter wait, which would invite to try: a letter, or a known device, is what helps.
+const EXHAUSTED: Duration = Duration::from_hours(1);
 
 /// Why a request was not answered with what it asked for. The texts are the `detail` of the answer.
 #[derive(Debug, Error)]
@@ -40,6 +44,33 @@ pub enum ApiError {
     /// More streams of events at once than one member may have.
     #[error("You have {0} streams of events open already; close one, or use one for all windows.")]
     TooManyStreams(usize),
+    /// A page of another origin asks for a change.
+    #[error(
+        "This was asked by a page of another origin, or does not say by whose; pages have to be of this service (PUBLIC_URL) \
+         or of an origin in LEARN_ORIGINS, programs use a service token or send no cookies."
+    )]
+    ForeignOrigin,
+    /// Nobody signs in here.
+    #[error(
+        "Nobody signs in at this service: it answers other programs only. Its operator sets SESSION_KEYS and PUBLIC_URL to change that."
+    )]
+    SignInNotConfigured,
+    /// There is nothing to send letters with.
+    #[error(
+        "This needs a letter, and this service cannot send any; its operator sets SMTP_URL to change that."
+    )]
+    MailNotConfigured,
+    /// Somebody who is signed in is not of the staff.
+    #[error("This is for staff; sign in with an account that has the role support or owner.")]
+    NotStaff,
+    /// Staff without a second factor.
+    #[error(
+        "Staff needs a second factor for this; set one up with POST /v1/auth/second-factor/enrol, then ask again."
+    )]
+    SecondFactorRequired,
+    /// It could not be done with an account.
+    #[error("{}", in_account_words(.0))]
+    Account(AccountError),
     /// The token does not allow this.
     #[error("This needs the scope {0}, which the token does not have; use a token that has it.")]
     MissingScope(Scope),
@@ -198,6 +229,14 @@ impl ApiError {
             Self::Membership(refusal) => refusal.kind(),
             Self::BadEventId => (S::BAD_REQUEST, "bad_event_id", "Bad event id"),
             Self::TooManyStreams(_) => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams"),
+            Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", "Asked from elsewhere"),
+            Self::SignInNotConfigured => (S::CONFLICT, "sign_in_not_configured", "Nobody signs in here"),
+            Self::MailNotConfigured => (S::CONFLICT, "mail_not_configured", "No letters"),
+            Self::NotStaff => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::SecondFactorRequired => {
+                (S::FORBIDDEN, "second_factor_required", "A second factor is needed")
+            }
+            Self::Account(error) => account_kind(error),
             Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {
@@ -330,10 +369,76 @@ impl IntoResponse for ApiError {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if let Self::Account(error) = &self
+            && let Some(wait) = wait(error)
+        {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
         let report = if let Self::Unready { report, .. } = self { report } else { Map::new() };
         response.extensions_mut().insert(Pending { status, code, title, detail, report, cause });
         response
     }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::InvalidEmail => Self::Invalid { field: "email", why: error.to_string().into() },
+            AccountError::Contended(what) => Self::Contended(what),
+            AccountError::Store(error) => Self::Store(error),
+            error => Self::Account(error),
+        }
+    }
+}
+
+/// What became of something that was asked of an account.
+fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str) {
+    use AccountError as E;
+    use StatusCode as S;
+    match error {
+        E::InvalidEmail => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
+        E::Password(_) => (S::UNPROCESSABLE_ENTITY, "password_refused", "Password refused"),
+        E::WrongCredentials => (S::UNAUTHORIZED, "wrong_credentials", "Wrong address or password"),
+        E::EmailNotVerified => (S::FORBIDDEN, "email_not_verified", "Address not confirmed"),
+        E::WrongCode => (S::UNAUTHORIZED, "wrong_code", "Wrong code"),
+        E::Throttled { .. } => (S::TOO_MANY_REQUESTS, "too_many_attempts", "Too many attempts"),
+        E::Exhausted => (S::TOO_MANY_REQUESTS, "too_many_wrong_passwords", "Too many wrong passwords"),
+        E::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Busy"),
+        E::BadToken => (S::BAD_REQUEST, "bad_token", "Link not valid"),
+        E::SessionEnded => (S::UNAUTHORIZED, "session_ended", "Session ended"),
+        E::NoSession => (S::NOT_FOUND, "unknown_session", "Unknown session"),
+        E::EmailTaken => (S::CONFLICT, "email_taken", "E-mail address taken"),
+        E::Paying => (S::CONFLICT, "still_paying", "Still paying"),
+        E::NoAccount => (S::CONFLICT, "no_account", "No account"),
+        E::SecondFactorSet => (S::CONFLICT, "second_factor_set", "Second factor there already"),
+        E::NoSecondFactor => (S::CONFLICT, "no_second_factor", "No second factor"),
+        E::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
+        E::Store(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable", "Store unavailable"),
+    }
+}
+
+/// How long to wait before asking again.
+fn wait(error: &AccountError) -> Option<Duration> {
+    match error {
+        AccountError::Throttled { retry_after } => Some(*retry_after),
+        AccountError::Exhausted => Some(EXHAUSTED),
+        _ => None,
+    }
+}
+
+/// As a sentence, with what to do.
+fn in_account_words(error: &AccountError) -> String {
+    let what = error.to_string();
+    let mut rest = what.chars();
+    let first: String = rest.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
+    let more = match error {
+        AccountError::Paying => " with POST /v1/me/membership/cancel, then delete the account",
+        AccountError::BadToken => {
+            " with POST /v1/auth/forgot-password or /v1/auth/resend-verification, or sign in again"
+        }
+        _ => "",
+    };
+    format!("{first}{}{more}.", rest.as_str())
 }
 
 impl From<PastError> for ApiError {

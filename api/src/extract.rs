@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::cursor;
 use crate::error::ApiError;
+use crate::origins::by_token;
 use crate::state::ApiState;
 
 const USUAL_LIMIT: usize = 20;
@@ -126,7 +127,8 @@ pub(crate) fn moment(name: &'static str, text: &str) -> Result<DateTime<Utc>, Ap
 }
 
 fn says_json(request: &Request) -> bool {
-    let Some(value) = request.headers().get(CONTENT_TYPE) else { return true };
+    // A page of another origin may send what has no type without being asked first; a program with a token is none.
+    let Some(value) = request.headers().get(CONTENT_TYPE) else { return by_token(request.headers()) };
     let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/json")
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`access`] | may this member watch this video, now or then? |
 //! | [`learner`] | what may I watch, what have I bought, and what do I want? |
+//! | [`accounts`] | signing up and in, sessions, passwords, second factors |
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
 //! | [`resync`] | does the billing provider say the same? |
@@ -18,11 +19,15 @@
 //! what all answers share: request ids, problem answers, positions and [`admission`].
 
 pub mod access;
+pub mod accounts;
 pub mod admission;
 pub mod auth;
+pub mod client_address;
+pub mod cookies;
 pub mod cursor;
 pub mod decision;
 pub mod deliveries;
+pub mod demo;
 pub mod docs;
 pub mod error;
 pub mod extract;
@@ -31,10 +36,12 @@ pub mod learner;
 pub mod members;
 pub mod metrics;
 pub mod observe;
+pub mod origins;
 pub mod position;
 pub mod projections;
 pub mod resync;
 pub mod shell;
+pub mod sign_in;
 pub mod state;
 pub mod support;
 pub mod viewer;
@@ -45,17 +52,22 @@ mod tests;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use admission::{Admission, RequestLimits};
 pub use auth::ServiceTokens;
+pub use client_address::TrustedProxies;
+pub use cookies::CookieStyle;
 pub use learner::events::EventStreams;
+pub use origins::Origins;
 pub use shell::serve_shell;
+pub use sign_in::{Renewals, SignIn};
 pub use state::{
     ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
     LearnerParts, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Resync, ResyncError,
-    ResyncFinding, ResyncReport, Sessions,
+    ResyncFinding, ResyncReport,
 };
 pub use viewer::Viewer;
 
@@ -66,6 +78,8 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 pub fn router(state: ApiState) -> Router {
     let (routes, document) = table().split_for_parts();
     routes
+        .merge(demo::router(&state))
+        .layer(from_fn_with_state(state.clone(), sign_in::identify))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(state)
         .merge(docs::router(&docs::complete(document)))
@@ -89,6 +103,7 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(members::create, members::list))
         .routes(routes!(members::show))
         .routes(routes!(members::link_customer))
+        .merge(account_table())
         .routes(routes!(support::timeline))
         .routes(routes!(support::explain))
         .routes(routes!(resync::resync))
@@ -98,6 +113,31 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(projections::redrive))
         .routes(routes!(projections::rebuild))
         .merge(health_table())
+}
+
+fn account_table() -> OpenApiRouter<ApiState> {
+    use accounts::{second_factor, sessions};
+
+    OpenApiRouter::default()
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::resend_verification))
+        .routes(routes!(accounts::verify_email))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::login_second_factor))
+        .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::refresh))
+        .routes(routes!(accounts::forgot_password))
+        .routes(routes!(accounts::reset_password))
+        .routes(routes!(accounts::change_password))
+        .routes(routes!(accounts::change_email))
+        .routes(routes!(accounts::delete_account))
+        .routes(routes!(accounts::show))
+        .routes(routes!(sessions::list, sessions::end_others))
+        .routes(routes!(sessions::end))
+        .routes(routes!(second_factor::enrol))
+        .routes(routes!(second_factor::confirm))
+        .routes(routes!(second_factor::disable))
+        .routes(routes!(second_factor::backup_codes))
 }
 
 fn health_table() -> OpenApiRouter<ApiState> {

@@ -13,7 +13,6 @@ use crate::admission::Admission;
 use crate::auth::is_known;
 use crate::error::ApiError;
 use crate::state::ApiState;
-use crate::viewer::Viewer;
 
 /// The header that carries a position, both ways.
 pub const HEADER: HeaderName = HeaderName::from_static("membership-position");
@@ -35,19 +34,37 @@ impl IntoResponseParts for AnsweredAt {
 
 /// Waits for the position that a request carries, if it carries one.
 pub(crate) async fn wait(state: &ApiState, admission: &Admission, request: &Parts) -> Result<(), ApiError> {
-    let Some(header) = request.headers.get(HEADER) else { return Ok(()) };
-    // Health is told at once, and strangers, whom the routes refuse, do not get to hold requests open.
-    let is_known = is_known(request, state) || request.extensions.get::<Viewer>().is_some();
-    if matches!(request.uri.path(), "/healthz" | "/readyz" | "/metrics") || !is_known {
+    if !request.headers.contains_key(HEADER) {
         return Ok(());
     }
-    let wanted = header.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadPosition)?;
-    let applied = |progress: &Progress| progress.applied().is_some_and(|applied| applied >= wanted);
-    let both = reads_the_directory(&request.uri);
-    if applied(&state.index_progress) && (!both || applied(&state.directory_progress)) {
+    // Health is told at once, and strangers, whom the routes refuse, do not get to hold requests open.
+    if matches!(request.uri.path(), "/healthz" | "/readyz" | "/metrics") || !is_known(request, state) {
+        return Ok(());
+    }
+    if has_come(state, request)? {
         return Ok(());
     }
     let _place = admission.wait()?;
+    reach(state, request).await
+}
+
+/// Whether what a request asks for is applied already.
+fn has_come(state: &ApiState, request: &Parts) -> Result<bool, ApiError> {
+    let Some(wanted) = wanted(request)? else { return Ok(true) };
+    let applied = |progress: &Progress| progress.applied().is_some_and(|applied| applied >= wanted);
+    let both = reads_the_directory(&request.uri);
+    Ok(applied(&state.index_progress) && (!both || applied(&state.directory_progress)))
+}
+
+fn wanted(request: &Parts) -> Result<Option<Position>, ApiError> {
+    let Some(header) = request.headers.get(HEADER) else { return Ok(None) };
+    header.to_str().ok().and_then(Position::parse).map(Some).ok_or(ApiError::BadPosition)
+}
+
+/// Waits for the position of a request, whoever asks.
+pub(crate) async fn reach(state: &ApiState, request: &Parts) -> Result<(), ApiError> {
+    let Some(wanted) = wanted(request)? else { return Ok(()) };
+    let both = reads_the_directory(&request.uri);
     let reached = |progress: &Progress| {
         let progress = progress.clone();
         async move { progress.wait_for(wanted, PATIENCE).await }
@@ -60,22 +77,6 @@ pub(crate) async fn wait(state: &ApiState, admission: &Admission, request: &Part
         reached(&state.index_progress).await
     };
     if reached { Ok(()) } else { Err(ApiError::Behind) }
-}
-
-/// Has the index come to the position that a member's request carries, wherever on the way of the request she was
-/// recognised, and says how far it is.
-pub(crate) async fn reached(state: &ApiState, request: &Parts) -> Result<Position, ApiError> {
-    if let Some(header) = request.headers.get(HEADER) {
-        let wanted = header.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadPosition)?;
-        let is_there = state.index_progress.applied().is_some_and(|applied| applied >= wanted);
-        // What stands still is not waited for, so that those who wait do not take everybody's room.
-        let may_come = || state.index_progress.degraded().is_none();
-        let is_there = is_there || may_come() && state.index_progress.wait_for(wanted, PATIENCE).await;
-        if !is_there {
-            return Err(ApiError::Behind);
-        }
-    }
-    state.index_progress.applied().ok_or(ApiError::NotReady)
 }
 
 /// Puts the position on an answer: what was applied before it was made, or what it says itself when that is later.

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use accounts::Accounts;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use chrono::{DateTime, SubsecRound, Utc};
@@ -23,9 +24,10 @@ use tracing::Span;
 use utoipa::ToSchema;
 
 use crate::auth::ServiceTokens;
+use crate::client_address::TrustedProxies;
 use crate::error::ApiError;
 use crate::learner::events::EventStreams;
-use crate::viewer::Viewer;
+use crate::sign_in::SignIn;
 
 /// What all routes share; cheap to clone.
 #[derive(Clone)]
@@ -63,6 +65,12 @@ pub struct ApiParts {
     pub clock: Arc<dyn Clock>,
     /// Who may ask.
     pub tokens: ServiceTokens,
+    /// Who may say where a request comes from.
+    pub proxies: TrustedProxies,
+    /// Accounts, for service tokens that were made while the service runs.
+    pub accounts: Option<Accounts>,
+    /// How people sign in, where they can.
+    pub sign_in: Option<SignIn>,
     /// Random bits for new ids.
     pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
     /// Makes a request's span go on with the trace that its headers name.
@@ -77,8 +85,6 @@ pub struct LearnerParts {
     pub purchases: Arc<dyn Purchases>,
     /// Where members come back to from the provider's pages: the address of a site, without a slash at its end.
     pub site: String,
-    /// Tells whether somebody is still signed in.
-    pub sessions: Arc<dyn Sessions>,
     /// Room for answers that go on and on.
     pub streams: EventStreams,
 }
@@ -115,12 +121,6 @@ pub trait Purchases: Send + Sync {
     async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError>;
 }
 
-/// Tells whether sessions go on. Asked often, by answers that outlive the request they began with.
-pub trait Sessions: Send + Sync {
-    /// Whether this session has not ended.
-    fn is_live(&self, viewer: &Viewer) -> bool;
-}
-
 impl ApiState {
     /// A state of these parts.
     pub fn new(parts: ApiParts) -> Self {
@@ -130,6 +130,11 @@ impl ApiState {
     /// The present moment, with as many digits of a second as the stores keep, so that it can be asked about again.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now().trunc_subsecs(6)
+    }
+
+    /// How people sign in.
+    pub(crate) fn sign_in(&self) -> Result<&SignIn, ApiError> {
+        self.sign_in.as_ref().ok_or(ApiError::SignInNotConfigured)
     }
 
     /// The streams that stand still in any read model of this node.
@@ -238,6 +243,9 @@ pub trait Deliveries: Send + Sync {
 
     /// A member is known now: has the deliveries that waited for that looked at again, and says how many.
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError>;
+
+    /// A member has signed in: has what she pays for compared with the provider soon. Returns at once.
+    fn member_signed_in(&self, member: &MemberId);
 }
 
 /// Where a rebuild of the directory stands.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::account::{AccountEvent, PasswordChange, RevokedBecause, SecondFactor};
 use crate::billing::When;
 use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
@@ -22,6 +23,7 @@ impl Event {
             Self::Customer(id, event) => customer(id.as_str(), event),
             Self::Payment(id, event) => payment(id.as_str(), event),
             Self::Member(_, event) => member(event),
+            Self::Account(_, event) => account(event),
             Self::Catalog(event) => catalog(event),
         }
     }
@@ -281,6 +283,48 @@ fn when(when: When) -> &'static str {
     match when {
         When::Now => "at once",
         When::PeriodEnd => "with the end of the period",
+    }
+}
+
+fn account(event: &AccountEvent) -> String {
+    match event {
+        AccountEvent::AccountRegistered => "Account opened".to_owned(),
+        AccountEvent::EmailVerified => "E-mail address confirmed".to_owned(),
+        AccountEvent::SignedIn { new_device, second_factor, .. } => {
+            let device = if *new_device { " from a new device" } else { "" };
+            let factor = match second_factor {
+                Some(SecondFactor::Totp) => ", with a code",
+                Some(SecondFactor::BackupCode) => ", with a backup code",
+                None => "",
+            };
+            format!("Signed in{device}{factor}")
+        }
+        AccountEvent::SignInRefused { .. } => "Sign-ins refused for a while: too many wrong ones".to_owned(),
+        AccountEvent::SessionRevoked { why, .. } => match why {
+            RevokedBecause::SignedOut => "Signed out",
+            RevokedBecause::Revoked => "Session ended from another device",
+            RevokedBecause::PasswordChanged => "Session ended, since the password was changed",
+            RevokedBecause::ReuseDetected => {
+                "Session ended: its refresh token was used twice, so it may be stolen"
+            }
+            RevokedBecause::AccountDeleted => "Session ended with the account",
+            RevokedBecause::ByStaff => "Session ended by staff",
+            RevokedBecause::RoleChanged => "Session ended, since the role was changed",
+        }
+        .to_owned(),
+        AccountEvent::PasswordChanged { how } => match how {
+            PasswordChange::Changed => "Password changed",
+            PasswordChange::Reset => "Password chosen anew through a letter",
+            PasswordChange::Set => "Password set on the command line",
+        }
+        .to_owned(),
+        AccountEvent::EmailChanged => "E-mail address changed".to_owned(),
+        AccountEvent::SecondFactorEnabled => "Second factor set up".to_owned(),
+        AccountEvent::SecondFactorDisabled => "Second factor removed".to_owned(),
+        AccountEvent::BackupCodeUsed => "A backup code was used".to_owned(),
+        AccountEvent::RoleChanged { role } => format!("Role is {role} from now on"),
+        AccountEvent::AccountDeleted => "Account deleted".to_owned(),
+        AccountEvent::StaffRead { what, .. } => format!("Staff looked at {what}"),
     }
 }
 

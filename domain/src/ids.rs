@@ -116,6 +116,20 @@ impl MemberId {
     }
 }
 
+impl SessionId {
+    /// A new id whose time part is `now` and whose other bits are `random`. Not a secret.
+    pub fn generate(now: DateTime<Utc>, random: [u8; 10]) -> Self {
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+        let uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        Self(format!("ses_{}", uuid.simple()).into())
+    }
+
+    /// The UUID inside a generated id.
+    pub fn uuid(&self) -> Option<Uuid> {
+        Uuid::try_parse(self.0.strip_prefix("ses_")?).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! The rules of a membership, without I/O.
 //!
 //! Reading order: [`ids`] and [`clock`] name things, [`metadata`] says who did what when, then one module per
-//! aggregate ([`subscription`], [`customer`], [`payment`], [`member`], [`catalog`]), then [`access`], the one place that answers
+//! aggregate ([`subscription`], [`customer`], [`payment`], [`member`], [`account`],
+//! [`catalog`]), then [`access`], the one place that answers
 //! "may this member watch this video?", and [`ports`], what the outside has to provide.
 //!
 //! | word | meaning here |

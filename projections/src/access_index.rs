@@ -1,5 +1,6 @@
 //! The answer to every access check, in memory: one look-up, no I/O, no lock.
 
+mod revoked;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -13,12 +14,13 @@ use cqrs_es::Aggregate;
 use domain::access::{Decision, Source, decide_access, decide_for_stranger};
 use domain::catalog::{self, Catalog, PlanSet, Policy, Video};
 use domain::events::Event;
-use domain::ids::{MemberId, PlanId};
+use domain::ids::{MemberId, PlanId, SessionId};
 use domain::ports::Position;
 use domain::subscription::{Item, Standing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::revoked::Revoked;
 pub use self::snapshot::{EventMark, Snapshot, SnapshotError, decode, seal};
 
 use crate::directory;
@@ -32,6 +34,8 @@ pub struct AccessIndex {
     members: papaya::HashMap<Key, Arc<[Held]>>,
     /// What readers see of the catalogue.
     view: ArcSwap<View>,
+    /// What readers see of sessions that have ended.
+    revoked: Revoked,
     /// What only the one follower of the log needs.
     links: Mutex<Links>,
     /// How far the follower is. Held while it takes a batch in, so that a snapshot is of whole batches.
@@ -111,6 +115,10 @@ impl Key {
     fn of_member(member: &MemberId) -> Self {
         member.uuid().map_or_else(|| Self::of(member.as_str()), |uuid| Self(uuid.as_u128()))
     }
+
+    fn of_session(session: &SessionId) -> Self {
+        session.uuid().map_or_else(|| Self::of(session.as_str()), |uuid| Self(uuid.as_u128()))
+    }
 }
 
 impl Default for AccessIndex {
@@ -119,6 +127,7 @@ impl Default for AccessIndex {
         Self {
             members: papaya::HashMap::new(),
             view: ArcSwap::from_pointee(view),
+            revoked: Revoked::default(),
             links: Mutex::default(),
             kept: tokio::sync::Mutex::default(),
             changes: AtomicU64::new(0),
@@ -194,6 +203,11 @@ impl AccessIndex {
         let decision = view.decide(sources, video, at);
         let message = decision.message(&view.catalog);
         Ok(Checked { decision, message })
+    }
+
+    /// Whether a session was ended before its time, so that an access token of it counts no more.
+    pub fn session_is_revoked(&self, session: &SessionId) -> bool {
+        self.revoked.contains(session)
     }
 
     /// How many members it knows.
@@ -371,6 +385,7 @@ impl Projection for IndexFollower {
         }
         let (mut catalog_changed, mut last) = (false, None);
         for (recorded, event) in &batch.events {
+            self.index.revoked.take_in(recorded, event);
             if let Event::Catalog(event) = event {
                 catalog::evolve(&mut self.catalog, event);
                 catalog_changed = true;

@@ -36,6 +36,7 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
         }
         Event::Member(..)
         | Event::Payment(..)
+        | Event::Account(..)
         | Event::Customer(_, CustomerEvent::CustomerDeleted { .. })
         | Event::Catalog(_) => None,
     }

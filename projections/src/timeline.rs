@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use domain::account::Account;
 use domain::catalog::Catalog;
 use domain::events::Event;
 use domain::ids::MemberId;
@@ -72,16 +74,21 @@ impl Past {
         Ok(told)
     }
 
-    /// Everything that happened to a member, her payers and her subscriptions, in the order it was true.
+    /// Everything that happened to a member, her account, her payers and her subscriptions, in the order it was true.
     pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
         self.caught_up().await?;
         let (own, customers, subscriptions) = self.streams(member).await?;
+        let account = self.stream(Account::TYPE, member.as_str()).await?;
         let streams = customers
             .into_iter()
             .map(|(_, stream)| stream)
             .chain(subscriptions.into_iter().map(|(_, stream)| stream));
-        let mut entries: Vec<_> =
-            std::iter::once(own).chain(streams).flat_map(|Stream { events }| events).map(entry).collect();
+        let mut entries: Vec<_> = [own, account]
+            .into_iter()
+            .chain(streams)
+            .flat_map(|Stream { events }| events)
+            .map(entry)
+            .collect();
         entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
         Ok(entries)
     }

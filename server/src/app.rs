@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use accounts::{Accounts, Keys, Mailer, Parts, Paying, SystemRandom};
 use api::{
-    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, EventStreams,
-    LearnerParts, Purchase, ResyncError, ResyncFinding, ResyncReport, ServiceTokens, Viewer,
+    ApiParts, ApiState, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
+    EventStreams, LearnerParts, Origins, Purchase, Renewals, ResyncError, ResyncFinding, ResyncReport,
+    ServiceTokens, TrustedProxies,
 };
 use async_trait::async_trait;
+use domain::access::State;
 use domain::billing::Billing;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
 use domain::clock::Clock;
@@ -34,9 +37,11 @@ use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
+use crate::config::{self, ConfigError, SignIn};
 use crate::index_file::IndexFile;
 use crate::keeper::{self, Schedule};
 use crate::limits;
+use crate::mail::Post;
 use crate::metrics::{self, Sampler};
 use crate::rebuilds::Rebuilds;
 use crate::telemetry;
@@ -65,6 +70,8 @@ pub struct App {
     /// Whether it is to stop.
     pub stopping: Stopping,
     models: Arc<ReadModels>,
+    accounts: Option<Accounts>,
+    sign_in: Option<api::SignIn>,
     tasks: JoinSet<()>,
     running_worker: Option<AbortHandle>,
     index_file: Option<Arc<IndexFile>>,
@@ -167,6 +174,8 @@ impl App {
             clock,
             stopping: Stopping::default(),
             models,
+            accounts: None,
+            sign_in: None,
             tasks,
             running_worker,
             index_file: None,
@@ -215,6 +224,43 @@ impl App {
         })
     }
 
+    /// Opens accounts, and has everything done that goes on beside requests. Returned for commands that work with them.
+    pub fn open_accounts(&mut self, keys: Keys, issuer: &str, mailer: Arc<dyn Mailer>) -> Accounts {
+        let parts = Parts {
+            store: self.storage.account_store.clone(),
+            accounts: self.storage.accounts.clone(),
+            members: self.storage.members.clone(),
+            clock: self.clock.clone(),
+            random: Arc::new(SystemRandom),
+            mailer,
+            paying: Arc::new(Payments { index: self.index.clone() }),
+        };
+        let (accounts, background) = Accounts::new(parts, accounts::Settings::new(keys, issuer));
+        self.tasks.spawn(background.run());
+        self.accounts = Some(accounts.clone());
+        accounts
+    }
+
+    /// Lets people sign in, as `door` says. Without it, accounts are there for service tokens alone.
+    pub fn let_people_in(&mut self, door: Option<&SignIn>, is_demo: bool) -> Result<Accounts, ConfigError> {
+        let Some(door) = door else {
+            return Ok(self.open_accounts(config::made_up_keys()?, "", Arc::new(Post::none())));
+        };
+        let post = door.mail.as_ref().map(|mail| Post::new(mail, &door.public_url)).transpose();
+        let post = post.map_err(config::bad_smtp_url)?.unwrap_or_else(Post::none);
+        let accounts = self.open_accounts(door.keys.clone(), &door.public_url, Arc::new(post));
+        self.sign_in = Some(api::SignIn {
+            accounts: accounts.clone(),
+            cookies: CookieStyle::new(door.secure()),
+            origins: Origins::new(Some(&door.public_url), &door.learn_origins),
+            letters: door.mail.is_some(),
+            strict_staff: !is_demo,
+            one_click: is_demo,
+            renewals: Renewals::default(),
+        });
+        Ok(accounts)
+    }
+
     /// The webhook route's needs.
     pub fn intake(&self, secrets: Secrets) -> Intake {
         Intake {
@@ -226,7 +272,7 @@ impl App {
     }
 
     /// The API's needs.
-    pub fn api_state(&self, tokens: ServiceTokens) -> ApiState {
+    pub fn api_state(&self, tokens: ServiceTokens, proxies: TrustedProxies) -> ApiState {
         ApiState::new(ApiParts {
             index: self.index.clone(),
             index_progress: self.index_progress.clone(),
@@ -236,7 +282,7 @@ impl App {
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
-            deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
+            deliveries: Arc::new(Deliveries { worker: self.worker.clone(), storage: self.storage.clone() }),
             resync: Arc::new(Resync {
                 worker: self.worker.clone(),
                 storage: self.storage.clone(),
@@ -246,7 +292,6 @@ impl App {
                 billing: self.billing.clone(),
                 purchases: Arc::new(Purchases { worker: self.worker.clone() }),
                 site: self.site.clone(),
-                sessions: Arc::new(EverySession),
                 streams: EventStreams::new(limits::EVENT_STREAMS),
             },
             rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
@@ -258,6 +303,9 @@ impl App {
             }),
             clock: self.clock.clone(),
             tokens,
+            proxies,
+            accounts: self.accounts.clone(),
+            sign_in: self.sign_in.clone(),
             random: Arc::new(random),
             continue_trace: telemetry::continue_trace,
         })
@@ -378,6 +426,7 @@ impl Registry for ReadModels {
 /// The inbox as the API shows it.
 struct Deliveries {
     worker: Arc<Worker>,
+    storage: Arc<Storage>,
 }
 
 #[async_trait]
@@ -408,6 +457,40 @@ impl api::Deliveries for Deliveries {
 
     async fn member_registered(&self, _member: &MemberId) -> Result<u64, StoreError> {
         self.worker.redrive_set_aside(&["unknown_member"]).await
+    }
+
+    fn member_signed_in(&self, member: &MemberId) {
+        if self.worker.provider.is_none() {
+            return;
+        }
+        let (worker, storage, member) = (self.worker.clone(), self.storage.clone(), member.clone());
+        tokio::spawn(async move {
+            let customers = storage.views.customers_of(directory::NAME, &member).await;
+            let asked = async {
+                for customer in customers? {
+                    worker.ask_for_a_look(customer.as_str(), "sign_in").await?;
+                }
+                Ok::<(), StoreError>(())
+            };
+            // The regular comparison comes all the same.
+            if let Err(error) = asked.await {
+                tracing::warn!(%error, "a comparison at sign-in was not asked for");
+            }
+        });
+    }
+}
+
+/// Who is still asked for money, as far as the log tells.
+struct Payments {
+    index: Arc<AccessIndex>,
+}
+
+#[async_trait]
+impl Paying for Payments {
+    async fn is_paying(&self, member: &MemberId) -> Result<bool, StoreError> {
+        let sources = self.index.sources(member, &self.index.catalog());
+        // Whatever has not ended and has no end may be collected for again, also what is owed or suspended now.
+        Ok(sources.iter().any(|source| source.state != State::Ended && source.ends_at.is_none()))
     }
 }
 
@@ -474,15 +557,6 @@ fn not_looked_at(error: ReconcileError) -> ResyncError {
         ReconcileError::Billing(error) => ResyncError::Billing(error),
         ReconcileError::Store(error) => ResyncError::Store(error),
         ReconcileError::Other(what) => ResyncError::Contended(what),
-    }
-}
-
-/// Sessions end with the requests that bring them, as long as nothing here knows of them.
-struct EverySession;
-
-impl api::Sessions for EverySession {
-    fn is_live(&self, _viewer: &Viewer) -> bool {
-        true
     }
 }
 

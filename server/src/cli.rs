@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use domain::account::Role as AccountRole;
 use domain::clock::can_be_written;
 use domain::ids::MemberId;
 
@@ -29,6 +30,8 @@ Run it:
 Catalogue and members:
   catalog      Make the catalogue equal to a file
   member       Create, link and list members
+  account      Make accounts for staff and members, and give them rights
+  token        Make, list and revoke the tokens of other back ends
 
 Answers:
   explain      May this member watch this video, and why? At any moment
@@ -101,6 +104,20 @@ enum Command {
     /// Create, link and list members
     #[command(subcommand, after_help = "Example: membership member create --email ada@example.com")]
     Member(MemberCommand),
+
+    /// Make accounts for staff and members, and give them rights
+    #[command(
+        subcommand,
+        after_help = "Example: membership account create --email ada@example.com --role owner"
+    )]
+    Account(AccountCommand),
+
+    /// Make, list and revoke the tokens of other back ends
+    #[command(
+        subcommand,
+        after_help = "Example: membership token create shop --scope access.read+members.write"
+    )]
+    Token(TokenCommand),
 
     /// May this member watch this video, and why? Exit code 0 yes, 1 no, 2 usage, 3 unavailable
     #[command(
@@ -228,6 +245,54 @@ enum MemberCommand {
     List,
 }
 
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Make an account, or give the one that is there this role, and print a link to choose its password with
+    #[command(after_help = "Example: membership account create --email ada@example.com --role owner")]
+    Create {
+        /// Her e-mail address, which is taken to be hers
+        #[arg(long)]
+        email: String,
+        /// Her rights
+        #[arg(long, value_parser = role, default_value = "member", value_name = "member|support|owner")]
+        role: AccountRole,
+        /// Take the password from stdin, one line, instead of printing a link
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give a member other rights; fewer end her sessions at once
+    #[command(after_help = "Example: membership account role mem_ada support")]
+    Role {
+        /// The member's id
+        member: String,
+        /// Her rights
+        #[arg(value_parser = role, value_name = "member|support|owner")]
+        role: AccountRole,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token; it is printed this one time
+    #[command(after_help = "Example: membership token create shop --scope access.read+members.write")]
+    Create {
+        /// The name of the back end, which its events carry
+        name: String,
+        /// What it may do, joined by +: access.read, support.read, support.write, members.write
+        #[arg(long, required = true)]
+        scope: String,
+    },
+    /// List tokens, revoked ones too
+    #[command(after_help = "Example: membership token list --json")]
+    List,
+    /// Revoke a token, by its id or its name
+    #[command(after_help = "Example: membership token revoke shop")]
+    Revoke {
+        /// Its id (tok_…), or its name where only one token has it
+        token: String,
+    },
+}
+
 /// What to ingest, and in which order.
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
@@ -254,6 +319,11 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         .or_else(|| day().map(|midnight| midnight.and_utc()))
         .filter(can_be_written)
         .ok_or_else(|| "write it like 2026-05-03T09:14:00Z or 2026-05-03".to_owned())
+}
+
+fn role(text: &str) -> Result<AccountRole, String> {
+    let role = AccountRole::ALL.into_iter().find(|role| role.as_str() == text);
+    role.ok_or_else(|| "write member, support or owner".to_owned())
 }
 
 fn member_id(text: &str) -> Result<MemberId, String> {
@@ -300,6 +370,19 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
             commands::member::link(&settings()?, &member, &customer, json).await
         }
         Command::Member(MemberCommand::List) => commands::member::list(&settings()?, json).await,
+        Command::Account(AccountCommand::Create { email, role, password_stdin }) => {
+            commands::account::create(&settings()?, &email, role, password_stdin, json).await
+        }
+        Command::Account(AccountCommand::Role { member, role }) => {
+            commands::account::role(&settings()?, &member, role, json).await
+        }
+        Command::Token(TokenCommand::Create { name, scope }) => {
+            commands::token::create(&settings()?, &name, &scope, json).await
+        }
+        Command::Token(TokenCommand::List) => commands::token::list(&settings()?, json).await,
+        Command::Token(TokenCommand::Revoke { token }) => {
+            commands::token::revoke(&settings()?, &token, json).await
+        }
         Command::Explain { member, video, at, known_at } => {
             commands::answers::explain(&settings()?, &member, &video, at, known_at, json)
                 .await

@@ -12,6 +12,7 @@ mod failpoints;
 mod index_file;
 pub mod keeper;
 pub mod limits;
+mod mail;
 pub mod metrics;
 mod rebuilds;
 mod refusal;

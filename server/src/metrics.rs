@@ -32,7 +32,7 @@ const SECONDS: [f64; 14] =
 const CHANGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const COMMIT_CHANGES: &str = "membership_sqlite_commit_changes";
 
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("membership_http_requests_total", "Requests answered, by route template, method and class of status"),
     ("membership_access_decisions_total", "Access decisions about the present, by answer and reason"),
     ("membership_webhooks_refused_total", "Webhook requests not taken, by reason"),
@@ -45,6 +45,10 @@ const COUNTERS: [(&str, &str); 9] = [
         "Appends that another writer was faster than; they are made again",
     ),
     ("membership_log_lines_total", "Lines of the log at warn and error, by level"),
+    ("membership_sign_ins_total", "Sign-ins tried, by outcome"),
+    ("membership_refresh_reuse_total", "Sessions ended since a refresh token was used twice"),
+    ("membership_letters_total", "Letters, by what they are about and what became of them"),
+    ("membership_password_hashes_total", "Passwords hashed, to be kept or to be compared"),
 ];
 const HISTOGRAMS: [(&str, Unit, &str); 4] = [
     ("membership_http_request_duration_seconds", Unit::Seconds, "From a request's head to its answer"),

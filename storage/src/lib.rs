@@ -1,6 +1,7 @@
 //! The store: the event log, the inbox, personal data and views, on `SQLite` or `PostgreSQL`. Which one it is, is decided in
 //! [`open`] and seen nowhere else. One folder per database.
 
+mod account_rows;
 mod command_bus;
 pub mod examine;
 mod head;
@@ -13,8 +14,10 @@ mod trouble;
 use std::fmt;
 use std::sync::Arc;
 
+use accounts::AccountStore;
 use cqrs_es::Aggregate;
 use cqrs_es::persist::EventUpcaster;
+use domain::account::Account;
 use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
@@ -78,6 +81,8 @@ pub struct Storage {
     pub payments: Arc<dyn CommandBus<Payment>>,
     /// Commands on members.
     pub members: Arc<dyn CommandBus<Member>>,
+    /// Commands on accounts.
+    pub accounts: Arc<dyn CommandBus<Account>>,
     /// Commands on the catalogue.
     pub catalog: Arc<dyn CommandBus<Catalog>>,
     /// Webhook deliveries.
@@ -88,6 +93,8 @@ pub struct Storage {
     pub views: Arc<dyn ViewStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
+    /// What people sign in with.
+    pub account_store: Arc<dyn AccountStore>,
     /// Whether it may be written to.
     pub writable: bool,
     backend: Backend,
@@ -118,7 +125,7 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + Notebook + ViewStore + People + 'static,
+        B: EventFeed + Inbox + Notebook + ViewStore + People + AccountStore + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -128,11 +135,13 @@ impl Storage {
             customers: backend.bus(&clock, &upcasters),
             payments: backend.bus(&clock, &upcasters),
             members: backend.bus(&clock, &upcasters),
+            accounts: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),
             inbox: Arc::clone(&ports) as Arc<dyn Inbox>,
             notebook: Arc::clone(&ports) as Arc<dyn Notebook>,
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
-            people: ports,
+            people: Arc::clone(&ports) as Arc<dyn People>,
+            account_store: ports,
             writable,
             backend,
             clock,

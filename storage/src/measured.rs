@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use accounts::store::{
+    AccountRecord, AccountStore, Device, EmailChange, EndedSession, Hash, News, Opened, Opening, Rotation,
+    ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose,
+};
+use accounts::throttle::{Counter, Refused};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::account::{RevokedBecause, Role};
+use domain::ids::{CustomerId, MemberId, SessionId, SubscriptionId};
 use domain::ports::{EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, StoreError};
 use metrics::{counter, histogram};
 use projections::view_store::{
@@ -233,5 +239,169 @@ impl<B: People> People for Measured<B> {
 
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_read", self.0.list(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: AccountStore> AccountStore for Measured<B> {
+    async fn account(&self, whose: &Whose) -> Result<Option<AccountRecord>, StoreError> {
+        measured("account_read", self.0.account(whose)).await
+    }
+
+    async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError> {
+        measured("account_open", self.0.open_account(opening)).await
+    }
+
+    async fn change_account(
+        &self,
+        member: &MemberId,
+        change: accounts::store::Change,
+        news: Option<News>,
+    ) -> Result<bool, StoreError> {
+        measured("account_change", self.0.change_account(member, change, news)).await
+    }
+
+    async fn change_email(
+        &self,
+        member: &MemberId,
+        token: &Hash,
+        email: &str,
+        email_lower: &str,
+        news: News,
+    ) -> Result<EmailChange, StoreError> {
+        measured("account_change", self.0.change_email(member, token, email, email_lower, news)).await
+    }
+
+    async fn news(&self, before: DateTime<Utc>, limit: usize) -> Result<Vec<(MemberId, News)>, StoreError> {
+        measured("account_unfinished", self.0.news(before, limit)).await
+    }
+
+    async fn forget_news(&self, id: &str) -> Result<(), StoreError> {
+        measured("account_told", self.0.forget_news(id)).await
+    }
+
+    async fn unfinished_accounts(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<(MemberId, bool)>, StoreError> {
+        measured("account_unfinished", self.0.unfinished_accounts(before, limit)).await
+    }
+
+    async fn forget_account(&self, member: &MemberId) -> Result<(), StoreError> {
+        measured("account_told", self.0.forget_account(member)).await
+    }
+
+    async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        measured("account_token_write", self.0.add_token(token)).await
+    }
+
+    async fn token(&self, hash: &Hash, now: DateTime<Utc>) -> Result<Option<TokenRecord>, StoreError> {
+        measured("account_token_read", self.0.token(hash, now)).await
+    }
+
+    async fn registrations(
+        &self,
+        email_lower: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<TokenRecord>, StoreError> {
+        measured("account_token_read", self.0.registrations(email_lower, now)).await
+    }
+
+    async fn take_token(
+        &self,
+        hash: &Hash,
+        kind: TokenKind,
+        now: DateTime<Utc>,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        measured("account_token_write", self.0.take_token(hash, kind, now)).await
+    }
+
+    async fn try_token(
+        &self,
+        hash: &Hash,
+        at_most: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        measured("account_token_write", self.0.try_token(hash, at_most, now)).await
+    }
+
+    async fn begin_session(
+        &self,
+        account: &AccountRecord,
+        session: SessionRecord,
+        device: Device,
+        counters: &[String],
+    ) -> Result<bool, StoreError> {
+        measured("session_begin", self.0.begin_session(account, session, device, counters)).await
+    }
+
+    async fn session(&self, family: &Hash) -> Result<Option<(SessionRecord, Role)>, StoreError> {
+        measured("session_read", self.0.session(family)).await
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
+        measured("session_rotate", self.0.rotate(rotation)).await
+    }
+
+    async fn mark_seen(&self, seen: &[(SessionId, u32)]) -> Result<(), StoreError> {
+        measured("session_seen", self.0.mark_seen(seen)).await
+    }
+
+    async fn sessions(&self, member: &MemberId) -> Result<Vec<SessionRecord>, StoreError> {
+        measured("session_read", self.0.sessions(member)).await
+    }
+
+    async fn end_sessions(
+        &self,
+        member: &MemberId,
+        which: Which,
+        why: RevokedBecause,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        measured("session_end", self.0.end_sessions(member, which, why)).await
+    }
+
+    async fn ended_sessions(
+        &self,
+        member: Option<&MemberId>,
+        limit: usize,
+    ) -> Result<Vec<EndedSession>, StoreError> {
+        measured("account_unfinished", self.0.ended_sessions(member, limit)).await
+    }
+
+    async fn forget_sessions(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
+        measured("account_told", self.0.forget_sessions(sessions)).await
+    }
+
+    async fn knows_device(&self, member: &MemberId, device: &Hash) -> Result<bool, StoreError> {
+        measured("account_read", self.0.knows_device(member, device)).await
+    }
+
+    async fn attempt(
+        &self,
+        counters: Vec<Counter>,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), Refused>, StoreError> {
+        measured("account_attempt", self.0.attempt(counters, now)).await
+    }
+
+    async fn clear(&self, keys: &[String]) -> Result<(), StoreError> {
+        measured("account_attempt", self.0.clear(keys)).await
+    }
+
+    async fn add_service_token(&self, token: ServiceTokenRecord) -> Result<(), StoreError> {
+        measured("service_token_write", self.0.add_service_token(token)).await
+    }
+
+    async fn service_tokens(&self) -> Result<Vec<ServiceTokenRecord>, StoreError> {
+        measured("service_token_read", self.0.service_tokens()).await
+    }
+
+    async fn revoke_service_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        measured("service_token_write", self.0.revoke_service_token(id, now)).await
+    }
+
+    async fn sweep(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        measured("account_sweep", self.0.sweep(now)).await
     }
 }

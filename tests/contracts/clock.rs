@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::ServiceTokens;
+use api::{ServiceTokens, TrustedProxies};
 use chrono::{DateTime, Days, Months, NaiveDate, TimeDelta, Utc};
 use domain::clock::MovableClock;
 use domain::metadata::Actor;
@@ -55,10 +55,12 @@ impl Service {
                 "clock:access.read+support.read+members.write:{TOKEN}"
             ))
             .unwrap(),
+            trusted_proxies: TrustedProxies::default(),
             limits: Limits::default(),
             index_snapshot: None,
             billing: None,
             schedule: Schedule::default(),
+            sign_in: None,
         };
         let listener = listen(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

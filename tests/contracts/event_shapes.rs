@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
+use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, SecondFactor};
 use domain::billing::When;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
@@ -265,6 +266,29 @@ fn request_events() -> Vec<MemberEvent> {
     ]
 }
 
+fn account_events() -> Vec<AccountEvent> {
+    let session = || "ses_1".into();
+    vec![
+        AccountEvent::AccountRegistered,
+        AccountEvent::EmailVerified,
+        AccountEvent::SignedIn {
+            session: session(),
+            new_device: true,
+            second_factor: Some(SecondFactor::BackupCode),
+        },
+        AccountEvent::SignInRefused { at: at(0) },
+        AccountEvent::SessionRevoked { session: session(), why: RevokedBecause::ReuseDetected },
+        AccountEvent::PasswordChanged { how: PasswordChange::Reset },
+        AccountEvent::EmailChanged,
+        AccountEvent::SecondFactorEnabled,
+        AccountEvent::SecondFactorDisabled,
+        AccountEvent::BackupCodeUsed,
+        AccountEvent::RoleChanged { role: Role::Support },
+        AccountEvent::AccountDeleted,
+        AccountEvent::StaffRead { session: session(), what: "timeline".to_owned(), at: at(0) },
+    ]
+}
+
 fn payment_events() -> Vec<PaymentEvent> {
     let purpose =
         Purpose { invoice: "in_1".into(), subscription: "sub_1".into(), at: at(0), source: "evt_1".into() };
@@ -352,6 +376,7 @@ fn every_stored_event_has_the_shape_of_its_golden_file() {
     names.extend(compare("customer", customer_events()));
     names.extend(compare("payment", payment_events()));
     names.extend(compare("member", member_events()));
+    names.extend(compare("account", account_events()));
     names.extend(compare("catalog", catalog_events()));
     let known: BTreeSet<String> = names.into_iter().collect();
     let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -372,6 +397,7 @@ fn no_event_is_without_a_golden_file() {
         "domain/src/customer.rs",
         "domain/src/payment.rs",
         "domain/src/member/mod.rs",
+        "domain/src/account.rs",
         "domain/src/catalog/mod.rs",
     ];
     let renamed = files.iter().flat_map(|path| {
@@ -390,6 +416,7 @@ fn no_event_is_without_a_golden_file() {
         .chain(customer_events().iter().map(DomainEvent::event_type))
         .chain(payment_events().iter().map(DomainEvent::event_type))
         .chain(member_events().iter().map(DomainEvent::event_type))
+        .chain(account_events().iter().map(DomainEvent::event_type))
         .chain(catalog_events().iter().map(DomainEvent::event_type))
         .collect();
     assert_eq!(renamed, sampled);

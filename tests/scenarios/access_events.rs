@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
+use tests::app::{Home, Store};
+use tests::browser::signed_up;
 use tests::on_every_store;
-use tests::shop::Shop;
+use tests::shop::{CARD, Shop, silent_stripe};
 use tests::stripe::{ADVANCED, BASIC};
 use tokio::time::timeout;
 
@@ -42,7 +44,10 @@ impl Listening {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let response = request.send().await.unwrap();
+        Self::of(request.send().await.unwrap())
+    }
+
+    fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, heard: String::new() }
@@ -112,7 +117,7 @@ fn place(position: &str) -> u64 {
 
 #[tokio::test]
 async fn an_id_that_no_stream_gave_out_and_more_streams_than_one_needs_are_refused() {
-    let shop = Shop::on(tests::app::Store::Sqlite).await;
+    let shop = Shop::on(Store::Sqlite).await;
     shop.register(ADA).await;
     let bad =
         shop.request(ADA, Method::GET, EVENTS).header("last-event-id", "yesterday").send().await.unwrap();
@@ -139,4 +144,47 @@ async fn an_id_that_no_stream_gave_out_and_more_streams_than_one_needs_are_refus
         assert!(begun.elapsed() < HANG, "places are not given back");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The whole way of a learner through the program as it is shipped, with the cookies of her browser; no webhook comes.
+#[tokio::test]
+async fn who_signs_up_buys_and_watches_and_hears_nothing_more_once_she_has_signed_out() {
+    let (stripe, _beside) = silent_stripe();
+    let home = Home::new(Store::Sqlite).await.with_accounts().with("STRIPE_SECRET_KEY", "sk_test_shop");
+    let home =
+        home.with("STRIPE_API_BASE", &stripe).with("BACKFILL_EVERY", "off").with("RECONCILE_EVERY", "off");
+    let app = home.serve().await;
+    let (mut ada, member) = signed_up(&app, "ada@example.com").await;
+    let me = ada.get("/v1/me").await.body;
+    assert_eq!(
+        (&me["member"]["id"], &me["member"]["email"]),
+        (&json!(member), &json!("ada@example.com")),
+        "{me}"
+    );
+
+    let wanted = json!({ "plan": "pro" });
+    let foreign = ada.clone().saying("sec-fetch-site", "cross-site").post("/v1/me/checkout", &wanted).await;
+    assert_eq!(
+        (foreign.status.as_u16(), &foreign.body["code"]),
+        (403, &json!("foreign_origin")),
+        "{foreign:?}"
+    );
+    let checkout = ada.post("/v1/me/checkout", &wanted).await.body;
+    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let page = checkout["url"].as_str().unwrap_or_else(|| panic!("{checkout}"));
+    let paid = client.post(page).body(format!("email=ada%40example.com&number={CARD}")).send().await.unwrap();
+    let back = format!("{}/learn/membership?session_id=", app.url);
+    assert!(paid.headers()["location"].to_str().unwrap().starts_with(&back), "{paid:?}");
+    let decision =
+        format!("/v1/me/access/videos/{ADVANCED}?session_id={}", checkout["session"].as_str().unwrap());
+    let decision = ada.get(&decision).await.body;
+    assert_eq!(decision["reason"], "subscription", "{decision}");
+    assert!(ada.get(&format!("/v1/videos/{ADVANCED}")).await.body.get("playback").is_some());
+
+    let cookie = format!("access={}", ada.cookie("access").unwrap());
+    let request = client.get(format!("{}{EVENTS}", app.url)).header("cookie", cookie);
+    let mut listening = Listening::of(request.send().await.unwrap());
+    assert_eq!(listening.next().await.unwrap().reason(ADVANCED), "subscription");
+    ada.post("/v1/auth/logout", &json!({})).await;
+    assert!(listening.next().await.is_none(), "she is told nothing more");
 }

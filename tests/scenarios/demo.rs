@@ -128,6 +128,45 @@ async fn what_the_demo_offers_to_paste_answers_as_printed_and_its_history_outliv
 }
 
 #[tokio::test]
+async fn a_click_in_the_demo_signs_in_on_this_machine_and_leads_nowhere_else() {
+    let home = Home::new(Store::Sqlite).await;
+    let demo = Demo::start(&home, "clicks", &["demo"]);
+    let clicks: Vec<&str> =
+        demo.banner.lines().map(str::trim).filter(|line| line.contains("/v1/auth/demo-sign-in?")).collect();
+    let (first, last) = (clicks[0], clicks[clicks.len() - 1]);
+    let base = first.split("/v1/").next().unwrap_or_default();
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = client.expect("a client can be made");
+    for (click, role) in [(first, "member"), (last, "owner")] {
+        let moved = client.get(click).send().await.expect("the demo answers");
+        assert_eq!((moved.status().as_u16(), &moved.headers()["location"].as_bytes()), (303, &&b"/"[..]));
+        let cookies = moved.headers().get_all("set-cookie").iter().filter_map(|set| set.to_str().ok());
+        let cookies: Vec<&str> = cookies.filter_map(|set| set.split(';').next()).collect();
+        let asked = client.get(format!("{base}/v1/auth/account")).header("cookie", cookies.join("; "));
+        let account: serde_json::Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+        assert_eq!(account["role"], role, "{account}");
+        let support =
+            client.get(format!("{base}/v1/support/deliveries")).header("cookie", cookies.join("; "));
+        let support = support.send().await.expect("an answer").status().as_u16();
+        assert_eq!(support, if role == "owner" { 200 } else { 403 });
+    }
+    for (what, request) in [
+        ("a name of somebody else's", client.get(first).header("host", "evil.example")),
+        ("a proxy in front", client.get(first).header("host", "membership.example.com")),
+    ] {
+        assert_eq!(request.send().await.expect("an answer").status(), 404, "{what}");
+    }
+    for to in ["//evil.example", "https://evil.example", "/%5Cevil.example"] {
+        let elsewhere = client.get(format!("{first}&to={to}").replace("&to=/&", "&"));
+        let answer = elsewhere.send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.headers().get("set-cookie")), (400, None), "{to}");
+    }
+    let nobody = client.get(format!("{base}/v1/auth/demo-sign-in?member=mem_nobody"));
+    assert_eq!(nobody.send().await.expect("an answer").status(), 404);
+    assert_eq!(demo.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn a_service_that_is_asked_to_stop_ends_well() {
     let home = Home::new(Store::Sqlite).await;
     for signal in ["TERM", "INT"] {

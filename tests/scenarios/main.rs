@@ -3,6 +3,8 @@
 // `cfg(test)` is said once more where helpers are in the file, so that clippy takes them for tests too.
 #[cfg(test)]
 mod access_events;
+mod accounts;
+mod accounts_attacks;
 mod api_contract;
 mod bad_input;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod app;
+pub mod browser;
 pub mod corpus;
 pub mod crash;
 pub mod fake_stripe;

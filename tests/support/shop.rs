@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use api::{Admission, ServiceTokens, Viewer};
+use api::{Admission, ServiceTokens, TrustedProxies, Viewer};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use billing::{Gateway, Limits, Settings};
@@ -48,7 +48,7 @@ pub const CARD: &str = "4242424242424242";
 
 /// Runs beside the test until it is dropped.
 #[derive(Debug)]
-struct Beside {
+pub struct Beside {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -105,7 +105,7 @@ impl Shop {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("the port takes settings");
         let url = format!("http://{}", listener.local_addr().expect("it has an address"));
-        let (stripe, simulator) = simulator(format!("{url}/webhooks/stripe"));
+        let (stripe, simulator) = simulator(Some(format!("{url}/webhooks/stripe")));
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         let service = service(listener, home.clone(), stripe.clone());
         let shop = Self { client, url, stripe, beside: [simulator, service], home };
@@ -231,14 +231,19 @@ impl Shop {
     }
 }
 
-fn simulator(webhook: String) -> (String, Beside) {
+/// A Stripe that sells and tells nobody, for a program that is started otherwise; it is there until the second is dropped.
+pub fn silent_stripe() -> (String, Beside) {
+    simulator(None)
+}
+
+fn simulator(webhook: Option<String>) -> (String, Beside) {
     let (told, address) = std::sync::mpsc::channel();
     let beside = Beside::run(async move |stopped| {
         let mut simulator = Simulator::empty(now().timestamp(), 7, SECRETS[1]);
         simulator.sell(PRODUCTS).expect("the products can be sold");
         let options = Options {
             listen: ([127, 0, 0, 1], 0).into(),
-            webhook: Some(webhook),
+            webhook,
             secret: SECRETS[1].to_owned(),
             data: None,
             seed: 7,
@@ -267,7 +272,7 @@ fn service(listener: TcpListener, home: Home, stripe: String) -> Beside {
         app.start_worker().await.expect("the worker starts");
         let tokens = ServiceTokens::parse(home.setting("SERVICE_TOKENS")).expect("the tokens are good");
         let secrets = Secrets::parse(home.setting("STRIPE_WEBHOOK_SECRETS")).expect("the secrets are good");
-        let (state, limits) = (app.api_state(tokens), limits::Limits::default());
+        let (state, limits) = (app.api_state(tokens, TrustedProxies::default()), limits::Limits::default());
         let router = api::router(state.clone()).merge(routes::router(app.intake(secrets)));
         let router = api::serve_shell(router, state, Admission::new(limits.requests)).layer(from_fn(sign_in));
         let listener = tokio::net::TcpListener::from_std(listener).expect("the port is open");

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Visit;
+use super::checkout::is_money_under_way;
 use super::watch::plan_name;
 use crate::auth::{Allowed, SupportRead};
 use crate::error::{ApiError, Problem};
@@ -254,7 +255,7 @@ impl MembershipBody {
         let (catalog, now) = (state.index.catalog(), state.clock.now());
         let Dossier { membership, position, .. } = dossier;
         let best = membership.held.first();
-        let under_way = dossier.member.awaits_money().is_some() && membership.running().next().is_none();
+        let under_way = is_money_under_way(dossier) && membership.running().next().is_none();
         let stands = match best {
             _ if under_way => MembershipState::PaymentPending,
             None => MembershipState::None,

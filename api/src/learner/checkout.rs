@@ -236,14 +236,16 @@ fn may_buy(dossier: &Dossier) -> Result<(), ApiError> {
     if let Some(held) = dossier.membership.running().next() {
         return Err(Refusal::AlreadySubscribed { subscription: held.id.clone() }.into());
     }
-    let awaited = dossier.member.awaits_money().and_then(|checkout| checkout.subscription.as_ref());
+    if is_money_under_way(dossier) { Err(Refusal::PaymentUnderWay.into()) } else { Ok(()) }
+}
+
+/// Whether a checkout is finished whose money has not come, and what it started is not over.
+pub(super) fn is_money_under_way(dossier: &Dossier) -> bool {
     let is_over = |id: &SubscriptionId| {
         dossier.membership.subscription(id.as_str()).is_some_and(|held| held.status().is_final())
     };
-    if dossier.member.awaits_money().is_some() && !awaited.is_some_and(is_over) {
-        return Err(Refusal::PaymentUnderWay.into());
-    }
-    Ok(())
+    let awaited = dossier.member.awaits_money();
+    awaited.is_some_and(|checkout| !checkout.subscription.as_ref().is_some_and(is_over))
 }
 
 impl CheckoutBody {

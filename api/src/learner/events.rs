@@ -189,7 +189,7 @@ impl Telling {
     fn is_over(&self) -> bool {
         self.began.elapsed() > LONGEST
             || self.state.probe.stopping()
-            || !self.state.learner.sessions.is_live(&self.viewer)
+            || self.state.index.session_is_revoked(&self.viewer.session)
     }
 
     /// What has changed since the last event, if anything has.

@@ -74,10 +74,10 @@ impl FromRequestParts<ApiState> for Visit {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let viewer: Option<Viewer> = parts.extensions.get().cloned();
         // Strangers do not get to hold requests open.
-        let position = match &viewer {
-            Some(_) => position::reached(state, parts).await?,
-            None => state.index_progress.applied().ok_or(ApiError::NotReady)?,
-        };
+        if viewer.is_some() {
+            position::reach(state, parts).await?;
+        }
+        let position = state.index_progress.applied().ok_or(ApiError::NotReady)?;
         Ok(Self { viewer, position })
     }
 }

@@ -3,9 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request};
 use domain::account::Role;
-use futures_util::StreamExt;
 use serde_json::json;
-use tower::util::ServiceExt;
 
 use super::world::{Answer, World};
 use crate::viewer::Viewer;
@@ -76,23 +74,6 @@ async fn all_decisions_have_a_tag_that_stays_until_one_of_them_changes() {
     let changed = get_again(&world, "mem_bob", path, &tag).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     assert_ne!(changed.header("etag"), tag);
-}
-
-#[tokio::test]
-async fn a_stream_of_events_ends_with_the_session_that_began_it() {
-    let world = World::new().await;
-    let response = world.app.clone().oneshot(request("mem_ada", "/v1/me/events")).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["x-accel-buffering"], "no");
-    let mut body = response.into_body().into_data_stream();
-    let first = body.next().await.unwrap().unwrap();
-    let first = String::from_utf8(first.to_vec()).unwrap();
-    assert!(
-        first.contains("event: access_state") && first.contains("\"reason\":\"subscription\""),
-        "{first}"
-    );
-    world.stores.signed_out.lock().unwrap().push("ses_mem_ada".into());
-    assert!(body.next().await.is_none(), "she is told nothing more");
 }
 
 #[tokio::test]

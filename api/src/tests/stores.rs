@@ -10,7 +10,7 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
-use domain::ids::{CustomerId, MemberId, SessionId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
@@ -29,9 +29,8 @@ use serde::de::DeserializeOwned;
 use super::dial::Dial;
 use crate::state::{
     Deliveries, DeliveryFilter, DeliveryRecord, Probe, Purchase, Purchases, RebuildReport, RebuildState,
-    Rebuilds, Resync, ResyncError, ResyncFinding, ResyncReport, Sessions,
+    Rebuilds, Resync, ResyncError, ResyncFinding, ResyncReport,
 };
-use crate::viewer::Viewer;
 
 /// What a store says when it is told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,6 @@ pub(super) struct Stores {
     pub(super) worker_gone: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) panics: AtomicBool,
-    pub(super) signed_out: Mutex<Vec<SessionId>>,
     pub(super) index: Arc<AccessIndex>,
     pub(super) dials: [Arc<Dial>; 2],
 }
@@ -232,6 +230,8 @@ impl Deliveries for Stores {
         Ok(1)
     }
 
+    fn member_signed_in(&self, _member: &MemberId) {}
+
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
@@ -305,12 +305,6 @@ impl Purchases for Stores {
 
     async fn payer(&self, _payer: &CustomerId, _request: &str) -> Result<(), ResyncError> {
         Err(BillingError::NotConfigured.into())
-    }
-}
-
-impl Sessions for Stores {
-    fn is_live(&self, viewer: &Viewer) -> bool {
-        !self.signed_out.lock().unwrap().contains(&viewer.session)
     }
 }
 

@@ -15,7 +15,7 @@ use super::dial::Dial;
 use super::stores::Stores;
 use super::story::moment;
 use crate::state::{ApiParts, ApiState, LearnerParts};
-use crate::{Admission, EventStreams, RequestLimits, ServiceTokens, router, serve_shell};
+use crate::{Admission, EventStreams, RequestLimits, ServiceTokens, TrustedProxies, router, serve_shell};
 
 pub(super) const ALL: &str = "all-scopes-token-0001";
 const LIST: &str = "shop:access.read:access-only-token-01,support:support.read:support-read-token-01,\
@@ -106,12 +106,14 @@ impl World {
                 billing: None,
                 purchases: stores.clone(),
                 site: "https://learn.test".to_owned(),
-                sessions: stores.clone(),
                 streams: EventStreams::new(20),
             },
             probe: stores.clone(),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),
+            proxies: TrustedProxies::default(),
+            accounts: None,
+            sign_in: None,
             random: Arc::new(|| [7; 10]),
             continue_trace: |_, _| {},
         });

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod account;
 pub(crate) mod answers;
 pub(crate) mod ask;
 pub(crate) mod catalog;
@@ -10,6 +11,7 @@ mod progress;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
 pub(crate) mod stripe_sim;
+pub(crate) mod token;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use accounts::AccountError;
 use billing::Gateway;
 use domain::billing::Billing;
 use domain::clock::{Clock, SystemClock};
@@ -29,7 +32,7 @@ use tokio::net::TcpListener;
 use webhook_ingest::provider::Provider;
 
 use crate::app::{App, random};
-use crate::config::{Config, ConfigError, Role, Settings};
+use crate::config::{Config, ConfigError, Role, Settings, SignIn};
 use crate::waiting::{self, Waited};
 use crate::{catalog_file, serve};
 
@@ -66,6 +69,17 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Usage(error.to_string())
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Contended(_) | AccountError::Store(_) | AccountError::Busy => {
+                Self::Unavailable(error.to_string())
+            }
+            error => Self::Usage(error.to_string()),
+        }
     }
 }
 
@@ -184,7 +198,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         Some(file) => App::start_with_file(storage, clock, config.livemode, provider, file).await,
         None => App::start_asking(storage, clock, config.livemode, provider),
     };
-    let site = format!("http://{}", config.listen);
+    let site = match &config.sign_in {
+        Some(door) => door.public_url.clone(),
+        None => format!("http://{}", config.listen),
+    };
     app.sell_through(gateway.map(|gateway| gateway as Arc<dyn Billing>), &site);
     if let Some(content) = content {
         match app.apply_catalog(content, Actor::system(), &command_id()).await {
@@ -204,6 +221,18 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
             tracing::warn!("STRIPE_SECRET_KEY is not set: what webhooks do not tell is not known");
         }
         app.start_keeper(config.schedule);
+    }
+    if role.answers() {
+        app.let_people_in(config.sign_in.as_ref(), false)?;
+        match &config.sign_in {
+            None => tracing::warn!(
+                "SESSION_KEYS is not set: programs with service tokens are answered, nobody signs in"
+            ),
+            Some(SignIn { mail: None, .. }) => {
+                tracing::warn!("SMTP_URL is not set: nobody can register or choose another password");
+            }
+            Some(_) => {}
+        }
     }
     let router = serve::routes(&app, config, role);
     let listener = TcpListener::from_std(listener)?;

@@ -2,6 +2,7 @@
 //! its own webhook under a moved clock, so that both times of every event are as they would have been.
 
 mod cast;
+mod sign_in;
 pub mod story;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use crate::config::{Config, Role, Settings};
 use crate::keeper::Schedule;
 use crate::serve;
 use cast::{Role as Part, cast, strays};
+use sign_in::Click;
 use story::Scheduled;
 
 const CATALOG: &str = include_str!("catalog.toml");
@@ -55,15 +57,18 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         livemode: Some(false),
         catalog: None,
         service_tokens: tokens()?,
+        trusted_proxies: settings.trusted_proxies()?,
         limits: settings.limits()?,
         index_snapshot: None,
         billing: None,
         schedule: Schedule::default(),
+        sign_in: None,
     };
     let listener = serve::listen(config.listen)
         .await
         .map_err(|error| Failure::Usage(format!("LISTEN: {} cannot be used: {error}", config.listen)))?;
     let address = listener.local_addr()?;
+    let door = settings.demo_sign_in(address)?;
     let is_new = !database.exists();
 
     let now = SystemClock.now().trunc_subsecs(0);
@@ -75,10 +80,13 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
         play(&app, &router, &clock, now).await?;
     }
     clock.run();
+    let emails: Vec<&str> = cast(now).iter().map(|part| part.email).collect();
+    let clicks = sign_in::let_in(&mut app, &door, &emails).await?;
     app.start_worker().await?;
     app.caught_up().await?;
 
-    let shown = Shown { app: &app, database: &database, url: format!("http://{address}"), now, is_new };
+    let shown =
+        Shown { app: &app, database: &database, url: format!("http://{address}"), now, is_new, clicks };
     shown.print(started, json).await?;
     // The routes are made again, now that there is a worker whose health they can tell.
     let stop = serve::asked_to_stop(serve::Signals::heard(), app.stopping.clone(), config.limits.notice);
@@ -181,6 +189,7 @@ struct Shown<'a> {
     url: String,
     now: DateTime<Utc>,
     is_new: bool,
+    clicks: Vec<Click>,
 }
 
 impl Shown<'_> {
@@ -194,10 +203,13 @@ impl Shown<'_> {
                 .iter()
                 .map(|example| json!({ "command": example.command, "answer": example.answer }))
                 .collect();
+            let clicks = self.clicks.iter();
+            let clicks: Vec<_> =
+                clicks.map(|click| json!({ "member": click.member, "url": click.url })).collect();
             let banner = json!({
                 "version": env!("CARGO_PKG_VERSION"), "data": self.database, "url": url, "docs": format!("{url}/docs"),
                 "openapi": format!("{url}/openapi.json"), "service_token": TOKEN, "webhook_secret": SECRET,
-                "seconds": seconds, "examples": examples,
+                "seconds": seconds, "sign_in": clicks, "examples": examples,
             });
             eprintln!("{banner}");
             return Ok(());
@@ -215,6 +227,11 @@ impl Shown<'_> {
             "  The cast".to_owned(),
         ];
         lines.extend(cast(self.now).iter().map(|part| format!("    {:<9} {}", part.member, part.line)));
+        lines.extend([
+            String::new(),
+            "  Sign in with a click, on this machine (the last one is staff)".to_owned(),
+        ]);
+        lines.extend(self.clicks.iter().map(|click| format!("    {}", click.url)));
         lines.extend([String::new(), "  Paste these into another terminal".to_owned()]);
         for Example { command, answer } in examples {
             lines.extend([format!("    {command}"), format!("      # {answer}")]);

@@ -1,6 +1,7 @@
 //! The store in a `PostgreSQL` database. Several processes may use one: the log's order comes from the watermark that the
 //! [`sequencer`] keeps, work is shared by leases, and nothing is remembered in the process.
 
+mod accounts;
 mod connections;
 mod error;
 mod events;

@@ -2,6 +2,7 @@
 //! only read ([`readers`]). So the order of positions is the order of commits, and two connections never write and
 //! checkpoint at once, which `SQLite` before 3.51.3 does not survive.
 
+mod accounts;
 mod error;
 mod events;
 mod inbox;

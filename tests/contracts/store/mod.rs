@@ -1,6 +1,7 @@
 //! What every store must do.
 
 mod access;
+mod accounts;
 mod commands;
 mod feed;
 mod followers;
@@ -41,7 +42,7 @@ macro_rules! on_both {
         }
     };
 }
-use on_both;
+pub(crate) use on_both;
 
 /// Where a test has its store.
 pub(crate) enum Place {
