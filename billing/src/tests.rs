@@ -193,7 +193,7 @@ async fn what_passes_is_tried_again_with_the_same_key() {
         let made = gateway.create_customer(&"mem_ada".into(), Some("ada@example.com"), "mem_ada-0").await;
         assert_eq!(made, Ok("cus_1".into()));
         let keys: Vec<_> = fake.got().iter().map(|got| got.header("idempotency-key").to_owned()).collect();
-        assert_eq!(keys, ["membership-customer-mem_ada"; 2]);
+        assert_eq!(keys, ["membership-customer-mem_ada-0"; 2]);
     }
 }
 
