@@ -163,7 +163,9 @@ async fn who_signs_up_buys_and_watches_and_hears_nothing_more_once_she_has_signe
     );
 
     let wanted = json!({ "plan": "pro" });
-    let foreign = ada.clone().saying("sec-fetch-site", "cross-site").post("/v1/me/checkout", &wanted).await;
+    let elsewhere =
+        ada.clone().saying("origin", "https://elsewhere.test").saying("sec-fetch-site", "cross-site");
+    let foreign = { elsewhere }.post("/v1/me/checkout", &wanted).await;
     assert_eq!(
         (foreign.status.as_u16(), &foreign.body["code"]),
         (403, &json!("foreign_origin")),
