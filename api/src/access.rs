@@ -66,18 +66,25 @@ pub async fn check(
     }
     let member = member(&id)?;
     let (at, degraded) = (state.now(), Degraded::of(&state.index_progress));
-    let decision = decide(&state, Question { member: &member, video: &video, at, position, degraded })?;
+    let decision = decide(&state, (&member, &video), at, position, degraded)?;
     Ok((degraded, Json(decision)).into_response())
 }
 
-fn decide<'q>(state: &ApiState, question: Question<'q>) -> Result<AccessDecision<'q>, ApiError> {
-    match state.index.check(question.member, question.video, question.at) {
+fn decide<'q>(
+    state: &ApiState,
+    (member, video): (&'q MemberId, &'q str),
+    at: DateTime<Utc>,
+    position: Position,
+    degraded: Option<Degraded>,
+) -> Result<AccessDecision<'q>, ApiError> {
+    match state.index.check(member, video, at) {
         Ok(Checked { decision, message }) => {
             observe::decided(&decision);
+            let question = Question { member: Some(member), video, at, position, degraded };
             Ok(AccessDecision::new(question, decision, message))
         }
-        Err(NotThere::Member) => Err(ApiError::UnknownMember(question.member.to_string())),
-        Err(NotThere::Video) => Err(ApiError::UnknownVideo(question.video.to_owned())),
+        Err(NotThere::Member) => Err(ApiError::UnknownMember(member.to_string())),
+        Err(NotThere::Video) => Err(ApiError::UnknownVideo(video.to_owned())),
     }
 }
 
@@ -188,7 +195,7 @@ impl CheckItem {
             let (code, detail) = (error.code(), error.to_string());
             CheckedItem::Error(AccessError { object: "access_error", member: id, video, code, detail })
         };
-        match member.map(|member| decide(state, Question { member, video, at, position, degraded })) {
+        match member.map(|member| decide(state, (member, video), at, position, degraded)) {
             Ok(Ok(decision)) => CheckedItem::Decision(decision),
             Ok(Err(error)) => refused(&error),
             Err(error) => refused(error),

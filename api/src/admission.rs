@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use crate::error::ApiError;
-use crate::position::asks_about_a_moment;
+use crate::position::{asks_about_a_moment, comes_from_a_checkout};
 
 /// Access checks have a quarter of the slots, and all that is neither that nor a webhook an eighth: much of it queues for
 /// the store, where more at once only makes all of it slower. Webhooks have the rest: they come in bursts and are kept
@@ -78,8 +78,12 @@ impl Class {
             "/healthz" => Self::Liveness,
             "/readyz" | "/metrics" => Self::Readiness,
             _ if path.starts_with("/webhooks/") => Self::Webhook,
+            // Answered from memory, too.
+            "/v1/catalog" => Self::Access,
+            _ if path.starts_with("/v1/videos/") => Self::Access,
             _ if path.contains("/access/") || path.ends_with("/access") => {
-                if asks_about_a_moment(&request.uri) { Self::Other } else { Self::Access }
+                let waits = asks_about_a_moment(&request.uri) || comes_from_a_checkout(&request.uri);
+                if waits { Self::Other } else { Self::Access }
             }
             _ => Self::Other,
         }

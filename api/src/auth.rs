@@ -1,19 +1,26 @@
-//! Who may ask: service tokens, their scopes, and one extractor per scope.
+//! Who may ask: service tokens and their scopes, staff that is signed in, and one extractor per scope.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use accounts::ServiceCaller;
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
+use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use domain::account::Role;
+use domain::ids::MemberId;
 use domain::metadata::Actor;
+use projections::access_index::NotThere;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::error::ApiError;
+use crate::shell::Asked;
 use crate::state::ApiState;
+use crate::viewer::Viewer;
 
 /// Something a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +49,8 @@ impl Scope {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a scope.
+    pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == text)
     }
 }
@@ -68,17 +76,23 @@ struct Known {
     caller: Caller,
 }
 
-/// Another back end, known by its token.
+/// Who asks: another back end, known by its token, or somebody of the staff.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    name: Arc<str>,
+    actor: Actor,
     scopes: Arc<[Scope]>,
 }
 
 impl Caller {
+    /// One whose token was made while the service runs. Scopes that this version does not know allow nothing.
+    fn made(made: &ServiceCaller) -> Self {
+        let scopes = made.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
+        Self { actor: Actor::service(&made.name), scopes }
+    }
+
     /// The name its events carry.
     pub fn actor(&self) -> Actor {
-        Actor::service(&self.name)
+        self.actor.clone()
     }
 }
 
@@ -135,7 +149,7 @@ impl Known {
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("its token is not made of printable characters without spaces");
         }
-        let caller = Caller { name: name.into(), scopes: scopes.into() };
+        let caller = Caller { actor: Actor::service(name), scopes: scopes.into() };
         Ok(Self { hash: Sha256::digest(token.as_bytes()).into(), caller })
     }
 }
@@ -174,7 +188,7 @@ impl Needs for MembersWrite {
     const SCOPE: Scope = Scope::MembersWrite;
 }
 
-/// A caller whose token has the scope `N`.
+/// A caller who has the scope `N`: by a token, or, for what support does, as somebody of the staff who is signed in.
 pub struct Allowed<N> {
     /// Who asks.
     pub caller: Caller,
@@ -185,18 +199,74 @@ impl<N: Needs> FromRequestParts<ApiState> for Allowed<N> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let token = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let caller = state.tokens.find(token).ok_or(ApiError::Unauthenticated)?;
-        if !caller.scopes.contains(&N::SCOPE) {
-            return Err(ApiError::MissingScope(N::SCOPE));
-        }
-        Ok(Self { caller: caller.clone(), needs: PhantomData })
+        let caller = match bearer(parts) {
+            Some(token) => of_token(state, token, N::SCOPE)?,
+            None => of_staff(state, parts, N::SCOPE).await?,
+        };
+        Ok(Self { caller, needs: PhantomData })
     }
+}
+
+fn of_token(state: &ApiState, token: &str, scope: Scope) -> Result<Caller, ApiError> {
+    let caller = caller(state, token).ok_or(ApiError::Unauthenticated)?;
+    if caller.scopes.contains(&scope) { Ok(caller) } else { Err(ApiError::MissingScope(scope)) }
+}
+
+/// Staff may do what support does, once it has proved itself with a second factor too. What it reads of a member is
+/// recorded before it is shown.
+async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<Caller, ApiError> {
+    let Some(viewer) = parts.extensions.get::<Viewer>().cloned() else {
+        return Err(ApiError::Unauthenticated);
+    };
+    if !matches!(scope, Scope::SupportRead | Scope::SupportWrite) {
+        return Err(ApiError::Unauthenticated);
+    }
+    let sign_in = state.sign_in()?;
+    // The account and not the token: rights that were taken away, and a second factor, count at once.
+    let account = sign_in.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
+    if account.role.min(viewer.role) < Role::Support {
+        return Err(ApiError::NotStaff);
+    }
+    if sign_in.strict_staff && !account.second_factor.enabled {
+        return Err(ApiError::SecondFactorRequired);
+    }
+    if parts.method == Method::GET
+        && let Some((member, what)) = read_of_a_member(parts).await
+        && state.index.check(&member, "", state.now()) != Err(NotThere::Member)
+    {
+        let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
+        let Viewer { member: staff, session, .. } = &viewer;
+        sign_in.accounts.record_staff_read(staff, session, &member, &what, request).await?;
+    }
+    Ok(Caller { actor: Actor::staff(&viewer.member), scopes: Arc::new([scope]) })
+}
+
+/// Whose data a request reads, and which: what the route makes of the path, however it is written.
+async fn read_of_a_member(parts: &mut Parts) -> Option<(MemberId, String)> {
+    let what = parts.extensions.get::<MatchedPath>()?.as_str().split_once("/members/{member}")?.1;
+    let what = if what.is_empty() { "member" } else { what.trim_start_matches('/') }.to_owned();
+    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    let (_, member) = parameters.iter().find(|(name, _)| *name == "member")?;
+    Some((MemberId::parse(member).ok()?, what))
 }
 
 /// Whether a request comes from somebody we know, whatever she may do.
 pub(crate) fn is_known(parts: &Parts, state: &ApiState) -> bool {
-    bearer(parts).is_some_and(|token| state.tokens.find(token).is_some())
+    match bearer(parts) {
+        Some(token) => caller(state, token).is_some(),
+        None => state.sign_in.as_ref().is_some_and(|sign_in| sign_in.knows(&parts.headers)),
+    }
+}
+
+/// The back end that a token is of.
+fn caller(state: &ApiState, token: &str) -> Option<Caller> {
+    let made = || state.accounts.as_ref()?.find_service_token(token).map(|made| Caller::made(&made));
+    state.tokens.find(token).cloned().or_else(made)
+}
+
+/// Which back end a request comes from, if its token is known.
+pub(crate) fn service(parts: &Parts, state: &ApiState) -> Option<Actor> {
+    bearer(parts).and_then(|token| caller(state, token)).map(|caller| caller.actor)
 }
 
 fn bearer(parts: &Parts) -> Option<&str> {

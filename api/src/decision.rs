@@ -141,9 +141,9 @@ pub struct AccessDecision<'d> {
     /// Always `access_decision`.
     #[schema(example = "access_decision")]
     object: &'static str,
-    /// The member.
-    #[schema(example = "mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e")]
-    member: &'d str,
+    /// The member; null when nobody is signed in.
+    #[schema(required = true, example = "mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e")]
+    member: Option<&'d str>,
     /// The video.
     #[schema(example = "projections")]
     video: &'d str,
@@ -231,7 +231,7 @@ impl From<DecidingEvent> for DecidingEventBody {
 /// Who asks about what, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'q> {
-    pub(crate) member: &'q MemberId,
+    pub(crate) member: Option<&'q MemberId>,
     pub(crate) video: &'q str,
     pub(crate) at: DateTime<Utc>,
     pub(crate) position: Position,
@@ -245,7 +245,7 @@ impl<'d> AccessDecision<'d> {
         let Decision { allowed, reason, plan, until, fix, source: _ } = decision;
         Self {
             object: "access_decision",
-            member: member.as_str(),
+            member: member.map(MemberId::as_str),
             video,
             allowed,
             reason: reason.into(),
@@ -260,10 +260,27 @@ impl<'d> AccessDecision<'d> {
         }
     }
 
+    /// The same while a payment is on its way: nothing is to be done about it but to ask again.
+    pub(crate) fn awaiting_payment(self, message: &str) -> Self {
+        let (reason, message) = (AccessReason::PaymentPending, message.to_owned());
+        Self { reason, message, plan: None, fix: None, ..self }
+    }
+
+    /// Whether it is a yes.
+    pub(crate) fn is_yes(&self) -> bool {
+        self.allowed
+    }
+
+    /// Which video it is about.
+    pub(crate) fn video(&self) -> &'d str {
+        self.video
+    }
+
     /// The decision that was explained, with its deciding events taken along.
     pub(crate) fn explained(explanation: &'d Explanation) -> Self {
         let Explanation { member, video, as_of, position, .. } = explanation;
-        let question = Question { member, video, at: as_of.at, position: *position, degraded: None };
+        let question =
+            Question { member: Some(member), video, at: as_of.at, position: *position, degraded: None };
         let events = explanation.deciding.iter().cloned().map(DecidingEventBody::from).collect();
         let decision = Self::new(question, explanation.decision.clone(), explanation.message.clone());
         Self { deciding_events: Some(events), ..decision }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use accounts::{AccountError, whole_seconds};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,11 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::auth::Scope;
+use crate::learner::refusal::Refusal;
 use crate::state::ResyncError;
+
+/// Nobody learns from a shorter wait, which would invite to try: a letter, or a known device, is what helps.
+const EXHAUSTED: Duration = Duration::from_hours(1);
 
 /// Why a request was not answered with what it asked for. The texts are the `detail` of the answer.
 #[derive(Debug, Error)]
@@ -25,6 +30,47 @@ pub enum ApiError {
     /// No token, or one that is not known.
     #[error("This needs a service token that is known here; send it as `Authorization: Bearer TOKEN`.")]
     Unauthenticated,
+    /// Nobody is signed in.
+    #[error("This is for somebody who is signed in; sign in with POST /v1/auth/login.")]
+    NotSignedIn,
+    /// What a member asked for does not fit what she has.
+    #[error(transparent)]
+    Membership(#[from] Refusal),
+    /// The id of an event is not one that a stream of them gave out.
+    #[error(
+        "The header Last-Event-ID is not one that this stream gave out; send it back as it was, or leave it out."
+    )]
+    BadEventId,
+    /// More streams of events at once than one member may have.
+    #[error("You have {0} streams of events open already; close one, or use one for all windows.")]
+    TooManyStreams(usize),
+    /// A page of another origin asks for a change.
+    #[error(
+        "This was asked by a page of another origin, or does not say by whose; pages have to be of this service (PUBLIC_URL) \
+         or of an origin in LEARN_ORIGINS, programs use a service token or send no cookies."
+    )]
+    ForeignOrigin,
+    /// Nobody signs in here.
+    #[error(
+        "Nobody signs in at this service: it answers other programs only. Its operator sets SESSION_KEYS and PUBLIC_URL to change that."
+    )]
+    SignInNotConfigured,
+    /// There is nothing to send letters with.
+    #[error(
+        "This needs a letter, and this service cannot send any; its operator sets SMTP_URL to change that."
+    )]
+    MailNotConfigured,
+    /// Somebody who is signed in is not of the staff.
+    #[error("This is for staff; sign in with an account that has the role support or owner.")]
+    NotStaff,
+    /// Staff without a second factor.
+    #[error(
+        "Staff needs a second factor for this; set one up with POST /v1/auth/second-factor/enrol, then ask again."
+    )]
+    SecondFactorRequired,
+    /// It could not be done with an account.
+    #[error("{}", in_account_words(.0))]
+    Account(AccountError),
     /// The token does not allow this.
     #[error("This needs the scope {0}, which the token does not have; use a token that has it.")]
     MissingScope(Scope),
@@ -89,6 +135,26 @@ pub enum ApiError {
     /// The body is too large.
     #[error("The body is larger than this path takes ({} KiB for the API); send less at once.", crate::BODY_LIMIT / 1024)]
     TooLarge,
+    /// The key of a command cannot be one.
+    #[error(
+        "Idempotency-Key has to be sent once, with 1 to 255 printable ASCII characters, such as a UUID made for this command."
+    )]
+    BadIdempotencyKey,
+    /// The command with this key is being carried out.
+    #[error("The command with this Idempotency-Key is being carried out; ask again shortly for its answer.")]
+    IdempotencyKeyInUse,
+    /// The key was used for another command.
+    #[error(
+        "This Idempotency-Key was used for another body or query; make a new key for each command, and send the same again only \
+         to repeat it."
+    )]
+    IdempotencyKeyReused,
+    /// The caller asks too often.
+    #[error("You ask too often; ask again in {seconds} s. RateLimit-Policy says how often is not.")]
+    AskedTooOften {
+        /// When to ask again.
+        seconds: u32,
+    },
     /// The e-mail address belongs to another member.
     #[error("This e-mail address belongs to {0} already; use that member, or another address.")]
     EmailTaken(MemberId),
@@ -179,7 +245,18 @@ impl ApiError {
         use StatusCode as S;
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
-            Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::NotSignedIn => (S::UNAUTHORIZED, "not_signed_in", "Not signed in"),
+            Self::Membership(refusal) => refusal.kind(),
+            Self::BadEventId => (S::BAD_REQUEST, "bad_event_id", "Bad event id"),
+            Self::TooManyStreams(_) => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams"),
+            Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", "Asked from elsewhere"),
+            Self::SignInNotConfigured => (S::CONFLICT, "sign_in_not_configured", "Nobody signs in here"),
+            Self::MailNotConfigured => (S::CONFLICT, "mail_not_configured", "No letters"),
+            Self::SecondFactorRequired => {
+                (S::FORBIDDEN, "second_factor_required", "A second factor is needed")
+            }
+            Self::Account(error) => account_kind(error),
+            Self::NotStaff | Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {
                 (S::NOT_FOUND, "unknown_video", "Unknown video")
@@ -198,6 +275,12 @@ impl ApiError {
             Self::WrongShape(_) => (S::UNPROCESSABLE_ENTITY, "wrong_shape", "Wrong shape"),
             Self::Invalid { .. } => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+            Self::BadIdempotencyKey => (S::BAD_REQUEST, "bad_idempotency_key", "Bad idempotency key"),
+            Self::IdempotencyKeyInUse => (S::CONFLICT, "idempotency_key_in_use", "Being carried out"),
+            Self::IdempotencyKeyReused => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "Idempotency key reused")
+            }
+            Self::AskedTooOften { .. } => (S::TOO_MANY_REQUESTS, "rate_limited", "Asked too often"),
             Self::EmailTaken(_) => (S::CONFLICT, "email_taken", "E-mail address taken"),
             Self::ExternalIdTaken(_) => (S::CONFLICT, "external_id_taken", "External id taken"),
             Self::IdTaken(_) => (S::CONFLICT, "id_taken", "Member id taken"),
@@ -308,13 +391,82 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"membership\""));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::IdempotencyKeyInUse) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::AskedTooOften { seconds } = self {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Self::Account(error) = &self
+            && let Some(wait) = wait(error)
+        {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         let report = if let Self::Unready { report, .. } = self { report } else { Map::new() };
         response.extensions_mut().insert(Pending { status, code, title, detail, report, cause });
         response
     }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::InvalidEmail => Self::Invalid { field: "email", why: error.to_string().into() },
+            AccountError::Contended(what) => Self::Contended(what),
+            AccountError::Store(error) => Self::Store(error),
+            error => Self::Account(error),
+        }
+    }
+}
+
+/// What became of something that was asked of an account.
+fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str) {
+    use AccountError as E;
+    use StatusCode as S;
+    match error {
+        E::InvalidEmail => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
+        E::Password(_) => (S::UNPROCESSABLE_ENTITY, "password_refused", "Password refused"),
+        E::WrongCredentials => (S::UNAUTHORIZED, "wrong_credentials", "Wrong address or password"),
+        E::EmailNotVerified => (S::FORBIDDEN, "email_not_verified", "Address not confirmed"),
+        E::WrongCode => (S::UNAUTHORIZED, "wrong_code", "Wrong code"),
+        E::Throttled { .. } => (S::TOO_MANY_REQUESTS, "too_many_attempts", "Too many attempts"),
+        E::Exhausted => (S::TOO_MANY_REQUESTS, "too_many_wrong_passwords", "Too many wrong passwords"),
+        E::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Busy"),
+        E::BadToken => (S::BAD_REQUEST, "bad_token", "Link not valid"),
+        E::SessionEnded => (S::UNAUTHORIZED, "session_ended", "Session ended"),
+        E::NoSession => (S::NOT_FOUND, "unknown_session", "Unknown session"),
+        E::EmailTaken => (S::CONFLICT, "email_taken", "E-mail address taken"),
+        E::Paying => (S::CONFLICT, "still_paying", "Still paying"),
+        E::NoAccount => (S::CONFLICT, "no_account", "No account"),
+        E::SecondFactorSet => (S::CONFLICT, "second_factor_set", "Second factor there already"),
+        E::NoSecondFactor => (S::CONFLICT, "no_second_factor", "No second factor"),
+        E::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
+        E::Store(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable", "Store unavailable"),
+    }
+}
+
+/// How long to wait before asking again.
+fn wait(error: &AccountError) -> Option<Duration> {
+    match error {
+        AccountError::Throttled { retry_after } => Some(*retry_after),
+        AccountError::Exhausted => Some(EXHAUSTED),
+        _ => None,
+    }
+}
+
+/// As a sentence, with what to do.
+fn in_account_words(error: &AccountError) -> String {
+    let what = error.to_string();
+    let mut rest = what.chars();
+    let first: String = rest.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
+    let more = match error {
+        AccountError::Paying => " with POST /v1/me/membership/cancel, then delete the account",
+        AccountError::BadToken => {
+            " with POST /v1/auth/forgot-password or /v1/auth/resend-verification, or sign in again"
+        }
+        _ => "",
+    };
+    format!("{first}{}{more}.", rest.as_str())
 }
 
 impl From<PastError> for ApiError {

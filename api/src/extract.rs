@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::cursor;
 use crate::error::ApiError;
+use crate::origins::by_token;
 use crate::state::ApiState;
 
 const USUAL_LIMIT: usize = 20;
@@ -32,11 +33,32 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
             return Err(ApiError::NotJson);
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
-        match Json::from_bytes(&bytes) {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(JsonRejection::JsonDataError(error)) => Err(ApiError::WrongShape(inner(&error.body_text()))),
-            Err(error) => Err(ApiError::MalformedJson(inner(&error.body_text()))),
+        json(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+pub struct MaybeBody<T>(pub Option<T>);
+
+impl<T: DeserializeOwned> FromRequest<ApiState> for MaybeBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
+        let is_json = says_json(&request);
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
+        match (bytes.is_empty(), is_json) {
+            (true, _) => Ok(Self(None)),
+            (false, true) => json(&bytes).map(|body| Self(Some(body))),
+            (false, false) => Err(ApiError::NotJson),
         }
+    }
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    match Json::from_bytes(bytes) {
+        Ok(Json(body)) => Ok(body),
+        Err(JsonRejection::JsonDataError(error)) => Err(ApiError::WrongShape(inner(&error.body_text()))),
+        Err(error) => Err(ApiError::MalformedJson(inner(&error.body_text()))),
     }
 }
 
@@ -126,12 +148,14 @@ pub(crate) fn moment(name: &'static str, text: &str) -> Result<DateTime<Utc>, Ap
 }
 
 fn says_json(request: &Request) -> bool {
-    let Some(value) = request.headers().get(CONTENT_TYPE) else { return true };
+    // A page of another origin may send what has no type without being asked first; a program with a token is none.
+    let Some(value) = request.headers().get(CONTENT_TYPE) else { return by_token(request.headers()) };
     let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/json")
 }
 
-fn unread(error: &BytesRejection) -> ApiError {
+/// Why a body could not be read.
+pub(crate) fn unread(error: &BytesRejection) -> ApiError {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
         status => ApiError::Other(status),

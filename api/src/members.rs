@@ -18,6 +18,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::auth::{Allowed, Caller, MembersWrite};
 use crate::error::{ApiError, Problem, not_done};
 use crate::extract::{Body, Ids, List, Params, cursor, limit, member};
+use crate::idempotency::IdSource;
+use crate::learner::refusal::Refusal;
 use crate::position::AnsweredAt;
 use crate::shell::Asked;
 use crate::state::ApiState;
@@ -86,9 +88,10 @@ pub async fn create(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<MembersWrite>,
     asked: Asked,
+    ids: IdSource,
     Body(new): Body<NewMember>,
 ) -> Result<Response, ApiError> {
-    let wanted = new.record(&state)?;
+    let wanted = new.record(ids)?;
     // The record first: if we are stopped between the two, asking again finds it and registers.
     match state.people.create(wanted.clone()).await? {
         PersonStored::Created => {
@@ -110,7 +113,7 @@ pub async fn create(
 }
 
 impl NewMember {
-    fn record(&self, state: &ApiState) -> Result<PersonRecord, ApiError> {
+    fn record(&self, ids: IdSource) -> Result<PersonRecord, ApiError> {
         let invalid = |field, why: &'static str| ApiError::Invalid { field, why: why.into() };
         if self.email.as_deref().is_some_and(|email| !is_email(email)) {
             return Err(invalid(
@@ -127,11 +130,11 @@ impl NewMember {
                 "it has to have 1 to 200 characters, none of them a control character",
             ));
         }
-        let created_at = state.now();
+        let created_at = ids.at;
         let member = match &self.id {
             Some(id) => MemberId::parse(id)
                 .map_err(|error| ApiError::Invalid { field: "id", why: error.to_string().into() })?,
-            None => MemberId::generate(created_at, (state.random)()),
+            None => MemberId::generate(created_at, ids.bits),
         };
         let (email, external_id) = (self.email.clone(), self.external_id.clone());
         Ok(PersonRecord { member, email, external_id, created_at })
@@ -161,7 +164,7 @@ async fn register(
         .members
         .execute(member.as_str(), MemberCommand::Register, context(state, caller, asked))
         .await
-        .map_err(|error| not_done(error, |never| match never {}))?;
+        .map_err(|error| not_done(error, |refused| Refusal::from(refused).into()))?;
     fail_point!("members::registered");
     state.deliveries.member_registered(member).await?;
     Ok(executed.position)

@@ -91,8 +91,11 @@ fn tell(route: &str, method: usize, response: &Response, took: Duration, is_chec
     }
 }
 
-fn is_check(path: &str) -> bool {
-    path == "/v1/access/check" || (path.starts_with("/v1/members/") && path.contains("/access/"))
+pub(crate) fn is_check(path: &str) -> bool {
+    path == "/v1/access/check"
+        || path.starts_with("/v1/videos/")
+        || (path.contains("/access/videos/")
+            && (path.starts_with("/v1/me/") || path.starts_with("/v1/members/")))
 }
 
 fn place_of(method: &Method) -> usize {

@@ -34,18 +34,37 @@ impl IntoResponseParts for AnsweredAt {
 
 /// Waits for the position that a request carries, if it carries one.
 pub(crate) async fn wait(state: &ApiState, admission: &Admission, request: &Parts) -> Result<(), ApiError> {
-    let Some(header) = request.headers.get(HEADER) else { return Ok(()) };
+    if !request.headers.contains_key(HEADER) {
+        return Ok(());
+    }
     // Health is told at once, and strangers, whom the routes refuse, do not get to hold requests open.
     if matches!(request.uri.path(), "/healthz" | "/readyz" | "/metrics") || !is_known(request, state) {
         return Ok(());
     }
-    let wanted = header.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadPosition)?;
-    let applied = |progress: &Progress| progress.applied().is_some_and(|applied| applied >= wanted);
-    let both = reads_the_directory(&request.uri);
-    if applied(&state.index_progress) && (!both || applied(&state.directory_progress)) {
+    if has_come(state, request)? {
         return Ok(());
     }
     let _place = admission.wait()?;
+    reach(state, request).await
+}
+
+/// Whether what a request asks for is applied already.
+fn has_come(state: &ApiState, request: &Parts) -> Result<bool, ApiError> {
+    let Some(wanted) = wanted(request)? else { return Ok(true) };
+    let applied = |progress: &Progress| progress.applied().is_some_and(|applied| applied >= wanted);
+    let both = reads_the_directory(&request.uri);
+    Ok(applied(&state.index_progress) && (!both || applied(&state.directory_progress)))
+}
+
+fn wanted(request: &Parts) -> Result<Option<Position>, ApiError> {
+    let Some(header) = request.headers.get(HEADER) else { return Ok(None) };
+    header.to_str().ok().and_then(Position::parse).map(Some).ok_or(ApiError::BadPosition)
+}
+
+/// Waits for the position of a request, whoever asks.
+pub(crate) async fn reach(state: &ApiState, request: &Parts) -> Result<(), ApiError> {
+    let Some(wanted) = wanted(request)? else { return Ok(()) };
+    let both = reads_the_directory(&request.uri);
     let reached = |progress: &Progress| {
         let progress = progress.clone();
         async move { progress.wait_for(wanted, PATIENCE).await }
@@ -88,5 +107,14 @@ fn reads_the_directory(uri: &Uri) -> bool {
 
 /// Whether the answer is about a moment that the request names.
 pub(crate) fn asks_about_a_moment(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("at=")))
+    names(uri, "at=")
+}
+
+/// Whether the request waits for a purchase that it names.
+pub(crate) fn comes_from_a_checkout(uri: &Uri) -> bool {
+    names(uri, "session_id=")
+}
+
+fn names(uri: &Uri, what: &str) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with(what)))
 }

@@ -8,13 +8,13 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use domain::ports::Position;
-use tower::Layer;
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Span;
 
@@ -33,10 +33,23 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// `admission` has room for.
 pub fn serve_shell(router: Router, state: ApiState, admission: Arc<Admission>) -> Router {
     // As a service of its own: a layer of the router would not see the `Allow` header, which is added outside of layers.
-    let seen = from_fn_with_state(state.clone(), observe);
-    let let_in = from_fn_with_state((state, admission), answer);
-    let answered = (seen, let_in, CatchPanicLayer::custom(panicked)).layer(noted(router));
-    Router::new().fallback_service(answered)
+    let shared = state.sign_in.as_ref().map(|sign_in| sign_in.origins.shared());
+    let let_in = from_fn_with_state((state.clone(), admission), answer);
+    let seen = from_fn_with_state(state, observe);
+    let answered = (let_in, CatchPanicLayer::custom(panicked)).layer(noted(router));
+    let shared = shared.map(|shared| shared.layer(answered.clone()));
+    // What no page of another origin asks is answered as if there were none.
+    let answered = service_fn(move |request: Request| {
+        let shared = shared.clone().filter(|_| request.headers().contains_key(ORIGIN));
+        let answered = answered.clone();
+        async move {
+            match shared {
+                Some(mut shared) => shared.call(request).await,
+                None => answered.oneshot(request).await,
+            }
+        }
+    });
+    Router::new().fallback_service(seen.layer(answered))
 }
 
 /// What the shell found out about a request before its handler sees it.
@@ -82,6 +95,7 @@ async fn answer(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    state.proxies.resolve(&mut parts);
     let waited = position::wait(&state, &admission, &parts).await;
     // Read before anything is looked up, so that the answer is never older than the position it names.
     let asked = Asked::of(&parts, &state);
@@ -118,11 +132,16 @@ fn as_problem(mut response: Response, method: &Method, uri: &Uri, request_id: &s
     if let Some(cause) = &pending.cause {
         tracing::error!(request_id, code = pending.code, cause, "request failed");
     }
+    write_problem(&mut response, &pending, request_id);
+    response
+}
+
+/// Makes an answer the problem that it was to become.
+pub(crate) fn write_problem(response: &mut Response, pending: &Pending, request_id: &str) {
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     *response.body_mut() = Body::from(pending.body(request_id));
-    response
 }
 
 fn foreign(response: &Response, method: &Method, uri: &Uri) -> ApiError {

@@ -3,14 +3,17 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use accounts::Accounts;
 use async_trait::async_trait;
 use axum::http::HeaderMap;
 use chrono::{DateTime, SubsecRound, Utc};
-use domain::billing::BillingError;
+use domain::billing::{Billing, BillingError};
 use domain::clock::Clock;
 use domain::customer::Customer;
+use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
+use domain::metadata::Actor;
 use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
 use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
@@ -23,7 +26,11 @@ use tracing::Span;
 use utoipa::ToSchema;
 
 use crate::auth::ServiceTokens;
+use crate::client_address::TrustedProxies;
 use crate::error::ApiError;
+use crate::learner::events::EventStreams;
+use crate::rate_limit::CallerLimits;
+use crate::sign_in::SignIn;
 
 /// What all routes share; cheap to clone.
 #[derive(Clone)]
@@ -53,16 +60,72 @@ pub struct ApiParts {
     pub rebuilds: Arc<dyn Rebuilds>,
     /// Compares members with the billing provider.
     pub resync: Arc<dyn Resync>,
+    /// What members need beside all this.
+    pub learner: LearnerParts,
     /// Tells whether the rest of the process works.
     pub probe: Arc<dyn Probe>,
+    /// Remembers commands that may come again.
+    pub idempotency: Arc<dyn IdempotencyStore>,
+    /// How often each caller may ask.
+    pub rates: CallerLimits,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Who may ask.
     pub tokens: ServiceTokens,
+    /// Who may say where a request comes from.
+    pub proxies: TrustedProxies,
+    /// Accounts, for service tokens that were made while the service runs.
+    pub accounts: Option<Accounts>,
+    /// How people sign in, where they can.
+    pub sign_in: Option<SignIn>,
     /// Random bits for new ids.
     pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
     /// Makes a request's span go on with the trace that its headers name.
     pub continue_trace: fn(&Span, &HeaderMap),
+}
+
+/// What answers members beside what answers everybody.
+pub struct LearnerParts {
+    /// The billing provider, where there is a key to ask it with.
+    pub billing: Option<Arc<dyn Billing>>,
+    /// Finds out at the provider what came of what a member asked for.
+    pub purchases: Arc<dyn Purchases>,
+    /// Where members come back to from the provider's pages: the address of a site, without a slash at its end.
+    pub site: String,
+    /// Room for answers that go on and on.
+    pub streams: EventStreams,
+}
+
+/// How a checkout stands, by the provider's own account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purchase {
+    /// There is none with this id, or it is somebody else's.
+    NotHers,
+    /// It has not been paid.
+    Open,
+    /// It cannot be paid any more.
+    Expired,
+    /// It is finished, and what it started is in the log.
+    Complete {
+        /// What it started.
+        subscription: SubscriptionId,
+        /// Whether the money has come, or none is needed.
+        paid: bool,
+    },
+}
+
+/// Finds out at the provider what came of what a member asked for, instead of waiting to be told. What is found is in the log
+/// when these return.
+#[async_trait]
+pub trait Purchases: Send + Sync {
+    /// A checkout that a member says she came back from.
+    async fn checkout(&self, member: &MemberId, session: &str) -> Result<Purchase, ResyncError>;
+
+    /// A subscription that was just changed by a request.
+    async fn subscription(&self, subscription: &SubscriptionId, request: &str) -> Result<(), ResyncError>;
+
+    /// All that a payer has.
+    async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError>;
 }
 
 impl ApiState {
@@ -74,6 +137,11 @@ impl ApiState {
     /// The present moment, with as many digits of a second as the stores keep, so that it can be asked about again.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now().trunc_subsecs(6)
+    }
+
+    /// How people sign in.
+    pub(crate) fn sign_in(&self) -> Result<&SignIn, ApiError> {
+        self.sign_in.as_ref().ok_or(ApiError::SignInNotConfigured)
     }
 
     /// The streams that stand still in any read model of this node.
@@ -157,15 +225,58 @@ pub struct DeliveryRecord {
     pub settled_at: Option<DateTime<Utc>>,
 }
 
+/// Something that was done with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryStep {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What: `postponed`, `redriven` or an outcome.
+    pub step: String,
+    /// Who asked for it, where somebody did.
+    pub actor: Option<String>,
+    /// The code of the reason for an outcome.
+    pub reason: Option<String>,
+    /// Why, as a sentence.
+    pub detail: Option<String>,
+}
+
+/// Some deliveries by what is known of them; all, when nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliverySelection {
+    /// Only those with this outcome.
+    pub outcome: Option<DeliveryOutcome>,
+    /// Only those whose outcome has this code.
+    pub reason: Option<String>,
+    /// Only those of this event type.
+    pub event_type: Option<String>,
+    /// Only those that speak of this payer.
+    pub customer: Option<String>,
+    /// Only those that first arrived at this moment or later.
+    pub received_from: Option<DateTime<Utc>>,
+    /// Only those that first arrived before this moment.
+    pub received_until: Option<DateTime<Utc>>,
+}
+
 /// Which deliveries to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
-    /// Only those with this outcome.
-    pub outcome: Option<DeliveryOutcome>,
+    /// Of these.
+    pub of: DeliverySelection,
     /// Only those that came before this one, by its id: the end of the page before.
     pub before: Option<String>,
     /// The most to list.
     pub limit: usize,
+}
+
+/// Deliveries that are looked at again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// How many.
+    pub count: u64,
+    /// How many more there are that arrived later, as far as they were counted.
+    pub left: u64,
+    /// The last of them, by its id: where to go on.
+    pub last: Option<String>,
 }
 
 /// What the billing provider delivered, as the API needs it.
@@ -174,14 +285,31 @@ pub trait Deliveries: Send + Sync {
     /// Some deliveries, latest arrival first.
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError>;
 
+    /// One delivery, and what was done with it after it arrived, oldest first.
+    async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
+
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
-    async fn replay(&self, id: &str) -> Result<bool, StoreError>;
+    async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;
+
+    /// Has the oldest of these looked at again, those that wait already left out: `at_most` of them, and of those that
+    /// arrived after the one that `after` names.
+    async fn replay_some(
+        &self,
+        of: DeliverySelection,
+        after: Option<String>,
+        at_most: usize,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Replayed, StoreError>;
 
     /// A payer is known now: has the deliveries that waited for that looked at again, and says how many.
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError>;
 
     /// A member is known now: has the deliveries that waited for that looked at again, and says how many.
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError>;
+
+    /// A member has signed in: has what she pays for compared with the provider soon. Returns at once.
+    fn member_signed_in(&self, member: &MemberId);
 }
 
 /// Where a rebuild of the directory stands.

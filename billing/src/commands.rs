@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::billing::{Billing, BillingError, ChangePreview, HostedPage, NewCheckout, PlanChange, When};
+use domain::billing::{
+    Billing, BillingError, ChangePreview, CheckoutState, HostedPage, NewCheckout, PlanChange, When,
+};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +26,7 @@ use stripe_billing::subscription_schedule::{
 };
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData,
+    ExpireCheckoutSession, RetrieveCheckoutSession,
 };
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::customer::CreateCustomer;
@@ -43,12 +46,13 @@ impl Billing for Gateway {
         &self,
         member: &MemberId,
         email: Option<&str>,
+        request_id: &str,
     ) -> Result<CustomerId, BillingError> {
         let mut create = CreateCustomer::new().metadata(named(member));
         if let Some(email) = email {
             create = create.email(email);
         }
-        let made = self.change(create.build(), &format!("membership-customer-{member}")).await?;
+        let made = self.change(create.build(), &key("customer", request_id)).await?;
         required(&made, "id").map(CustomerId::from)
     }
 
@@ -76,6 +80,25 @@ impl Billing for Gateway {
         page(&self.change(create.build(), &key("checkout", request_id)).await?)
     }
 
+    async fn checkout(&self, session: &str) -> Result<Option<CheckoutState>, BillingError> {
+        let found = self.get(RetrieveCheckoutSession::new(session).build()).await?;
+        let state = found.map(|found| {
+            Ok(match required(&found.object, "status")?.as_str() {
+                "open" => CheckoutState::Open(page(&found.object)?),
+                "complete" => CheckoutState::Complete,
+                _ => CheckoutState::Expired,
+            })
+        });
+        state.transpose()
+    }
+
+    async fn expire_checkout(&self, session: &str, request_id: &str) -> Result<(), BillingError> {
+        let expire = ExpireCheckoutSession::new(session).build();
+        // One request may have several to close.
+        self.change(expire, &key("expire", &format!("{request_id}-{session}"))).await?;
+        Ok(())
+    }
+
     async fn open_portal(
         &self,
         customer: &CustomerId,
@@ -86,13 +109,18 @@ impl Billing for Gateway {
         page(&self.change(create.build(), &key("portal", request_id)).await?)
     }
 
-    async fn preview_change(&self, change: &PlanChange) -> Result<ChangePreview, BillingError> {
+    async fn preview_change(
+        &self,
+        change: &PlanChange,
+        reckoned_at: Option<DateTime<Utc>>,
+    ) -> Result<ChangePreview, BillingError> {
         let subscription = self.needed(&change.subscription).await?;
         let mut item = CreatePreviewInvoiceSubscriptionDetailsItems::new();
         item.id = Some(item_of(&subscription, change)?);
         item.price = Some(change.to.to_string());
         let mut details = CreatePreviewInvoiceSubscriptionDetails::new();
         details.items = Some(vec![item]);
+        details.proration_date = reckoned_at.map(|moment| moment.timestamp());
         details.proration_behavior =
             Some(CreatePreviewInvoiceSubscriptionDetailsProrationBehavior::AlwaysInvoice);
         let preview = CreatePreviewInvoice::new()

@@ -25,7 +25,9 @@ use crate::transport::{BadSettings, Settings, Transport};
 const PAGE: i64 = 100;
 
 /// The kinds of objects that are fetched by their id alone: how their ids begin, and where they are.
-const KINDS: [(&str, &str); 11] = [
+const KINDS: [(&str, &str); 12] = [
+    // Before the kind whose ids begin with a part of it.
+    ("sub_sched_", "subscription_schedules"),
     ("sub_", "subscriptions"),
     ("in_", "invoices"),
     ("cus_", "customers"),
@@ -58,7 +60,7 @@ impl Gateway {
     }
 
     /// An object, or nothing when Stripe has none.
-    async fn get(&self, request: RequestBuilder) -> Result<Option<Found>, BillingError> {
+    pub(crate) async fn get(&self, request: RequestBuilder) -> Result<Option<Found>, BillingError> {
         match self.transport.send(request, None).await {
             Ok(answer) => Ok(Some(Found { object: read(&answer.body)?, asked: answer.asked })),
             Err(BillingError::Refused { code, .. }) if code == "resource_missing" => Ok(None),

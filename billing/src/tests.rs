@@ -190,10 +190,10 @@ async fn what_passes_is_tried_again_with_the_same_key() {
     ] {
         fake.got.lock().unwrap().clear();
         fake.answer([passing, Told::Json(200, json!({ "id": "cus_1" }))]);
-        let made = gateway.create_customer(&"mem_ada".into(), Some("ada@example.com")).await;
+        let made = gateway.create_customer(&"mem_ada".into(), Some("ada@example.com"), "mem_ada-0").await;
         assert_eq!(made, Ok("cus_1".into()));
         let keys: Vec<_> = fake.got().iter().map(|got| got.header("idempotency-key").to_owned()).collect();
-        assert_eq!(keys, ["membership-customer-mem_ada"; 2]);
+        assert_eq!(keys, ["membership-customer-mem_ada-0"; 2]);
     }
 }
 
@@ -374,7 +374,7 @@ async fn a_checkout_names_the_member_in_all_three_places() {
 #[tokio::test]
 async fn a_customer_is_bound_to_her_member_from_the_start() {
     let (gateway, fake) = stripe(QUICK).await;
-    gateway.create_customer(&"mem_ada".into(), None).await.unwrap();
+    gateway.create_customer(&"mem_ada".into(), None, "mem_ada-0").await.unwrap();
     gateway.open_portal(&"cus_1".into(), "https://learn.example", "req_2").await.unwrap();
     let got = fake.got();
     assert!(got[0].line() == "POST /v1/customers" && got[0].has("metadata[member_id]=mem_ada"), "{got:?}");
@@ -390,7 +390,7 @@ async fn a_change_at_once_is_previewed_and_made_for_the_same_moment() {
     let preview = json!({ "amount_due": 1_234, "currency": "usd",
         "parent": { "subscription_details": { "subscription_proration_date": 1_790_000_000 } } });
     fake.answer([Told::Json(200, subscription("sub_1")), Told::Json(200, preview)]);
-    let shown = gateway.preview_change(&change()).await.unwrap();
+    let shown = gateway.preview_change(&change(), None).await.unwrap();
     assert_eq!((shown.due_now, shown.currency.as_str()), (1_234, "usd"));
     fake.answer([Told::Json(200, subscription("sub_1"))]);
     gateway.change_plan(&change(), When::Now, shown.reckoned_at, "req_3").await.unwrap();

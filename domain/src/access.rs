@@ -225,6 +225,23 @@ impl Source {
         Self { plans, state, ends_at: terms.cancels_at, collection_paused, reversed }
     }
 
+    /// The next moment after `at` at which the answer may change with nothing but time passing.
+    pub fn next_change(&self, policy: &Policy, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let by_state = match self.state {
+            State::Trialing { until } => until,
+            State::PastDue { since } => since.checked_add_signed(policy.past_due_grace()),
+            _ => None,
+        };
+        let paused = self.collection_paused.and_then(|pause| pause.paid_until);
+        let moments = [by_state, self.ends_at, paused];
+        moments.into_iter().flatten().filter(|moment| *moment > at).min()
+    }
+
+    /// Whether money comes for it, or is to come.
+    pub fn is_paying(&self) -> bool {
+        matches!(self.state, State::Trialing { .. } | State::Active | State::PastDue { .. })
+    }
+
     /// Whether this source is good at `at`, why, and until when.
     fn verdict(&self, policy: &Policy, at: DateTime<Utc>) -> (Result<Reason, Reason>, Option<DateTime<Utc>>) {
         let (reason, until) = match self.state {
@@ -329,6 +346,13 @@ pub fn decide_access(
         fix: fix(reason, catalog, gate),
         source: Some(index),
     }
+}
+
+/// May somebody who is not signed in watch this video?
+pub fn decide_for_stranger(catalog: &Catalog, video: &Video) -> Decision {
+    let (free, gate) = catalog.gate_of(video);
+    let reason = if free { Reason::Free } else { Reason::NotSignedIn };
+    Decision { allowed: free, reason, plan: None, until: None, fix: fix(reason, catalog, gate), source: None }
 }
 
 struct Candidate {

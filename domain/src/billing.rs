@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ids::{CustomerId, MemberId, PriceId, SubscriptionId};
@@ -63,6 +64,17 @@ pub struct HostedPage {
     pub url: String,
 }
 
+/// A checkout as it is at the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckoutState {
+    /// It can be paid here.
+    Open(HostedPage),
+    /// It was finished.
+    Complete,
+    /// It cannot be paid any more.
+    Expired,
+}
+
 /// Another price in the place of one that a subscription sells now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanChange {
@@ -86,7 +98,8 @@ pub struct ChangePreview {
 }
 
 /// When a change takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum When {
     /// At once.
     Now,
@@ -103,6 +116,7 @@ pub trait Billing: Send + Sync {
         &self,
         member: &MemberId,
         email: Option<&str>,
+        request_id: &str,
     ) -> Result<CustomerId, BillingError>;
 
     /// A page on which she can buy.
@@ -112,6 +126,12 @@ pub trait Billing: Send + Sync {
         request_id: &str,
     ) -> Result<HostedPage, BillingError>;
 
+    /// A checkout as it is now; nothing when there is none with this id.
+    async fn checkout(&self, session: &str) -> Result<Option<CheckoutState>, BillingError>;
+
+    /// Closes the page of a checkout, so that it cannot be paid any more. Refused for one that was finished.
+    async fn expire_checkout(&self, session: &str, request_id: &str) -> Result<(), BillingError>;
+
     /// A page on which she can see her invoices and change how she pays.
     async fn open_portal(
         &self,
@@ -120,8 +140,12 @@ pub trait Billing: Send + Sync {
         request_id: &str,
     ) -> Result<HostedPage, BillingError>;
 
-    /// What a change at once would cost.
-    async fn preview_change(&self, change: &PlanChange) -> Result<ChangePreview, BillingError>;
+    /// What a change at once would cost, at this moment or as it was reckoned for another one.
+    async fn preview_change(
+        &self,
+        change: &PlanChange,
+        reckoned_at: Option<DateTime<Utc>>,
+    ) -> Result<ChangePreview, BillingError>;
 
     /// Changes the plan. A change at once happens only if what is due is paid; `reckoned_at` of a preview makes it cost what
     /// was shown.

@@ -18,6 +18,8 @@ use crate::ids::{MemberId, SourceEventId};
 pub enum LinkedThrough {
     /// Somebody allowed to said so.
     Request,
+    /// She was made for the member.
+    Creation,
     /// The checkout she came back from named the member.
     Checkout,
     /// The provider's record of the subscription named the member.

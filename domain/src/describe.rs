@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::account::{AccountEvent, PasswordChange, RevokedBecause, SecondFactor};
+use crate::billing::When;
 use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
 use crate::events::Event;
@@ -21,6 +23,7 @@ impl Event {
             Self::Customer(id, event) => customer(id.as_str(), event),
             Self::Payment(id, event) => payment(id.as_str(), event),
             Self::Member(_, event) => member(event),
+            Self::Account(_, event) => account(event),
             Self::Catalog(event) => catalog(event),
         }
     }
@@ -219,6 +222,7 @@ fn customer(id: &str, event: &CustomerEvent) -> String {
         CustomerEvent::MemberLinked { through, .. } => {
             let through = match through {
                 LinkedThrough::Request => "on request",
+                LinkedThrough::Creation => "when it was made for her",
                 LinkedThrough::Checkout => "through a checkout",
                 LinkedThrough::SubscriptionMetadata => "through the subscription's metadata",
                 LinkedThrough::CustomerMetadata => "through the customer's metadata",
@@ -241,6 +245,86 @@ fn member(event: &MemberEvent) -> String {
             CheckoutOutcome::PaymentFailed => format!("The payment of checkout {} failed", end.session),
             CheckoutOutcome::Expired => format!("Checkout {} was not finished in time", end.session),
         },
+        MemberEvent::CheckoutWithdrawn { session } => {
+            format!("Checkout {session} was closed, since another took its place")
+        }
+        MemberEvent::CheckoutOpened { session, .. } => format!("Checkout {session} can be paid"),
+        MemberEvent::CheckoutRequested { order, .. } => {
+            let trial = order.trial_days.map(|days| format!(", {days} days free")).unwrap_or_default();
+            format!("Asked to buy {} ({}{trial})", order.plan, order.price)
+        }
+        MemberEvent::PortalRequested { customer, .. } => {
+            format!("Asked for the provider's pages about the payments of {customer}")
+        }
+        MemberEvent::PlanChangeRequested { change, .. } => {
+            let from = change.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+            let (to, price, subscription) = (&change.to, &change.price, &change.subscription);
+            format!("Asked to change {subscription}{from} to {to} ({price}) {}", when(change.when))
+        }
+        MemberEvent::CancellationRequested { cancellation, .. } => {
+            let reason =
+                cancellation.reason.map(|reason| format!(": {}", reason.words())).unwrap_or_default();
+            format!("Asked to end {} {}{reason}", cancellation.subscription, when(cancellation.when))
+        }
+        MemberEvent::ResumptionRequested { subscription, .. } => {
+            format!("Asked to go on with {subscription}")
+        }
+        MemberEvent::RequestConfirmed { .. } => "The provider did what was asked for".to_owned(),
+        MemberEvent::RequestRefused { code, .. } => {
+            format!("The provider refused what was asked for ({code})")
+        }
+        MemberEvent::RequestUnanswered { .. } => {
+            "The provider gave no answer: it may have been done or not".to_owned()
+        }
+    }
+}
+
+fn when(when: When) -> &'static str {
+    match when {
+        When::Now => "at once",
+        When::PeriodEnd => "with the end of the period",
+    }
+}
+
+fn account(event: &AccountEvent) -> String {
+    match event {
+        AccountEvent::AccountRegistered => "Account opened".to_owned(),
+        AccountEvent::EmailVerified => "E-mail address confirmed".to_owned(),
+        AccountEvent::SignedIn { new_device, second_factor, .. } => {
+            let device = if *new_device { " from a new device" } else { "" };
+            let factor = match second_factor {
+                Some(SecondFactor::Totp) => ", with a code",
+                Some(SecondFactor::BackupCode) => ", with a backup code",
+                None => "",
+            };
+            format!("Signed in{device}{factor}")
+        }
+        AccountEvent::SignInRefused { .. } => "Sign-ins refused for a while: too many wrong ones".to_owned(),
+        AccountEvent::SessionRevoked { why, .. } => match why {
+            RevokedBecause::SignedOut => "Signed out",
+            RevokedBecause::Revoked => "Session ended from another device",
+            RevokedBecause::PasswordChanged => "Session ended, since the password was changed",
+            RevokedBecause::ReuseDetected => {
+                "Session ended: its refresh token was used twice, so it may be stolen"
+            }
+            RevokedBecause::AccountDeleted => "Session ended with the account",
+            RevokedBecause::ByStaff => "Session ended by staff",
+            RevokedBecause::RoleChanged => "Session ended, since the role was changed",
+        }
+        .to_owned(),
+        AccountEvent::PasswordChanged { how } => match how {
+            PasswordChange::Changed => "Password changed",
+            PasswordChange::Reset => "Password chosen anew through a letter",
+            PasswordChange::Set => "Password set on the command line",
+        }
+        .to_owned(),
+        AccountEvent::EmailChanged => "E-mail address changed".to_owned(),
+        AccountEvent::SecondFactorEnabled => "Second factor set up".to_owned(),
+        AccountEvent::SecondFactorDisabled => "Second factor removed".to_owned(),
+        AccountEvent::BackupCodeUsed => "A backup code was used".to_owned(),
+        AccountEvent::RoleChanged { role } => format!("Role is {role} from now on"),
+        AccountEvent::AccountDeleted => "Account deleted".to_owned(),
+        AccountEvent::StaffRead { what, .. } => format!("Staff looked at {what}"),
     }
 }
 

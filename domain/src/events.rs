@@ -6,6 +6,7 @@ use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::account::{Account, AccountEvent};
 use crate::catalog::{Catalog, CatalogEvent};
 use crate::customer::{Customer, CustomerEvent};
 use crate::ids::{CustomerId, MemberId, PaymentId, SubscriptionId};
@@ -31,6 +32,8 @@ pub enum Event {
     Payment(PaymentId, PaymentEvent),
     /// Of a member.
     Member(MemberId, MemberEvent),
+    /// Of a member's account.
+    Account(MemberId, AccountEvent),
     /// Of the catalogue.
     Catalog(CatalogEvent),
 }
@@ -87,6 +90,7 @@ impl Event {
             Customer::TYPE => Ok(Self::Customer(id.into(), payload(recorded, upcasters)?)),
             Payment::TYPE => Ok(Self::Payment(id.into(), payload(recorded, upcasters)?)),
             Member::TYPE => Ok(Self::Member(id.into(), payload(recorded, upcasters)?)),
+            Account::TYPE => Ok(Self::Account(id.into(), payload(recorded, upcasters)?)),
             Catalog::TYPE => Ok(Self::Catalog(payload(recorded, upcasters)?)),
             other => Err(UnreadableEvent::new(recorded, format!("no aggregate is called {other:?}"))),
         }

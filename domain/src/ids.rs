@@ -83,6 +83,8 @@ text_id! {
     CourseId;
     /// A video of the catalogue.
     VideoId;
+    /// Somebody's session: from a sign-in to its end (`ses_…`).
+    SessionId;
 }
 
 /// Why a text is not a member id.
@@ -111,6 +113,20 @@ impl MemberId {
     /// The UUID inside a generated id.
     pub fn uuid(&self) -> Option<Uuid> {
         Uuid::try_parse(self.0.strip_prefix("mem_")?).ok()
+    }
+}
+
+impl SessionId {
+    /// A new id whose time part is `now` and whose other bits are `random`. Not a secret.
+    pub fn generate(now: DateTime<Utc>, random: [u8; 10]) -> Self {
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+        let uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        Self(format!("ses_{}", uuid.simple()).into())
+    }
+
+    /// The UUID inside a generated id.
+    pub fn uuid(&self) -> Option<Uuid> {
+        Uuid::try_parse(self.0.strip_prefix("ses_")?).ok()
     }
 }
 

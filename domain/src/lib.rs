@@ -1,7 +1,8 @@
 //! The rules of a membership, without I/O.
 //!
 //! Reading order: [`ids`] and [`clock`] name things, [`metadata`] says who did what when, then one module per
-//! aggregate ([`subscription`], [`customer`], [`payment`], [`member`], [`catalog`]), then [`access`], the one place that answers
+//! aggregate ([`subscription`], [`customer`], [`payment`], [`member`], [`account`],
+//! [`catalog`]), then [`access`], the one place that answers
 //! "may this member watch this video?", and [`ports`], what the outside has to provide.
 //!
 //! | word | meaning here |
@@ -13,15 +14,19 @@
 //! | deciding event | the provider event whose observation made the answer what it is |
 
 pub mod access;
+pub mod account;
 pub mod billing;
 pub mod catalog;
 pub mod clock;
 pub mod customer;
 mod describe;
 pub mod events;
+pub mod idempotency;
 pub mod ids;
 pub mod member;
+pub mod membership;
 pub mod metadata;
 pub mod payment;
 pub mod ports;
 pub mod subscription;
+mod tell;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::SourceEventId;
+use crate::ids::{MemberId, SourceEventId};
 
 /// Who made something happen, as text: `stripe`, `system`, `operator`, `member:…`, `staff:…` or `service:…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,16 @@ impl Actor {
     /// Whoever has the command line on the machine.
     pub fn operator() -> Self {
         Self("operator".into())
+    }
+
+    /// Somebody who did it to her own account or membership.
+    pub fn member(member: &MemberId) -> Self {
+        Self(format!("member:{member}").into())
+    }
+
+    /// Somebody of the staff.
+    pub fn staff(member: &MemberId) -> Self {
+        Self(format!("staff:{member}").into())
     }
 
     /// Another back end, by the name of its service token.

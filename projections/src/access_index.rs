@@ -1,5 +1,6 @@
 //! The answer to every access check, in memory: one look-up, no I/O, no lock.
 
+mod revoked;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -10,15 +11,16 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use domain::access::{Decision, Source, decide_access};
+use domain::access::{Decision, Source, decide_access, decide_for_stranger};
 use domain::catalog::{self, Catalog, PlanSet, Policy, Video};
 use domain::events::Event;
-use domain::ids::{MemberId, PlanId};
+use domain::ids::{MemberId, PlanId, SessionId};
 use domain::ports::Position;
 use domain::subscription::{Item, Standing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::revoked::Revoked;
 pub use self::snapshot::{EventMark, Snapshot, SnapshotError, decode, seal};
 
 use crate::directory;
@@ -32,6 +34,8 @@ pub struct AccessIndex {
     members: papaya::HashMap<Key, Arc<[Held]>>,
     /// What readers see of the catalogue.
     view: ArcSwap<View>,
+    /// What readers see of sessions that have ended.
+    revoked: Revoked,
     /// What only the one follower of the log needs.
     links: Mutex<Links>,
     /// How far the follower is. Held while it takes a batch in, so that a snapshot is of whole batches.
@@ -111,6 +115,10 @@ impl Key {
     fn of_member(member: &MemberId) -> Self {
         member.uuid().map_or_else(|| Self::of(member.as_str()), |uuid| Self(uuid.as_u128()))
     }
+
+    fn of_session(session: &SessionId) -> Self {
+        session.uuid().map_or_else(|| Self::of(session.as_str()), |uuid| Self(uuid.as_u128()))
+    }
 }
 
 impl Default for AccessIndex {
@@ -119,6 +127,7 @@ impl Default for AccessIndex {
         Self {
             members: papaya::HashMap::new(),
             view: ArcSwap::from_pointee(view),
+            revoked: Revoked::default(),
             links: Mutex::default(),
             kept: tokio::sync::Mutex::default(),
             changes: AtomicU64::new(0),
@@ -126,7 +135,64 @@ impl Default for AccessIndex {
     }
 }
 
+/// What one viewer may watch: her sources of access and the catalogue, both as of one moment.
+pub struct Viewing {
+    /// Nothing for somebody who is not signed in.
+    sources: Option<Arc<[Held]>>,
+    view: Arc<View>,
+}
+
+impl Viewing {
+    /// The catalogue.
+    pub fn catalog(&self) -> &Catalog {
+        &self.view.catalog
+    }
+
+    /// May she watch this video of the catalogue at `at`, and how is that said?
+    pub fn decide(&self, video: &Video, at: DateTime<Utc>) -> Checked {
+        let decision = match &self.sources {
+            Some(sources) => self.view.decide(sources, video, at),
+            None => decide_for_stranger(&self.view.catalog, video),
+        };
+        let message = decision.message(&self.view.catalog);
+        Checked { decision, message }
+    }
+
+    /// The next moment after `at` at which a decision may change with nothing but time passing.
+    pub fn next_change(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let sources = self.sources.iter().flat_map(|sources| sources.iter());
+        sources.filter_map(|held| held.source.next_change(&self.view.policy, at)).min()
+    }
+
+    /// Whether nothing that decides has changed between the two but time.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let same_sources = match (&self.sources, &other.sources) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+            (None, None) => true,
+            _ => false,
+        };
+        same_sources && Arc::ptr_eq(&self.view, &other.view)
+    }
+}
+
 impl AccessIndex {
+    /// What a member may watch as things stand, or, without one, somebody who is not signed in. A member of whom nothing is
+    /// known yet has nothing.
+    pub fn viewing(&self, member: Option<&MemberId>) -> Viewing {
+        let sources = member.map(|member| {
+            let members = self.members.pin();
+            members.get(&Key::of_member(member)).cloned().unwrap_or_else(|| Arc::new([]))
+        });
+        Viewing { sources, view: self.view.load_full() }
+    }
+
+    /// How many members pay for several subscriptions at once.
+    pub fn paying_twice(&self) -> usize {
+        let members = self.members.pin();
+        let twice = |held: &Arc<[Held]>| held.iter().filter(|held| held.source.is_paying()).count() > 1;
+        members.values().filter(|held| twice(held)).count()
+    }
+
     /// May this member watch this video at `at`, as things stand?
     pub fn check(&self, member: &MemberId, video: &str, at: DateTime<Utc>) -> Result<Checked, NotThere> {
         // First the member, then the view: a bundle that she has is in every later view.
@@ -137,6 +203,11 @@ impl AccessIndex {
         let decision = view.decide(sources, video, at);
         let message = decision.message(&view.catalog);
         Ok(Checked { decision, message })
+    }
+
+    /// Whether a session was ended before its time, so that an access token of it counts no more.
+    pub fn session_is_revoked(&self, session: &SessionId) -> bool {
+        self.revoked.contains(session)
     }
 
     /// How many members it knows.
@@ -314,6 +385,7 @@ impl Projection for IndexFollower {
         }
         let (mut catalog_changed, mut last) = (false, None);
         for (recorded, event) in &batch.events {
+            self.index.revoked.take_in(recorded, event);
             if let Event::Catalog(event) = event {
                 catalog::evolve(&mut self.catalog, event);
                 catalog_changed = true;

@@ -34,8 +34,9 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
             let standing = Box::new(event.standing()?);
             Some(DirectoryRow::Subscription { subscription: subscription.clone(), standing, position })
         }
-        Event::Member(_, MemberEvent::CheckoutCompleted { .. } | MemberEvent::CheckoutEnded { .. })
+        Event::Member(..)
         | Event::Payment(..)
+        | Event::Account(..)
         | Event::Customer(_, CustomerEvent::CustomerDeleted { .. })
         | Event::Catalog(_) => None,
     }

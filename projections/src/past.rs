@@ -250,7 +250,7 @@ impl Past {
         Ok(subscriptions.into_iter().filter(known).collect())
     }
 
-    async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Stream, PastError> {
+    pub(crate) async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Stream, PastError> {
         let upcasters = upcasters();
         let read = |recorded: Recorded| Event::read(&recorded, &upcasters).map(|event| (recorded, event));
         let recorded = self.feed.read_stream(aggregate_type, id).await?;

@@ -1,6 +1,11 @@
 //! A member's history, oldest first, in plain words.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use domain::account::Account;
+use domain::catalog::Catalog;
 use domain::events::Event;
 use domain::ids::MemberId;
 use domain::metadata::Actor;
@@ -29,17 +34,61 @@ pub struct TimelineEntry {
     pub sentence: String,
 }
 
+/// One thing that happened to a member, in words for herself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its place in the log.
+    pub position: Position,
+    /// Its stored name.
+    pub event_type: String,
+    /// When it was true.
+    pub occurred_at: DateTime<Utc>,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// What happened.
+    pub sentence: String,
+}
+
 impl Past {
-    /// Everything that happened to a member, her payers and her subscriptions, in the order it was true.
-    pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
+    /// A member's own history in words for herself, latest first.
+    pub async fn told(&self, member: &MemberId, catalog: &Catalog) -> Result<Vec<Told>, PastError> {
         self.caught_up().await?;
         let (own, customers, subscriptions) = self.streams(member).await?;
         let streams = customers
             .into_iter()
             .map(|(_, stream)| stream)
             .chain(subscriptions.into_iter().map(|(_, stream)| stream));
-        let mut entries: Vec<_> =
-            std::iter::once(own).chain(streams).flat_map(|Stream { events }| events).map(entry).collect();
+        let events = std::iter::once(own).chain(streams).flat_map(|Stream { events }| events);
+        let mut told: Vec<Told> = events
+            .filter_map(|(recorded, event)| {
+                Some(Told {
+                    sentence: event.tell(catalog)?,
+                    position: recorded.position,
+                    event_type: recorded.event_type,
+                    occurred_at: recorded.metadata.occurred_at,
+                    actor: recorded.metadata.actor,
+                })
+            })
+            .collect();
+        told.sort_by_key(|told| Reverse((told.occurred_at, told.position)));
+        Ok(told)
+    }
+
+    /// Everything that happened to a member, her account, her payers and her subscriptions, in the order it was true.
+    pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
+        self.caught_up().await?;
+        let (own, customers, subscriptions) = self.streams(member).await?;
+        let account = self.stream(Account::TYPE, member.as_str()).await?;
+        let streams = customers
+            .into_iter()
+            .map(|(_, stream)| stream)
+            .chain(subscriptions.into_iter().map(|(_, stream)| stream));
+        let mut entries: Vec<_> = [own, account]
+            .into_iter()
+            .chain(streams)
+            .flat_map(|Stream { events }| events)
+            .map(entry)
+            .collect();
         entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
         Ok(entries)
     }

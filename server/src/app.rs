@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use accounts::{Accounts, Keys, Mailer, Parts, Paying, SystemRandom};
 use api::{
-    ApiParts, ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, ResyncError,
-    ResyncFinding, ResyncReport, ServiceTokens,
+    ApiParts, ApiState, CallerLimits, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome,
+    DeliveryRecord, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Origins, Purchase, Renewals,
+    Replayed, ResyncError, ResyncFinding, ResyncReport,
 };
 use async_trait::async_trait;
+use domain::access::State;
+use domain::billing::Billing;
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
 use domain::clock::Clock;
+use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::metadata::{Actor, Context};
 use domain::ports::{CommandError, EventFeed, Executed, StoreError};
@@ -25,22 +30,29 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use webhook_ingest::backfill::Backfill;
-use webhook_ingest::inbox::{self, Origin, Outcome, Redrive};
+use webhook_ingest::inbox::{self, Asked, Origin, Outcome, Redrive, Redriven, Selection};
 use webhook_ingest::provider::Provider;
+use webhook_ingest::purchase;
 use webhook_ingest::reconcile::ReconcileError;
 use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
 
+use crate::config::{self, Config, ConfigError, SignIn};
 use crate::index_file::IndexFile;
 use crate::keeper::{self, Schedule};
 use crate::limits;
+use crate::mail::Post;
 use crate::metrics::{self, Sampler};
 use crate::rebuilds::Rebuilds;
 use crate::telemetry;
 
 /// How long a delivery or a command waits for the read models to know of everything in the log.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often kept answers are looked through for old ones, how many are deleted at once, and how soon the next of many are.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+const PRUNED_AT_ONCE: usize = 1_000;
+const BETWEEN_PRUNINGS: Duration = Duration::from_secs(1);
 /// How soon something is tried again that the start could not do.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -63,9 +75,13 @@ pub struct App {
     /// Whether it is to stop.
     pub stopping: Stopping,
     models: Arc<ReadModels>,
+    accounts: Option<Accounts>,
+    sign_in: Option<api::SignIn>,
     tasks: JoinSet<()>,
     running_worker: Option<AbortHandle>,
     index_file: Option<Arc<IndexFile>>,
+    billing: Option<Arc<dyn Billing>>,
+    site: String,
 }
 
 impl App {
@@ -152,6 +168,9 @@ impl App {
             stopping: AtomicBool::new(false),
         });
         tasks.spawn(metrics::keep_small());
+        if storage.writable {
+            tasks.spawn(prune_answers(storage.idempotency.clone(), clock.clone()));
+        }
         let running_worker = None;
         Self {
             storage,
@@ -163,10 +182,20 @@ impl App {
             clock,
             stopping: Stopping::default(),
             models,
+            accounts: None,
+            sign_in: None,
             tasks,
             running_worker,
             index_file: None,
+            billing: None,
+            site: "http://127.0.0.1:8080".to_owned(),
         }
+    }
+
+    /// Lets members buy through Stripe, who come back from its pages to this site: an address without a slash at its end.
+    pub fn sell_through(&mut self, billing: Option<Arc<dyn Billing>>, site: &str) {
+        self.billing = billing;
+        site.clone_into(&mut self.site);
     }
 
     /// Lets the worker carry deliveries out as they come, beginning with what may have been waiting for this start.
@@ -203,6 +232,43 @@ impl App {
         })
     }
 
+    /// Opens accounts, and has everything done that goes on beside requests. Returned for commands that work with them.
+    pub fn open_accounts(&mut self, keys: Keys, issuer: &str, mailer: Arc<dyn Mailer>) -> Accounts {
+        let parts = Parts {
+            store: self.storage.account_store.clone(),
+            accounts: self.storage.accounts.clone(),
+            members: self.storage.members.clone(),
+            clock: self.clock.clone(),
+            random: Arc::new(SystemRandom),
+            mailer,
+            paying: Arc::new(Payments { index: self.index.clone() }),
+        };
+        let (accounts, background) = Accounts::new(parts, accounts::Settings::new(keys, issuer));
+        self.tasks.spawn(background.run());
+        self.accounts = Some(accounts.clone());
+        accounts
+    }
+
+    /// Lets people sign in, as `door` says. Without it, accounts are there for service tokens alone.
+    pub fn let_people_in(&mut self, door: Option<&SignIn>, is_demo: bool) -> Result<Accounts, ConfigError> {
+        let Some(door) = door else {
+            return Ok(self.open_accounts(config::made_up_keys()?, "", Arc::new(Post::none())));
+        };
+        let post = door.mail.as_ref().map(|mail| Post::new(mail, &door.public_url)).transpose();
+        let post = post.map_err(config::bad_smtp_url)?.unwrap_or_else(Post::none);
+        let accounts = self.open_accounts(door.keys.clone(), &door.public_url, Arc::new(post));
+        self.sign_in = Some(api::SignIn {
+            accounts: accounts.clone(),
+            cookies: CookieStyle::new(door.secure()),
+            origins: Origins::new(&door.public_url, &door.learn_origins),
+            letters: door.mail.is_some(),
+            strict_staff: !is_demo,
+            one_click: is_demo,
+            renewals: Renewals::default(),
+        });
+        Ok(accounts)
+    }
+
     /// The webhook route's needs.
     pub fn intake(&self, secrets: Secrets) -> Intake {
         Intake {
@@ -213,8 +279,13 @@ impl App {
         }
     }
 
+    /// What came in, as the API and the command line ask for it.
+    pub(crate) fn deliveries(&self) -> Arc<dyn api::Deliveries> {
+        Arc::new(Deliveries { worker: self.worker.clone(), storage: self.storage.clone() })
+    }
+
     /// The API's needs.
-    pub fn api_state(&self, tokens: ServiceTokens) -> ApiState {
+    pub fn api_state(&self, config: &Config) -> ApiState {
         ApiState::new(ApiParts {
             index: self.index.clone(),
             index_progress: self.index_progress.clone(),
@@ -224,12 +295,18 @@ impl App {
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
             people: self.storage.people.clone(),
-            deliveries: Arc::new(Deliveries { worker: self.worker.clone() }),
+            deliveries: self.deliveries(),
             resync: Arc::new(Resync {
                 worker: self.worker.clone(),
                 storage: self.storage.clone(),
                 models: self.models.clone(),
             }),
+            learner: LearnerParts {
+                billing: self.billing.clone(),
+                purchases: Arc::new(Purchases { worker: self.worker.clone() }),
+                site: self.site.clone(),
+                streams: EventStreams::new(limits::EVENT_STREAMS),
+            },
             rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe {
                 storage: self.storage.clone(),
@@ -238,7 +315,12 @@ impl App {
                 sampler: Sampler::new(self),
             }),
             clock: self.clock.clone(),
-            tokens,
+            tokens: config.service_tokens.clone(),
+            proxies: config.trusted_proxies.clone(),
+            idempotency: self.storage.idempotency.clone(),
+            rates: CallerLimits::new(config.limits.rates),
+            accounts: self.accounts.clone(),
+            sign_in: self.sign_in.clone(),
             random: Arc::new(random),
             continue_trace: telemetry::continue_trace,
         })
@@ -279,6 +361,18 @@ impl App {
         if let Some(file) = &self.index_file {
             file.save(&self.index, 1).await;
         }
+    }
+}
+
+/// Forgets what was answered under keys once it has been kept for long enough, a little at a time.
+async fn prune_answers(answers: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>) {
+    loop {
+        let pruned = answers.prune(clock.now(), PRUNED_AT_ONCE).await;
+        if let Err(error) = &pruned {
+            tracing::warn!(%error, "what was answered under keys is forgotten later");
+        }
+        let more = pruned.is_ok_and(|count| count == PRUNED_AT_ONCE as u64);
+        sleep(if more { BETWEEN_PRUNINGS } else { PRUNE_EVERY }).await;
     }
 }
 
@@ -359,23 +453,55 @@ impl Registry for ReadModels {
 /// The inbox as the API shows it.
 struct Deliveries {
     worker: Arc<Worker>,
+    storage: Arc<Storage>,
+}
+
+impl Deliveries {
+    fn asked(&self, actor: Actor, why: &str) -> Asked {
+        Asked { at: self.worker.clock.now(), actor, why: why.to_owned() }
+    }
 }
 
 #[async_trait]
 impl api::Deliveries for Deliveries {
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let filter = inbox::DeliveryFilter {
-            outcome: filter.outcome.map(kept),
-            before: filter.before,
-            limit: filter.limit,
-        };
+        let filter =
+            inbox::DeliveryFilter { of: selection(filter.of), before: filter.before, limit: filter.limit };
         Ok(self.worker.inbox.list(filter).await?.into_iter().map(record).collect())
     }
 
-    async fn replay(&self, id: &str) -> Result<bool, StoreError> {
-        let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned())).await? > 0;
+    async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError> {
+        let inbox = &self.worker.inbox;
+        let Some(delivery) = inbox.get(id).await? else { return Ok(None) };
+        let steps = inbox.steps(id).await?.into_iter().map(|step| DeliveryStep {
+            at: step.at,
+            step: step.kind.as_str().to_owned(),
+            actor: step.actor,
+            reason: step.code,
+            detail: step.detail,
+        });
+        Ok(Some((record(delivery), steps.collect())))
+    }
+
+    async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
+        let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned()), self.asked(actor, why)).await? > 0;
         self.worker.wake.notify_one();
         Ok(known)
+    }
+
+    async fn replay_some(
+        &self,
+        of: DeliverySelection,
+        after: Option<String>,
+        at_most: usize,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Replayed, StoreError> {
+        let (of, asked) = (selection(of), self.asked(actor, why));
+        let Redriven { count, left, last } =
+            self.worker.inbox.redrive_some(of, after, at_most, asked).await?;
+        self.worker.wake.notify_one();
+        Ok(Replayed { count, left, last })
     }
 
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
@@ -389,6 +515,40 @@ impl api::Deliveries for Deliveries {
 
     async fn member_registered(&self, _member: &MemberId) -> Result<u64, StoreError> {
         self.worker.redrive_set_aside(&["unknown_member"]).await
+    }
+
+    fn member_signed_in(&self, member: &MemberId) {
+        if self.worker.provider.is_none() {
+            return;
+        }
+        let (worker, storage, member) = (self.worker.clone(), self.storage.clone(), member.clone());
+        tokio::spawn(async move {
+            let customers = storage.views.customers_of(directory::NAME, &member).await;
+            let asked = async {
+                for customer in customers? {
+                    worker.ask_for_a_look(customer.as_str(), "sign_in").await?;
+                }
+                Ok::<(), StoreError>(())
+            };
+            // The regular comparison comes all the same.
+            if let Err(error) = asked.await {
+                tracing::warn!(%error, "a comparison at sign-in was not asked for");
+            }
+        });
+    }
+}
+
+/// Who is still asked for money, as far as the log tells.
+struct Payments {
+    index: Arc<AccessIndex>,
+}
+
+#[async_trait]
+impl Paying for Payments {
+    async fn is_paying(&self, member: &MemberId) -> Result<bool, StoreError> {
+        let sources = self.index.sources(member, &self.index.catalog());
+        // Whatever has not ended and has no end may be collected for again, also what is owed or suspended now.
+        Ok(sources.iter().any(|source| source.state != State::Ended && source.ends_at.is_none()))
     }
 }
 
@@ -407,11 +567,7 @@ impl api::Resync for Resync {
             return Ok(None);
         }
         let customers = self.storage.views.customers_of(directory::NAME, member).await?;
-        let compared = self.worker.resync(&customers).await.map_err(|error| match error {
-            ReconcileError::Billing(error) => ResyncError::Billing(error),
-            ReconcileError::Store(error) => ResyncError::Store(error),
-            ReconcileError::Other(what) => ResyncError::Contended(what),
-        })?;
+        let compared = self.worker.resync(&customers).await.map_err(not_looked_at)?;
         let findings = compared.findings.into_iter().map(|finding| ResyncFinding {
             subscription: finding.subscription,
             differences: finding.differences,
@@ -428,7 +584,52 @@ impl api::Resync for Resync {
     }
 }
 
-fn kept(outcome: DeliveryOutcome) -> Outcome {
+/// What came of purchases, as the API asks for it.
+struct Purchases {
+    worker: Arc<Worker>,
+}
+
+#[async_trait]
+impl api::Purchases for Purchases {
+    async fn checkout(&self, member: &MemberId, session: &str) -> Result<Purchase, ResyncError> {
+        let found = self.worker.take_in_checkout(member, session).await.map_err(not_looked_at)?;
+        Ok(match found {
+            purchase::Purchase::NotHers => Purchase::NotHers,
+            purchase::Purchase::Open => Purchase::Open,
+            purchase::Purchase::Expired => Purchase::Expired,
+            purchase::Purchase::Complete { subscription, paid } => Purchase::Complete { subscription, paid },
+        })
+    }
+
+    async fn subscription(&self, subscription: &SubscriptionId, request: &str) -> Result<(), ResyncError> {
+        self.worker.follow(subscription, request).await.map_err(not_looked_at)
+    }
+
+    async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError> {
+        self.worker.follow_payer(payer, request).await.map_err(not_looked_at)
+    }
+}
+
+fn not_looked_at(error: ReconcileError) -> ResyncError {
+    match error {
+        ReconcileError::Billing(error) => ResyncError::Billing(error),
+        ReconcileError::Store(error) => ResyncError::Store(error),
+        ReconcileError::Other(what) => ResyncError::Contended(what),
+    }
+}
+
+fn selection(of: DeliverySelection) -> Selection {
+    Selection {
+        outcome: of.outcome.map(kept),
+        reason: of.reason,
+        event_types: of.event_type.into_iter().collect(),
+        customer: of.customer,
+        received_from: of.received_from,
+        received_until: of.received_until,
+    }
+}
+
+pub(crate) fn kept(outcome: DeliveryOutcome) -> Outcome {
     match outcome {
         DeliveryOutcome::Pending => Outcome::Pending,
         DeliveryOutcome::Applied => Outcome::Applied,

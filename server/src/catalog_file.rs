@@ -16,6 +16,9 @@ use toml::Spanned;
 /// Longer than any provider tries to collect.
 const LONGEST_GRACE: Duration = Duration::from_hours(10 * 366 * 24);
 
+/// As long as the provider allows.
+const LONGEST_TRIAL: u32 = 730;
+
 /// What is wrong with a catalogue file.
 #[derive(Debug, Error)]
 pub enum CatalogFileError {
@@ -70,6 +73,7 @@ struct PlanTable {
     stripe_prices: Vec<Spanned<String>>,
     #[serde(default)]
     stripe_products: Vec<Spanned<String>>,
+    trial_days: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -202,8 +206,15 @@ impl Reading {
         };
         let prices = stripe(plan.stripe_prices)?.into_iter().map(Into::into).collect();
         let products = stripe(plan.stripe_products)?.into_iter().map(Into::into).collect();
+        let trial_days = match plan.trial_days {
+            Some(days) if !(1..=LONGEST_TRIAL).contains(days.get_ref()) => {
+                let what = format!("a trial has 1 to {LONGEST_TRIAL} days; leave trial_days out for none");
+                return Err(mistake(days.span(), what));
+            }
+            days => days.map(Spanned::into_inner),
+        };
         let (name, rank) = (name("plan", plan.name)?, plan.rank.into_inner());
-        self.content.plans.push(Plan { id, name, rank, prices, products });
+        self.content.plans.push(Plan { id, name, rank, prices, products, trial_days });
         Ok(())
     }
 

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use api::DeliveryOutcome;
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use domain::account::Role as AccountRole;
 use domain::clock::can_be_written;
 use domain::ids::MemberId;
 
@@ -29,12 +31,15 @@ Run it:
 Catalogue and members:
   catalog      Make the catalogue equal to a file
   member       Create, link and list members
+  account      Make accounts for staff and members, and give them rights
+  token        Make, list and revoke the tokens of other back ends
 
 Answers:
   explain      May this member watch this video, and why? At any moment
   timeline     A member's history in plain words
 
 Deliveries and the log:
+  deliveries   What Stripe delivered, what became of it, and looking at it again
   ingest       Feed files of Stripe events through the same way as webhooks
   backfill     Fetch events from Stripe that never came
   reconcile    Compare every subscription with Stripe and put right what differs
@@ -102,6 +107,20 @@ enum Command {
     #[command(subcommand, after_help = "Example: membership member create --email ada@example.com")]
     Member(MemberCommand),
 
+    /// Make accounts for staff and members, and give them rights
+    #[command(
+        subcommand,
+        after_help = "Example: membership account create --email ada@example.com --role owner"
+    )]
+    Account(AccountCommand),
+
+    /// Make, list and revoke the tokens of other back ends
+    #[command(
+        subcommand,
+        after_help = "Example: membership token create shop --scope access.read+members.write"
+    )]
+    Token(TokenCommand),
+
     /// May this member watch this video, and why? Exit code 0 yes, 1 no, 2 usage, 3 unavailable
     #[command(
         after_help = "Example: membership explain mem_ada --video projections --at 2026-05-03T09:14:00Z"
@@ -126,6 +145,10 @@ enum Command {
         /// The member's id
         member: String,
     },
+
+    /// What Stripe delivered, what became of it, and looking at it again
+    #[command(subcommand, after_help = "Example: membership deliveries list --outcome parked")]
+    Deliveries(DeliveriesCommand),
 
     /// Feed files of Stripe events through the same way as webhooks
     #[command(after_help = "Example: membership ingest ./events --unsigned --created-order")]
@@ -228,6 +251,121 @@ enum MemberCommand {
     List,
 }
 
+#[derive(Debug, Subcommand)]
+enum DeliveriesCommand {
+    /// List deliveries, latest arrival first
+    #[command(
+        after_help = "Example: membership deliveries list --outcome parked --reason unknown_customer --limit 50"
+    )]
+    List {
+        /// Only those with this outcome
+        #[arg(long, value_parser = outcome)]
+        outcome: Option<DeliveryOutcome>,
+        #[command(flatten)]
+        of: DeliveriesArgs,
+        /// How many at most
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Only those that came before this one
+        #[arg(long, value_name = "EVENT")]
+        before: Option<String>,
+    },
+    /// Show a delivery, and every step of what was done with it
+    #[command(after_help = "Example: membership deliveries show evt_1OzxA2eZvKYlo2C")]
+    Show {
+        /// Stripe's event id
+        event: String,
+    },
+    /// Look at deliveries again: at one, or at all that fit, oldest first
+    #[command(
+        after_help = "Example: membership deliveries replay --outcome parked --reason unmapped_product --why 'the price is back'"
+    )]
+    Replay {
+        /// Stripe's event id
+        #[arg(conflicts_with_all = ["outcome", "reason", "event_type", "customer", "received_from", "received_until"])]
+        event: Option<String>,
+        /// Those with this outcome
+        #[arg(long, value_parser = outcome, required_unless_present = "event")]
+        outcome: Option<DeliveryOutcome>,
+        #[command(flatten)]
+        of: DeliveriesArgs,
+        /// How many at most; those that are left are counted
+        #[arg(long, default_value_t = 1_000)]
+        limit: usize,
+        /// Why: a line that is kept with each of them
+        #[arg(long)]
+        why: String,
+    },
+}
+
+/// Which deliveries.
+#[derive(Debug, Args)]
+pub(crate) struct DeliveriesArgs {
+    /// Only those whose outcome has this code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) reason: Option<String>,
+    /// Only those of this event type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// Only those that speak of this Stripe customer
+    #[arg(long)]
+    pub(crate) customer: Option<String>,
+    /// Only those that first arrived at this moment or later, RFC 3339 or a day
+    #[arg(long, value_parser = moment)]
+    pub(crate) received_from: Option<DateTime<Utc>>,
+    /// Only those that first arrived before this moment
+    #[arg(long, value_parser = moment)]
+    pub(crate) received_until: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Make an account, or give the one that is there this role, and print a link to choose its password with
+    #[command(after_help = "Example: membership account create --email ada@example.com --role owner")]
+    Create {
+        /// Her e-mail address, which is taken to be hers
+        #[arg(long)]
+        email: String,
+        /// Her rights
+        #[arg(long, value_parser = role, default_value = "member", value_name = "member|support|owner")]
+        role: AccountRole,
+        /// Take the password from stdin, one line, instead of printing a link
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give a member other rights; fewer end her sessions at once
+    #[command(after_help = "Example: membership account role mem_ada support")]
+    Role {
+        /// The member's id
+        member: String,
+        /// Her rights
+        #[arg(value_parser = role, value_name = "member|support|owner")]
+        role: AccountRole,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token; it is printed this one time
+    #[command(after_help = "Example: membership token create shop --scope access.read+members.write")]
+    Create {
+        /// The name of the back end, which its events carry
+        name: String,
+        /// What it may do, joined by +: access.read, support.read, support.write, members.write
+        #[arg(long, required = true)]
+        scope: String,
+    },
+    /// List tokens, revoked ones too
+    #[command(after_help = "Example: membership token list --json")]
+    List,
+    /// Revoke a token, by its id or its name
+    #[command(after_help = "Example: membership token revoke shop")]
+    Revoke {
+        /// Its id (tok_…), or its name where only one token has it
+        token: String,
+    },
+}
+
 /// What to ingest, and in which order.
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
@@ -254,6 +392,15 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         .or_else(|| day().map(|midnight| midnight.and_utc()))
         .filter(can_be_written)
         .ok_or_else(|| "write it like 2026-05-03T09:14:00Z or 2026-05-03".to_owned())
+}
+
+fn outcome(text: &str) -> Result<DeliveryOutcome, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+fn role(text: &str) -> Result<AccountRole, String> {
+    let role = AccountRole::ALL.into_iter().find(|role| role.as_str() == text);
+    role.ok_or_else(|| "write member, support or owner".to_owned())
 }
 
 fn member_id(text: &str) -> Result<MemberId, String> {
@@ -300,12 +447,40 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
             commands::member::link(&settings()?, &member, &customer, json).await
         }
         Command::Member(MemberCommand::List) => commands::member::list(&settings()?, json).await,
+        Command::Account(AccountCommand::Create { email, role, password_stdin }) => {
+            commands::account::create(&settings()?, &email, role, password_stdin, json).await
+        }
+        Command::Account(AccountCommand::Role { member, role }) => {
+            commands::account::role(&settings()?, &member, role, json).await
+        }
+        Command::Token(TokenCommand::Create { name, scope }) => {
+            commands::token::create(&settings()?, &name, &scope, json).await
+        }
+        Command::Token(TokenCommand::List) => commands::token::list(&settings()?, json).await,
+        Command::Token(TokenCommand::Revoke { token }) => {
+            commands::token::revoke(&settings()?, &token, json).await
+        }
         Command::Explain { member, video, at, known_at } => {
             commands::answers::explain(&settings()?, &member, &video, at, known_at, json)
                 .await
                 .map_err(Failure::not_an_answer)
         }
         Command::Timeline { member } => commands::answers::timeline(&settings()?, &member, json).await,
+        Command::Deliveries(command) => {
+            use commands::deliveries;
+            match command {
+                DeliveriesCommand::List { outcome, of, limit, before } => {
+                    deliveries::list(&settings()?, of.selection(outcome), before, limit, json).await
+                }
+                DeliveriesCommand::Show { event } => deliveries::show(&settings()?, &event, json).await,
+                DeliveriesCommand::Replay { event: Some(event), why, .. } => {
+                    deliveries::replay(&settings()?, &event, &why, json).await
+                }
+                DeliveriesCommand::Replay { event: None, outcome, of, limit, why } => {
+                    deliveries::replay_some(&settings()?, of.selection(outcome), limit, &why, json).await
+                }
+            }
+        }
         Command::Ingest(args) => commands::ingest::run(&settings()?, &args, json).await,
         Command::Backfill { since } => commands::ask::backfill(&settings()?, since, json).await,
         Command::Reconcile => {

@@ -1,30 +1,32 @@
 //! Settings: from the environment, else from a TOML file that may set the same names in lower case.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::ServiceTokens;
+use accounts::Keys;
+use api::{Rate, ServiceTokens, TrustedProxies};
 use axum::http::Uri;
 use axum::http::uri::Authority;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use billing::BadSettings;
 use clap::ValueEnum;
 use domain::clock::SystemClock;
+use lettre::message::Mailbox;
 use thiserror::Error;
 use toml::Value;
 use webhook_ingest::stripe::signature::Secrets;
 
 use crate::keeper::Schedule;
 use crate::limits::Limits;
+use crate::mail;
 
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 26] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -41,15 +43,19 @@ const NAMES: [&str; 21] = [
     "PUBLIC_URL",
     "LEARN_ORIGINS",
     "SMTP_URL",
+    "MAIL_FROM",
     "INDEX_SNAPSHOT",
     "RUST_LOG",
     "MAX_CONNECTIONS",
     "MAX_IN_FLIGHT",
     "SHUTDOWN_NOTICE",
+    "TRUSTED_PROXIES",
+    "RATE_LIMIT_SERVICE",
+    "RATE_LIMIT_MEMBER",
+    "RATE_LIMIT_SIGNED_OUT",
 ];
 
-/// A key for HMAC-SHA-256 is as long as its hash.
-const SHORTEST_KEY: usize = 32;
+const SENDER: &str = "Membership <no-reply@example.com>";
 
 /// What is wrong with a setting. One line, which names it.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -102,6 +108,8 @@ pub struct Config {
     pub catalog: Option<PathBuf>,
     /// The other back ends that may ask.
     pub service_tokens: ServiceTokens,
+    /// The proxies whose word is taken for where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// How much is taken at once, and how long anything may take.
     pub limits: Limits,
     /// Where the access index is kept between starts, if anywhere.
@@ -110,6 +118,54 @@ pub struct Config {
     pub billing: Option<billing::Settings>,
     /// When Stripe is asked of our own accord.
     pub schedule: Schedule,
+    /// How people sign in, where they can.
+    pub sign_in: Option<SignIn>,
+}
+
+/// What a service needs to have people sign in.
+#[derive(Debug, Clone)]
+pub struct SignIn {
+    /// What signs access tokens, and what is still believed.
+    pub keys: Keys,
+    /// Where this service is reached from outside: an origin as browsers write it.
+    pub public_url: String,
+    /// Other origins whose pages may ask with cookies.
+    pub learn_origins: Vec<String>,
+    /// How letters are sent; without it, what needs a letter is refused.
+    pub mail: Option<MailSettings>,
+}
+
+impl SignIn {
+    /// Whether cookies may only go over TLS.
+    pub fn secure(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+}
+
+/// How letters are sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MailSettings {
+    /// Where to.
+    pub carrier: Carrier,
+    /// Who they are from.
+    pub from: Mailbox,
+}
+
+/// Who takes letters.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Carrier {
+    /// A mail server, by its URL.
+    Smtp(String),
+    /// A folder, in which every letter becomes a file.
+    Folder(PathBuf),
+    /// Whoever reads stderr, which is for the demo.
+    Stderr,
+}
+
+impl fmt::Debug for MailSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailSettings").field("from", &self.from).finish_non_exhaustive()
+    }
 }
 
 /// Where values come from.
@@ -261,16 +317,66 @@ impl Settings {
             database_url: self.database_url()?,
             livemode: self.livemode()?,
             catalog: self.catalog(),
+            trusted_proxies: self.trusted_proxies()?,
             limits: self.limits()?,
             index_snapshot: self.index_snapshot()?,
             billing: self.billing()?,
             schedule: self.schedule()?,
+            sign_in: self.sign_in(role)?,
         };
-        self.public_url()?;
-        self.session_keys()?;
-        self.learn_origins()?;
-        self.smtp_url()?;
         Ok(config)
+    }
+
+    /// How people sign in; nothing where no keys are set, and in a role that answers nobody.
+    fn sign_in(&self, role: Role) -> Result<Option<SignIn>, ConfigError> {
+        // Looked at in any case, so that a mistake shows before keys are added.
+        let (keys, public_url) = (self.session_keys()?, self.public_url()?);
+        let (learn_origins, carrier) = (self.learn_origins()?, self.carrier()?);
+        let from = self.mail_from()?;
+        let Some(keys) = keys.filter(|_| role.answers()) else { return Ok(None) };
+        let public_url = match public_url {
+            Some(url) => browsers_origin(&url),
+            None => self.own_origin()?,
+        };
+        let mail = carrier.map(|carrier| -> Result<_, ConfigError> {
+            let from = from.map_or_else(|| usual_sender(&public_url), Ok)?;
+            Ok(MailSettings { carrier, from })
+        });
+        Ok(Some(SignIn { keys, mail: mail.transpose()?, public_url, learn_origins }))
+    }
+
+    /// Where this service is reached when nobody else has to reach it.
+    fn own_origin(&self) -> Result<String, ConfigError> {
+        let listen = self.listen()?;
+        if listen.ip().is_loopback() && listen.port() != 0 {
+            return Ok(format!("http://{listen}"));
+        }
+        let what = "is missing, and SESSION_KEYS is set: letters name it, and cookies depend on it";
+        Err(bad("PUBLIC_URL", what, "https://membership.example.com"))
+    }
+
+    /// Where links that are printed lead: as set, else where it would listen.
+    pub fn reached_at(&self) -> Result<String, ConfigError> {
+        self.demo_origin(self.listen()?)
+    }
+
+    /// The origin that `demo` is reached at: as set, else where it listens.
+    pub fn demo_origin(&self, listening: SocketAddr) -> Result<String, ConfigError> {
+        Ok(self.public_url()?.map_or_else(|| format!("http://{listening}"), |url| browsers_origin(&url)))
+    }
+
+    /// What `demo` has people sign in with: keys of its own where none are set, and letters on stderr.
+    pub fn demo_sign_in(&self, listening: SocketAddr) -> Result<SignIn, ConfigError> {
+        let keys = self.session_keys()?.map_or_else(made_up_keys, Ok)?;
+        let public_url = self.demo_origin(listening)?;
+        let from = self.mail_from()?.map_or_else(|| usual_sender(&public_url), Ok)?;
+        let carrier = self.carrier()?.unwrap_or(Carrier::Stderr);
+        Ok(SignIn {
+            keys,
+            mail: Some(MailSettings { carrier, from }),
+            public_url,
+            learn_origins: self.learn_origins()?,
+        })
     }
 
     /// Everything that is wrong, each with its name, for whoever wants to mend it in one go.
@@ -284,7 +390,10 @@ impl Settings {
             self.public_url().err(),
             self.session_keys().err(),
             self.learn_origins().err(),
-            self.smtp_url().err(),
+            self.carrier().err(),
+            self.mail_from().err(),
+            self.sign_in(role).err().filter(|mistake| mistake.what.starts_with("is missing")),
+            self.trusted_proxies().err(),
             self.limits().err(),
             self.index_snapshot().err(),
             self.billing().err().filter(|_| self.livemode().is_ok()),
@@ -325,63 +434,83 @@ impl Settings {
             .map_err(|error| bad("SERVICE_TOKENS", error.to_string(), example))
     }
 
+    /// The proxies whose word is taken for where a request comes from.
+    pub fn trusted_proxies(&self) -> Result<TrustedProxies, ConfigError> {
+        TrustedProxies::parse(self.get("TRUSTED_PROXIES").unwrap_or_default())
+            .map_err(|error| bad("TRUSTED_PROXIES", error.to_string(), "10.0.0.0/8,192.0.2.7"))
+    }
+
     /// Where this service is reached from outside.
     pub fn public_url(&self) -> Result<Option<Uri>, ConfigError> {
-        let read =
-            |text| origin(text).map_err(|what| bad("PUBLIC_URL", what, "https://membership.example.com"));
+        let read = |text| {
+            let wrong = |what| bad("PUBLIC_URL", what, "https://membership.example.com");
+            let url = origin(text).map_err(wrong)?;
+            let plain = url.scheme_str() == Some("http");
+            if plain && !url.host().is_some_and(is_loopback) {
+                return Err(wrong(
+                    "begins with http://, which only loopback may: cookies need https".to_owned(),
+                ));
+            }
+            Ok(url)
+        };
         self.get("PUBLIC_URL").map(read).transpose()
     }
 
-    fn learn_origins(&self) -> Result<(), ConfigError> {
+    fn learn_origins(&self) -> Result<Vec<String>, ConfigError> {
         let example = "https://learn.example.com,https://www.example.com";
         let entries = self.get("LEARN_ORIGINS").unwrap_or_default();
-        for (entry, text) in (1..).zip(entries.split(',').filter(|_| !entries.is_empty())) {
+        let read = |(entry, text): (usize, &str)| {
             origin(text.trim())
-                .map_err(|what| bad("LEARN_ORIGINS", format!("entry {entry} {what}"), example))?;
-        }
-        Ok(())
+                .map(|url| browsers_origin(&url))
+                .map_err(|what| bad("LEARN_ORIGINS", format!("entry {entry} {what}"), example))
+        };
+        (1..).zip(entries.split(',').filter(|_| !entries.is_empty())).map(read).collect()
     }
 
-    /// Never says what an entry holds: any part of it may be a key.
-    fn session_keys(&self) -> Result<(), ConfigError> {
-        let mut known: Vec<&str> = Vec::new();
-        let Some(text) = self.get("SESSION_KEYS") else { return Ok(()) };
-        for (entry, text) in (1..).zip(text.split(',')) {
-            let wrong = |what: &str| {
-                let example = "2026-11:BASE64, where BASE64 is what openssl rand -base64 32 prints";
-                bad("SESSION_KEYS", format!("entry {entry} {what}"), example)
-            };
-            let (kid, key) = text.trim().split_once(':').ok_or_else(|| wrong("is not kid:base64"))?;
-            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-            if kid.is_empty() || !kid.bytes().all(plain) {
-                return Err(wrong("has a kid that is not made of letters, digits, '-', '_' and '.'"));
-            }
-            if known.contains(&kid) {
-                return Err(wrong("has the kid of an entry before it"));
-            }
-            known.push(kid);
-            let key = STANDARD.decode(key).map_err(|_| wrong("has a key that is not base64"))?;
-            if key.len() < SHORTEST_KEY {
-                return Err(wrong("has a key of less than 32 bytes"));
-            }
-        }
-        Ok(())
+    fn session_keys(&self) -> Result<Option<Keys>, ConfigError> {
+        let example = "2026-11:BASE64, where BASE64 is what openssl rand -base64 32 prints";
+        let read = |text| Keys::parse(text).map_err(|error| bad("SESSION_KEYS", error.to_string(), example));
+        self.get("SESSION_KEYS").map(read).transpose()
     }
 
     /// Never says what it holds: it may be a password.
-    fn smtp_url(&self) -> Result<(), ConfigError> {
-        let Some(text) = self.get("SMTP_URL") else { return Ok(()) };
+    fn carrier(&self) -> Result<Option<Carrier>, ConfigError> {
+        let Some(text) = self.get("SMTP_URL") else { return Ok(None) };
         let wrong = |what: &str| bad("SMTP_URL", what, "smtps://user:password@mail.example.com:465");
+        if let Some(folder) = text.strip_prefix("file://") {
+            let folder = PathBuf::from(folder);
+            let there = folder.is_absolute() && folder.is_dir();
+            return there
+                .then_some(Some(Carrier::Folder(folder)))
+                .ok_or_else(|| wrong("names no folder that is there"));
+        }
         let url: Uri = text
             .parse()
             .map_err(|_| wrong("is not a URL (write special characters of user and password as %-codes)"))?;
-        if !matches!(url.scheme_str(), Some("smtp" | "smtps")) {
-            return Err(wrong("begins with neither smtp:// nor smtps://"));
+        let host = url.host().filter(|host| !host.is_empty());
+        match url.scheme_str() {
+            Some("smtp" | "smtps") => {}
+            _ => return Err(wrong("begins with neither smtps:// nor smtp://")),
         }
-        if url.host().is_none_or(str::is_empty) {
-            return Err(wrong("names no host"));
+        let host = host.ok_or_else(|| wrong("names no host"))?;
+        let encrypted = url.scheme_str() == Some("smtps") || url.query() == Some("tls=required");
+        if !encrypted && !is_loopback(host) {
+            return Err(wrong(
+                "would send letters in the clear; begin it with smtps://, or end it with ?tls=required",
+            ));
         }
-        Ok(())
+        if mail::can_be_used(text) {
+            Ok(Some(Carrier::Smtp(text.to_owned())))
+        } else {
+            Err(wrong("cannot be used (write special characters of user and password as %-codes)"))
+        }
+    }
+
+    fn mail_from(&self) -> Result<Option<Mailbox>, ConfigError> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| bad("MAIL_FROM", format!("{text:?} is not an address"), SENDER))
+        };
+        self.get("MAIL_FROM").map(read).transpose()
     }
 
     /// How much is taken at once, and how long anything may take.
@@ -391,7 +520,16 @@ impl Settings {
         limits.requests.in_flight = self.number("MAX_IN_FLIGHT", 8..=100_000, limits.requests.in_flight)?;
         let seconds = self.number("SHUTDOWN_NOTICE", 0..=300, 0)?;
         limits.notice = Duration::from_secs(seconds as u64);
+        limits.rates.service = self.rate("RATE_LIMIT_SERVICE", limits.rates.service)?;
+        limits.rates.member = self.rate("RATE_LIMIT_MEMBER", limits.rates.member)?;
+        limits.rates.signed_out = self.rate("RATE_LIMIT_SIGNED_OUT", limits.rates.signed_out)?;
         Ok(limits)
+    }
+
+    fn rate(&self, name: &str, usual: Option<Rate>) -> Result<Option<Rate>, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(usual) };
+        let example = usual.map_or_else(|| "off".to_owned(), |rate| rate.to_string());
+        Rate::parse(text).map_err(|error| bad(name, error.to_string(), &example))
     }
 
     fn number(&self, name: &str, range: RangeInclusive<usize>, usual: usize) -> Result<usize, ConfigError> {
@@ -448,6 +586,14 @@ impl Settings {
     }
 }
 
+/// A key that nobody has had before and nobody will have again.
+pub(crate) fn made_up_keys() -> Result<Keys, ConfigError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)
+        .map_err(|error| bad("SESSION_KEYS", format!("none can be made ({error})"), "one:BASE64"))?;
+    Ok(Keys::one("made-up", key))
+}
+
 /// Scheme, host and port, and nothing else.
 fn origin(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
@@ -464,6 +610,32 @@ fn origin(text: &str) -> Result<Uri, String> {
     Ok(url)
 }
 
+/// An origin as browsers write it: in small letters, without a usual port.
+fn browsers_origin(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("https").to_ascii_lowercase();
+    let host = url.host().unwrap_or_default().to_ascii_lowercase();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    match url.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }
+}
+
+/// Whether only this machine answers there.
+fn is_loopback(host: &str) -> bool {
+    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn usual_sender(public_url: &str) -> Result<Mailbox, ConfigError> {
+    let host =
+        public_url.parse::<Uri>().ok().and_then(|url| url.host().map(str::to_owned)).unwrap_or_default();
+    // An address of this machine takes no letters, so it does not matter which name it has.
+    let host = if is_loopback(&host) { "localhost".to_owned() } else { host };
+    let what = "is missing, and PUBLIC_URL names no host that could send letters";
+    format!("Membership <no-reply@{host}>").parse().map_err(|_| bad("MAIL_FROM", what, SENDER))
+}
+
 /// Where a collector of traces is; the standard name, which the exporter reads too.
 pub(crate) const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
@@ -471,6 +643,11 @@ pub(crate) const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 pub(crate) fn collector() -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is where settings are read")]
     std::env::var(COLLECTOR).ok().filter(|url| !url.trim().is_empty())
+}
+
+/// A URL that was looked at and still cannot be used.
+pub(crate) fn bad_smtp_url(error: impl fmt::Display) -> ConfigError {
+    bad("SMTP_URL", format!("cannot be used ({error})"), "smtps://user:password@mail.example.com:465")
 }
 
 fn bad(name: &str, what: impl Into<String>, example: &str) -> ConfigError {
@@ -527,6 +704,10 @@ mod tests {
             ("MAX_IN_FLIGHT", "7"),
             ("MAX_IN_FLIGHT", "many"),
             ("SHUTDOWN_NOTICE", "301"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+            ("RATE_LIMIT_SERVICE", "100"),
+            ("RATE_LIMIT_MEMBER", "0/1"),
+            ("RATE_LIMIT_SIGNED_OUT", "never"),
             ("INDEX_SNAPSHOT", "/"),
             ("INDEX_SNAPSHOT", "/no/such/folder/index"),
             ("PUBLIC_URL", "membership.example.com"),
@@ -547,6 +728,12 @@ mod tests {
             ("SMTP_URL", "mail.example.com"),
             ("SMTP_URL", "smtp://"),
             ("SMTP_URL", "https://user:secret@mail.example.com"),
+            ("SMTP_URL", "smtp://user:secret@mail.example.com:587"),
+            ("SMTP_URL", "smtp://user:secret@mail.example.com:587?tls=opportunistic"),
+            ("SMTP_URL", "file://relative"),
+            ("SMTP_URL", "file:///no/such/folder"),
+            ("MAIL_FROM", "nobody"),
+            ("PUBLIC_URL", "http://membership.example.com"),
             ("STRIPE_API_BASE", "api.stripe.com"),
             ("STRIPE_API_BASE", "ftp://api.stripe.com"),
             ("BACKFILL_EVERY", "often"),
@@ -585,6 +772,61 @@ mod tests {
             ("SMTP_URL", "smtps://user:pass%40word@mail.example.com:465"),
         ];
         assert!(settings(&good).config(Role::All).is_ok());
+    }
+
+    const KEY: (&str, &str) = ("SESSION_KEYS", "one:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=");
+
+    #[test]
+    fn people_sign_in_only_where_there_are_keys() {
+        let sign_in = |pairs: &[(&'static str, &str)], role| settings(pairs).config(role).unwrap().sign_in;
+        assert!(sign_in(&[SECRETS, ("PUBLIC_URL", "https://a.example")], Role::All).is_none());
+        assert!(sign_in(&[SECRETS, KEY], Role::Ingest).is_none());
+        let here = sign_in(&[SECRETS, KEY], Role::All).unwrap();
+        assert_eq!((here.public_url.as_str(), here.secure()), ("http://127.0.0.1:8080", false));
+        assert!(here.mail.is_none());
+        let url = ("PUBLIC_URL", "HTTPS://Membership.Example.COM:443/");
+        let there = sign_in(&[SECRETS, KEY, url, ("SMTP_URL", "smtp://127.0.0.1:2525")], Role::Api).unwrap();
+        assert_eq!((there.public_url.as_str(), there.secure()), ("https://membership.example.com", true));
+        let from = there.mail.unwrap().from;
+        assert_eq!(from.to_string(), "Membership <no-reply@membership.example.com>");
+    }
+
+    #[test]
+    fn a_service_that_others_reach_has_to_be_told_its_name_before_people_sign_in() {
+        let mistake = settings(&[SECRETS, KEY, ("PORT", "8080")]).config(Role::All).unwrap_err();
+        assert_eq!(mistake.name, "PUBLIC_URL");
+        let listed = settings(&[SECRETS, KEY, ("PORT", "8080")]).mistakes(Role::All);
+        assert_eq!(listed, [mistake]);
+    }
+
+    #[test]
+    fn origins_are_compared_as_browsers_write_them() {
+        let origins =
+            ("LEARN_ORIGINS", "https://Learn.Example.com:443, http://localhost:5173/, http://[::1]:80");
+        let read = settings(&[origins]).learn_origins().unwrap();
+        assert_eq!(read, ["https://learn.example.com", "http://localhost:5173", "http://[::1]"]);
+    }
+
+    #[test]
+    fn letters_go_encrypted_or_no_further_than_this_machine() {
+        for url in [
+            "smtps://user:pass%40word@mail.example.com:465",
+            "smtp://user:password@mail.example.com:587?tls=required",
+            "smtp://localhost:2525",
+            "smtp://127.0.0.1:2525",
+            "file:///",
+        ] {
+            assert!(settings(&[("SMTP_URL", url)]).carrier().is_ok_and(|carrier| carrier.is_some()), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_demo_makes_keys_of_its_own() {
+        let listening = "127.0.0.1:9000".parse().unwrap();
+        let made = settings(&[]).demo_sign_in(listening).unwrap();
+        assert_eq!(made.public_url, "http://127.0.0.1:9000");
+        assert_eq!(made.mail.unwrap().from.to_string(), "Membership <no-reply@localhost>");
+        assert!(settings(&[("SESSION_KEYS", "short")]).demo_sign_in(listening).is_err());
     }
 
     #[test]

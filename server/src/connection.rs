@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::client_address::ClientAddress;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Request, Version};
@@ -50,8 +51,13 @@ pub(crate) async fn attend(
 ) {
     let pulse = Arc::new(Pulse::default());
     let told = pulse.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    // A connection that has ended already has no peer any more, and nobody reads what it is answered.
+    let client = stream.peer_addr().ok().map(ClientAddress::of_peer);
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let turn = Turn::begin(&told, request.version());
+        if let Some(client) = client {
+            request.extensions_mut().insert(client);
+        }
         let answer = router.clone().call(request.map(Body::new));
         async move { answer.await.map(|answer| answer.map(|body| Answer { body, _turn: turn })) }
     });

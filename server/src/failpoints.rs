@@ -11,7 +11,8 @@ use domain::ports::StoreError;
 use fail::FailScenario;
 use storage::Storage;
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Redriven, Selection,
+    Step, Stored, Why,
 };
 
 /// How long a delivery is only promised while [`ACKNOWLEDGE_FIRST`] is on.
@@ -87,16 +88,36 @@ impl Inbox for Sabotaged {
         self.0.settle(id, outcome, why, now).await
     }
 
-    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
-        self.0.postpone(id, why, due).await
+    async fn postpone(
+        &self,
+        id: &str,
+        why: Why,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.0.postpone(id, why, due, now).await
     }
 
     async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
         self.0.release(ids).await
     }
 
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        self.0.redrive(which).await
+    async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError> {
+        self.0.redrive(which, asked).await
+    }
+
+    async fn redrive_some(
+        &self,
+        of: Selection,
+        after: Option<String>,
+        at_most: usize,
+        asked: Asked,
+    ) -> Result<Redriven, StoreError> {
+        self.0.redrive_some(of, after, at_most, asked).await
+    }
+
+    async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError> {
+        self.0.steps(id).await
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {

@@ -6,12 +6,13 @@ mod cli;
 mod commands;
 pub mod config;
 mod connection;
-pub mod demo;
+mod demo;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod index_file;
 pub mod keeper;
 pub mod limits;
+mod mail;
 pub mod metrics;
 mod rebuilds;
 mod refusal;

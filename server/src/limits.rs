@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::RequestLimits;
+use api::{Rates, RequestLimits};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -17,6 +17,10 @@ pub const IN_FLIGHT: usize = 512;
 const WAITING: usize = 1_024;
 /// How many webhooks arrive at once. Each may hold a body of up to a megabyte of somebody unknown.
 const ARRIVING: usize = 512;
+
+/// How many streams of events members may have open at once, each a connection that rests. Beside them connections stay free
+/// for everything else.
+pub const EVENT_STREAMS: usize = 2_000;
 
 /// How long the head of a request may take to arrive, from its first byte, or from the first moment of a connection.
 const HEAD: Duration = Duration::from_secs(10);
@@ -60,6 +64,8 @@ pub struct Limits {
     pub connections: usize,
     /// Of the requests.
     pub requests: RequestLimits,
+    /// How often one caller may ask.
+    pub rates: Rates,
     /// For a request's head to arrive.
     pub head: Duration,
     /// For a client to take some of an answer.
@@ -87,6 +93,7 @@ impl Default for Limits {
                 body: BODY,
                 handling: HANDLING,
             },
+            rates: Rates::default(),
             head: HEAD,
             unread: UNREAD,
             idle: IDLE,

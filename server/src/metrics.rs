@@ -32,10 +32,14 @@ const SECONDS: [f64; 14] =
 const CHANGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 const COMMIT_CHANGES: &str = "membership_sqlite_commit_changes";
 
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("membership_http_requests_total", "Requests answered, by route template, method and class of status"),
     ("membership_access_decisions_total", "Access decisions about the present, by answer and reason"),
     ("membership_webhooks_refused_total", "Webhook requests not taken, by reason"),
+    (
+        "membership_webhook_secret_used_total",
+        "Webhooks that a secret signed, by its place in STRIPE_WEBHOOK_SECRETS",
+    ),
     ("membership_deliveries_received_total", "Deliveries stored; duplicate ones were there before"),
     ("membership_deliveries_settled_total", "Deliveries carried out, by outcome and reason"),
     ("membership_deliveries_postponed_total", "Attempts at a delivery that will be made again"),
@@ -45,6 +49,10 @@ const COUNTERS: [(&str, &str); 9] = [
         "Appends that another writer was faster than; they are made again",
     ),
     ("membership_log_lines_total", "Lines of the log at warn and error, by level"),
+    ("membership_sign_ins_total", "Sign-ins tried, by outcome"),
+    ("membership_refresh_reuse_total", "Sessions ended since a refresh token was used twice"),
+    ("membership_letters_total", "Letters, by what they are about and what became of them"),
+    ("membership_password_hashes_total", "Passwords hashed, to be kept or to be compared"),
 ];
 const HISTOGRAMS: [(&str, Unit, &str); 4] = [
     ("membership_http_request_duration_seconds", Unit::Seconds, "From a request's head to its answer"),
@@ -52,7 +60,7 @@ const HISTOGRAMS: [(&str, Unit, &str); 4] = [
     ("membership_delivery_duration_seconds", Unit::Seconds, "From taking a delivery up to its outcome"),
     (COMMIT_CHANGES, Unit::Count, "Changes that shared a commit"),
 ];
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 22] = [
     ("membership_build_info", "Always 1; the labels say what runs"),
     ("membership_store_up", "Whether the store answered within a second: 1 or 0"),
     ("membership_deliveries", "Deliveries that wait for something, by state"),
@@ -75,6 +83,7 @@ const GAUGES: [(&str, &str); 21] = [
     ("membership_projection_standing_still", "Whether a projection cannot go on: 1 or 0"),
     ("membership_projection_parked_streams", "Streams that stand still since an event cannot be read"),
     ("membership_index_members", "Members in the access index"),
+    ("membership_members_paying_twice", "Members who pay for several subscriptions at once"),
     ("membership_sqlite_queued_changes", "Changes that wait for the writer"),
     ("membership_postgres_connections", "Connections of the pool, by state"),
     ("membership_sequencer_up", "Whether the watermark is being looked after: 1 or 0"),
@@ -212,6 +221,7 @@ impl Sampler {
             gauge!("membership_worker_up").set(one_if(alive));
         }
         gauge!("membership_index_members").set(number(self.index.members()));
+        gauge!("membership_members_paying_twice").set(number(self.index.paying_twice()));
         gauge!("membership_catalog_plans").set(number(self.index.catalog().plans().count()));
         for (name, progress) in &self.progress {
             let applied = progress.applied();

@@ -39,7 +39,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The routes of a role.
 pub fn routes(app: &App, config: &Config, role: Role) -> Router {
-    let state = app.api_state(config.service_tokens.clone());
+    let state = app.api_state(config);
     let mut router =
         if role.answers() { api::router(state.clone()) } else { api::health_router(state.clone()) };
     if let (true, Some(secrets)) = (role.ingests(), &config.webhook_secrets) {

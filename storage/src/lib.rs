@@ -1,6 +1,8 @@
 //! The store: the event log, the inbox, personal data and views, on `SQLite` or `PostgreSQL`. Which one it is, is decided in
 //! [`open`] and seen nowhere else. One folder per database.
 
+mod account_rows;
+mod answer;
 mod command_bus;
 pub mod examine;
 mod head;
@@ -13,12 +15,15 @@ mod trouble;
 use std::fmt;
 use std::sync::Arc;
 
+use accounts::AccountStore;
 use cqrs_es::Aggregate;
 use cqrs_es::persist::EventUpcaster;
+use domain::account::Account;
 use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::events::{Dated, upcasters};
+use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
 use domain::ports::{CommandBus, EventFeed, People, StoreError};
@@ -42,6 +47,15 @@ pub enum Access {
     Read,
     /// Writing, or only reading where another process writes to the same `SQLite` file, or on a standby.
     WriteOrRead,
+    /// Writing what can be made again: `SQLite` does not wait for the disk, so a power cut may take or spoil all of it.
+    Draft,
+}
+
+impl Access {
+    /// Whether a store that cannot be written to is of no use.
+    pub(crate) fn has_to_write(self) -> bool {
+        matches!(self, Self::Write | Self::Draft)
+    }
 }
 
 /// How stored events of older shapes are read.
@@ -78,6 +92,8 @@ pub struct Storage {
     pub payments: Arc<dyn CommandBus<Payment>>,
     /// Commands on members.
     pub members: Arc<dyn CommandBus<Member>>,
+    /// Commands on accounts.
+    pub accounts: Arc<dyn CommandBus<Account>>,
     /// Commands on the catalogue.
     pub catalog: Arc<dyn CommandBus<Catalog>>,
     /// Webhook deliveries.
@@ -86,8 +102,12 @@ pub struct Storage {
     pub notebook: Arc<dyn Notebook>,
     /// Views that outlive the process.
     pub views: Arc<dyn ViewStore>,
+    /// Commands that may come again.
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
+    /// What people sign in with.
+    pub account_store: Arc<dyn AccountStore>,
     /// Whether it may be written to.
     pub writable: bool,
     backend: Backend,
@@ -118,7 +138,7 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + Notebook + ViewStore + People + 'static,
+        B: EventFeed + Inbox + Notebook + ViewStore + IdempotencyStore + People + AccountStore + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -128,11 +148,14 @@ impl Storage {
             customers: backend.bus(&clock, &upcasters),
             payments: backend.bus(&clock, &upcasters),
             members: backend.bus(&clock, &upcasters),
+            accounts: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),
             inbox: Arc::clone(&ports) as Arc<dyn Inbox>,
             notebook: Arc::clone(&ports) as Arc<dyn Notebook>,
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
-            people: ports,
+            idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
+            people: Arc::clone(&ports) as Arc<dyn People>,
+            account_store: ports,
             writable,
             backend,
             clock,

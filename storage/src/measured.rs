@@ -3,9 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use accounts::store::{
+    AccountRecord, AccountStore, Device, EmailChange, EndedSession, Hash, News, Opened, Opening, Rotation,
+    ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose,
+};
+use accounts::throttle::{Counter, Refused};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::account::{RevokedBecause, Role};
+use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
+use domain::ids::{CustomerId, MemberId, SessionId, SubscriptionId};
 use domain::ports::{EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, StoreError};
 use metrics::{counter, histogram};
 use projections::view_store::{
@@ -13,7 +20,8 @@ use projections::view_store::{
 };
 use tracing::{Instrument, Span, debug_span};
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Redriven, Selection,
+    Step, Stored, Why,
 };
 use webhook_ingest::notebook::{Notebook, Unused};
 
@@ -106,16 +114,36 @@ impl<B: Inbox> Inbox for Measured<B> {
         measured("inbox_settle", self.0.settle(id, outcome, why, now)).await
     }
 
-    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
-        measured("inbox_postpone", self.0.postpone(id, why, due)).await
+    async fn postpone(
+        &self,
+        id: &str,
+        why: Why,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        measured("inbox_postpone", self.0.postpone(id, why, due, now)).await
     }
 
     async fn release(&self, ids: &[String]) -> Result<(), StoreError> {
         measured("inbox_release", self.0.release(ids)).await
     }
 
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        measured("inbox_redrive", self.0.redrive(which)).await
+    async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError> {
+        measured("inbox_redrive", self.0.redrive(which, asked)).await
+    }
+
+    async fn redrive_some(
+        &self,
+        of: Selection,
+        after: Option<String>,
+        at_most: usize,
+        asked: Asked,
+    ) -> Result<Redriven, StoreError> {
+        measured("inbox_redrive", self.0.redrive_some(of, after, at_most, asked)).await
+    }
+
+    async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError> {
+        measured("inbox_steps", self.0.steps(id)).await
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {
@@ -167,6 +195,41 @@ impl<B: Notebook> Notebook for Measured<B> {
         limit: usize,
     ) -> Result<Vec<SubscriptionId>, StoreError> {
         measured("subscriptions_listed", self.0.subscriptions_after(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: IdempotencyStore> IdempotencyStore for Measured<B> {
+    async fn begin(
+        &self,
+        command: &KeyedCommand,
+        now: DateTime<Utc>,
+        lease: Duration,
+        keep: Duration,
+    ) -> Result<Begun, StoreError> {
+        measured("idempotency_begin", self.0.begin(command, now, lease, keep)).await
+    }
+
+    async fn finish(
+        &self,
+        id: &[u8; 32],
+        attempt: Attempt,
+        answer: KeptAnswer,
+        until: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        measured("idempotency_finish", self.0.finish(id, attempt, answer, until)).await
+    }
+
+    async fn release(&self, id: &[u8; 32], attempt: Attempt) -> Result<(), StoreError> {
+        measured("idempotency_release", self.0.release(id, attempt)).await
+    }
+
+    async fn withdraw(&self, id: &[u8; 32], attempt: Attempt) -> Result<(), StoreError> {
+        measured("idempotency_withdraw", self.0.withdraw(id, attempt)).await
+    }
+
+    async fn prune(&self, now: DateTime<Utc>, limit: usize) -> Result<u64, StoreError> {
+        measured("idempotency_prune", self.0.prune(now, limit)).await
     }
 }
 
@@ -233,5 +296,169 @@ impl<B: People> People for Measured<B> {
 
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_read", self.0.list(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: AccountStore> AccountStore for Measured<B> {
+    async fn account(&self, whose: &Whose) -> Result<Option<AccountRecord>, StoreError> {
+        measured("account_read", self.0.account(whose)).await
+    }
+
+    async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError> {
+        measured("account_open", self.0.open_account(opening)).await
+    }
+
+    async fn change_account(
+        &self,
+        member: &MemberId,
+        change: accounts::store::Change,
+        news: Option<News>,
+    ) -> Result<bool, StoreError> {
+        measured("account_change", self.0.change_account(member, change, news)).await
+    }
+
+    async fn change_email(
+        &self,
+        member: &MemberId,
+        token: &Hash,
+        email: &str,
+        email_lower: &str,
+        news: News,
+    ) -> Result<EmailChange, StoreError> {
+        measured("account_change", self.0.change_email(member, token, email, email_lower, news)).await
+    }
+
+    async fn news(&self, before: DateTime<Utc>, limit: usize) -> Result<Vec<(MemberId, News)>, StoreError> {
+        measured("account_unfinished", self.0.news(before, limit)).await
+    }
+
+    async fn forget_news(&self, id: &str) -> Result<(), StoreError> {
+        measured("account_told", self.0.forget_news(id)).await
+    }
+
+    async fn unfinished_accounts(
+        &self,
+        before: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<(MemberId, bool)>, StoreError> {
+        measured("account_unfinished", self.0.unfinished_accounts(before, limit)).await
+    }
+
+    async fn forget_account(&self, member: &MemberId) -> Result<(), StoreError> {
+        measured("account_told", self.0.forget_account(member)).await
+    }
+
+    async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        measured("account_token_write", self.0.add_token(token)).await
+    }
+
+    async fn token(&self, hash: &Hash, now: DateTime<Utc>) -> Result<Option<TokenRecord>, StoreError> {
+        measured("account_token_read", self.0.token(hash, now)).await
+    }
+
+    async fn registrations(
+        &self,
+        email_lower: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<TokenRecord>, StoreError> {
+        measured("account_token_read", self.0.registrations(email_lower, now)).await
+    }
+
+    async fn take_token(
+        &self,
+        hash: &Hash,
+        kind: TokenKind,
+        now: DateTime<Utc>,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        measured("account_token_write", self.0.take_token(hash, kind, now)).await
+    }
+
+    async fn try_token(
+        &self,
+        hash: &Hash,
+        at_most: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        measured("account_token_write", self.0.try_token(hash, at_most, now)).await
+    }
+
+    async fn begin_session(
+        &self,
+        account: &AccountRecord,
+        session: SessionRecord,
+        device: Device,
+        counters: &[String],
+    ) -> Result<bool, StoreError> {
+        measured("session_begin", self.0.begin_session(account, session, device, counters)).await
+    }
+
+    async fn session(&self, family: &Hash) -> Result<Option<(SessionRecord, Role)>, StoreError> {
+        measured("session_read", self.0.session(family)).await
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
+        measured("session_rotate", self.0.rotate(rotation)).await
+    }
+
+    async fn mark_seen(&self, seen: &[(SessionId, u32)]) -> Result<(), StoreError> {
+        measured("session_seen", self.0.mark_seen(seen)).await
+    }
+
+    async fn sessions(&self, member: &MemberId) -> Result<Vec<SessionRecord>, StoreError> {
+        measured("session_read", self.0.sessions(member)).await
+    }
+
+    async fn end_sessions(
+        &self,
+        member: &MemberId,
+        which: Which,
+        why: RevokedBecause,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        measured("session_end", self.0.end_sessions(member, which, why)).await
+    }
+
+    async fn ended_sessions(
+        &self,
+        member: Option<&MemberId>,
+        limit: usize,
+    ) -> Result<Vec<EndedSession>, StoreError> {
+        measured("account_unfinished", self.0.ended_sessions(member, limit)).await
+    }
+
+    async fn forget_sessions(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
+        measured("account_told", self.0.forget_sessions(sessions)).await
+    }
+
+    async fn knows_device(&self, member: &MemberId, device: &Hash) -> Result<bool, StoreError> {
+        measured("account_read", self.0.knows_device(member, device)).await
+    }
+
+    async fn attempt(
+        &self,
+        counters: Vec<Counter>,
+        now: DateTime<Utc>,
+    ) -> Result<Result<(), Refused>, StoreError> {
+        measured("account_attempt", self.0.attempt(counters, now)).await
+    }
+
+    async fn clear(&self, keys: &[String]) -> Result<(), StoreError> {
+        measured("account_attempt", self.0.clear(keys)).await
+    }
+
+    async fn add_service_token(&self, token: ServiceTokenRecord) -> Result<(), StoreError> {
+        measured("service_token_write", self.0.add_service_token(token)).await
+    }
+
+    async fn service_tokens(&self) -> Result<Vec<ServiceTokenRecord>, StoreError> {
+        measured("service_token_read", self.0.service_tokens()).await
+    }
+
+    async fn revoke_service_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        measured("service_token_write", self.0.revoke_service_token(id, now)).await
+    }
+
+    async fn sweep(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        measured("account_sweep", self.0.sweep(now)).await
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here sends: [`Outbox::next`] says what is to be sent now, [`Outbox::settle`] takes the answer.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -214,6 +214,9 @@ pub struct Outbox {
     secrets: Vec<Secret>,
     /// What goes wrong.
     pub faults: Faults,
+    /// The types of events that the endpoint is subscribed to; all, when none is named.
+    #[serde(default)]
+    types: BTreeSet<String>,
     seed: u64,
     made: u64,
 }
@@ -223,6 +226,11 @@ impl Outbox {
     pub fn new(secret: &str, seed: u64) -> Self {
         let secrets = vec![Secret { secret: secret.to_owned(), until: None }];
         Self { secrets, seed, ..Self::default() }
+    }
+
+    /// Subscribes the endpoint to these types of events only, from now on.
+    pub fn subscribe(&mut self, types: &[&str]) {
+        self.types = types.iter().map(|kind| (*kind).to_owned()).collect();
     }
 
     /// Signs with another secret from now on, and with the older ones too for `overlap` more seconds.
@@ -262,6 +270,9 @@ impl Outbox {
     }
 
     pub(crate) fn put(&mut self, event: &Event, now: Seconds, store: &Store) {
+        if !self.types.is_empty() && !self.types.contains(&event.kind) {
+            return;
+        }
         let version = self.faults.api_version.clone();
         let body = match version.as_deref() {
             Some(version) if version != NEWEST => older::event(&event.body, version, store),

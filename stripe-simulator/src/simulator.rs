@@ -242,6 +242,11 @@ impl Simulator {
         Ok(paying == Paying::Authenticate)
     }
 
+    /// The buyer begins a trial for which no card is asked.
+    pub fn begin_trial(&mut self, session: &str) -> Result<(), ApiError> {
+        self.act(|engine| engine.pay_session(session, None, None)).map(|_| ())
+    }
+
     /// The buyer has been to her bank.
     pub fn authenticate(&mut self, session: &str, passed: bool) -> Result<(), ApiError> {
         self.act(|engine| engine.authenticate_session(session, passed))
@@ -347,8 +352,42 @@ impl Simulator {
         self.act(|engine| engine.move_dispute(dispute, status))
     }
 
+    /// The bank sends a refund back.
+    pub fn fail_refund(&mut self, refund: &str) -> Result<(), ApiError> {
+        self.act(|engine| engine.fail_refund(refund))
+    }
+
+    /// The payer of an invoice that waits for her has been to her bank.
+    pub fn authenticate_invoice(&mut self, invoice: &str, passed: bool) -> Result<(), ApiError> {
+        self.act(|engine| engine.authenticate(invoice, passed))
+    }
+
+    /// The owner pauses a subscription.
+    pub fn pause(&mut self, subscription: &str) -> Result<(), ApiError> {
+        self.act(|engine| {
+            engine.alive(subscription)?;
+            engine.pause(subscription, Some("pause_requested"));
+            Ok(())
+        })
+    }
+
+    /// What is done here happens without an event: none is delivered, and none is listed.
+    pub fn without_events<T>(&mut self, action: impl FnOnce(&mut Self) -> T) -> T {
+        self.put_out();
+        let (known, endpoint) = (self.told, std::mem::replace(&mut self.endpoint, false));
+        let done = action(self);
+        self.engine.forget_events(known);
+        (self.told, self.endpoint) = (known, endpoint);
+        done
+    }
+
     /// What was true of a subscription at a moment; none before it began.
     pub fn truth(&self, subscription: &str, at: Seconds) -> Option<&Truth> {
         self.engine.truth(subscription, at)
+    }
+
+    /// All that was ever true of a subscription, oldest first.
+    pub fn truths(&self, subscription: &str) -> &[Truth] {
+        self.engine.truths(subscription)
     }
 }

@@ -5,17 +5,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate of ours may use of ours in what it ships.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("projections", &["domain"]),
     ("webhook-ingest", &["domain"]),
     ("billing", &["domain", "webhook-ingest"]),
-    ("api", &["domain", "projections"]),
-    ("storage", &["domain", "projections", "webhook-ingest", "migrations"]),
+    ("accounts", &["domain"]),
+    ("api", &["domain", "projections", "accounts"]),
+    ("storage", &["domain", "projections", "webhook-ingest", "accounts", "migrations"]),
     ("stripe-simulator", &[]),
-    ("server", &["domain", "projections", "webhook-ingest", "billing", "api", "storage", "stripe-simulator"]),
-    ("tests", &["domain", "projections", "webhook-ingest", "api", "storage", "stripe-simulator", "server"]),
+    (
+        "server",
+        &[
+            "domain",
+            "projections",
+            "webhook-ingest",
+            "billing",
+            "accounts",
+            "api",
+            "storage",
+            "stripe-simulator",
+        ],
+    ),
+    (
+        "tests",
+        &[
+            "domain",
+            "projections",
+            "webhook-ingest",
+            "billing",
+            "accounts",
+            "api",
+            "storage",
+            "stripe-simulator",
+            "server",
+        ],
+    ),
 ];
 
 /// Crates that reach the outside. The rules use none of them, however far down.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use api::ServiceTokens;
+use api::{Rates, ServiceTokens, TrustedProxies};
 use chrono::{DateTime, Days, Months, NaiveDate, TimeDelta, Utc};
 use domain::clock::MovableClock;
 use domain::metadata::Actor;
@@ -55,10 +55,12 @@ impl Service {
                 "clock:access.read+support.read+members.write:{TOKEN}"
             ))
             .unwrap(),
-            limits: Limits::default(),
+            trusted_proxies: TrustedProxies::default(),
+            limits: Limits { rates: Rates::OFF, ..Limits::default() },
             index_snapshot: None,
             billing: None,
             schedule: Schedule::default(),
+            sign_in: None,
         };
         let listener = listen(config.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -299,7 +301,7 @@ async fn deliveries_are_carried_out_though_the_clock_was_set_back(place: Place) 
     let taken = inbox.claim(noon(), lease, 2).await.unwrap();
     let why =
         webhook_ingest::inbox::Why { code: "error".to_owned(), detail: "The store was away.".to_owned() };
-    inbox.postpone(&taken[1].id, why, noon() + TimeDelta::minutes(10)).await.unwrap();
+    inbox.postpone(&taken[1].id, why, noon() + TimeDelta::minutes(10), noon()).await.unwrap();
     service.clock.set(noon() - DAY);
     service.deliver([]).await;
     assert_eq!(inbox.pending().await.unwrap(), 0);

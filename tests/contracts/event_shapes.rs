@@ -6,9 +6,13 @@ use std::{env, fs};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
+use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, SecondFactor};
+use domain::billing::When;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
-use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent};
+use domain::member::{
+    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent, NewPlan, Order,
+};
 use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
     Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, InvoiceNote, Item, Kind,
@@ -229,6 +233,60 @@ fn member_events() -> Vec<MemberEvent> {
         MemberEvent::CheckoutCompleted { checkout },
         MemberEvent::CheckoutEnded { end },
     ]
+    .into_iter()
+    .chain(request_events())
+    .collect()
+}
+
+fn request_events() -> Vec<MemberEvent> {
+    let (key, session, subscription) = (|| "mem_1-req_1".to_owned(), || "cs_1".to_owned(), || "sub_1".into());
+    let (customer, price) = (|| "cus_1".into(), || "price_1".into());
+    let order = Order { plan: "basic".into(), price: price(), customer: customer(), trial_days: Some(7) };
+    let change = NewPlan {
+        subscription: subscription(),
+        from: Some("basic".into()),
+        to: "pro".into(),
+        price: price(),
+        when: When::Now,
+        reckoned_at: Some(at(0)),
+    };
+    let reason = Some(CancelReason::TooExpensive);
+    let cancellation = Cancellation { subscription: subscription(), when: When::PeriodEnd, reason };
+    vec![
+        MemberEvent::CheckoutRequested { key: key(), order },
+        MemberEvent::CheckoutOpened { key: key(), session: session() },
+        MemberEvent::CheckoutWithdrawn { session: session() },
+        MemberEvent::PortalRequested { key: key(), customer: customer() },
+        MemberEvent::PlanChangeRequested { key: key(), change },
+        MemberEvent::CancellationRequested { key: key(), cancellation },
+        MemberEvent::ResumptionRequested { key: key(), subscription: subscription() },
+        MemberEvent::RequestConfirmed { key: key() },
+        MemberEvent::RequestRefused { key: key(), code: "card_declined".to_owned() },
+        MemberEvent::RequestUnanswered { key: key() },
+    ]
+}
+
+fn account_events() -> Vec<AccountEvent> {
+    let session = || "ses_1".into();
+    vec![
+        AccountEvent::AccountRegistered,
+        AccountEvent::EmailVerified,
+        AccountEvent::SignedIn {
+            session: session(),
+            new_device: true,
+            second_factor: Some(SecondFactor::BackupCode),
+        },
+        AccountEvent::SignInRefused { at: at(0) },
+        AccountEvent::SessionRevoked { session: session(), why: RevokedBecause::ReuseDetected },
+        AccountEvent::PasswordChanged { how: PasswordChange::Reset },
+        AccountEvent::EmailChanged,
+        AccountEvent::SecondFactorEnabled,
+        AccountEvent::SecondFactorDisabled,
+        AccountEvent::BackupCodeUsed,
+        AccountEvent::RoleChanged { role: Role::Support },
+        AccountEvent::AccountDeleted,
+        AccountEvent::StaffRead { session: session(), what: "timeline".to_owned(), at: at(0) },
+    ]
 }
 
 fn payment_events() -> Vec<PaymentEvent> {
@@ -248,6 +306,7 @@ fn catalog_events() -> Vec<CatalogEvent> {
                 rank: 1,
                 prices: vec!["price_1".into()],
                 products: vec!["prod_1".into()],
+                trial_days: None,
             },
         },
         CatalogEvent::PlanRemoved { id: "basic".into() },
@@ -317,6 +376,7 @@ fn every_stored_event_has_the_shape_of_its_golden_file() {
     names.extend(compare("customer", customer_events()));
     names.extend(compare("payment", payment_events()));
     names.extend(compare("member", member_events()));
+    names.extend(compare("account", account_events()));
     names.extend(compare("catalog", catalog_events()));
     let known: BTreeSet<String> = names.into_iter().collect();
     let files = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -336,7 +396,8 @@ fn no_event_is_without_a_golden_file() {
         "domain/src/subscription/event.rs",
         "domain/src/customer.rs",
         "domain/src/payment.rs",
-        "domain/src/member.rs",
+        "domain/src/member/mod.rs",
+        "domain/src/account.rs",
         "domain/src/catalog/mod.rs",
     ];
     let renamed = files.iter().flat_map(|path| {
@@ -355,6 +416,7 @@ fn no_event_is_without_a_golden_file() {
         .chain(customer_events().iter().map(DomainEvent::event_type))
         .chain(payment_events().iter().map(DomainEvent::event_type))
         .chain(member_events().iter().map(DomainEvent::event_type))
+        .chain(account_events().iter().map(DomainEvent::event_type))
         .chain(catalog_events().iter().map(DomainEvent::event_type))
         .collect();
     assert_eq!(renamed, sampled);

@@ -10,4 +10,6 @@ mod event_shapes;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod signing_in;
+#[cfg(test)]
 mod store;

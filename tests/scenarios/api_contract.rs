@@ -1,17 +1,21 @@
 //! The API is what its `OpenAPI` document says: schemathesis makes requests from the document, good ones and bad ones, and
 //! holds every answer of the real program against it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use reqwest::Method;
 use serde_json::Value;
 use tests::app::{Home, Store, TOKEN, TestApp};
+use tests::browser::{Browser, PASSWORD};
 use tests::on_every_store;
 use tests::stripe::{ADVANCED, BASIC, FREE, Price, SECRETS, Story, bought, days_ago, events};
 
+const OWNER: &str = "owner@example.com";
+
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
-                      response_headers_conformance,negative_data_rejection";
+                      response_headers_conformance";
 
 /// What schemathesis reported.
 struct Report {
@@ -21,7 +25,14 @@ struct Report {
 
 /// A service with members in several states, deliveries of several outcomes, and what there is to be asked about.
 async fn peopled(store: Store) -> (TestApp, Vec<String>, Vec<String>) {
-    let app = Home::new(store).await.serve().await;
+    let home = Home::new(store).await.with_accounts();
+    let mut made =
+        home.command(&["account", "create", "--email", OWNER, "--role", "owner", "--password-stdin"]);
+    let mut made = made.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the program can be run");
+    let mut stdin = made.stdin.take().expect("it reads");
+    writeln!(stdin, "{PASSWORD}").expect("it reads");
+    assert!(made.wait().is_ok_and(|status| status.success()), "no owner was made");
+    let app = home.serve().await;
     let mut members = Vec::new();
     for name in ["ada", "bob", "eve"] {
         let member = format!("mem_{name}");
@@ -64,7 +75,29 @@ fn schemathesis() -> PathBuf {
 
 /// Runs schemathesis against the program, with a document of its own where `document` is given.
 async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
+    run_as(Caller::BackEnd, store, examples, document).await
+}
+
+/// Who makes the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// A back end with a service token.
+    BackEnd,
+    /// Staff in a browser.
+    Staff,
+}
+
+/// Signs somebody of the staff in, and gives her cookie.
+async fn staff(app: &TestApp) -> String {
+    let mut browser = Browser::of(app);
+    browser.login(OWNER, PASSWORD).await;
+    browser.second_factor().await;
+    format!("access={}", browser.cookie("access").unwrap_or_default())
+}
+
+async fn run_as(caller: Caller, store: Store, examples: u32, document: Option<&Value>) -> Report {
     let (app, members, deliveries) = peopled(store).await;
+    let cookie = staff(&app).await;
     let position = app.settled().await;
     let quoted =
         |values: &[&str]| values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ");
@@ -100,8 +133,26 @@ async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
             command.arg(app.home.write("openapi.json", &document.to_string())).args(["--phases", "fuzzing"])
         }
     };
-    command.args(["--url", &app.url, "--header", &format!("Authorization: Bearer {TOKEN}")]);
-    command.args(["--checks", CHECKS, "--max-examples", &examples.to_string(), "--seed", "20261122"]);
+    command.args(["--url", &app.url]);
+    match caller {
+        Caller::BackEnd => command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]),
+        // What signs her out is left alone.
+        Caller::Staff => command
+            .args(["--header", &format!("Cookie: {cookie}"), "--header", "Sec-Fetch-Site: same-origin"])
+            .args(["--exclude-path-regex", "^/v1/auth/(login|logout|refresh|delete-account)"])
+            .args(["--exclude-operation-id", "endSession"])
+            .env("CONTRACT_POSITION", &position),
+    };
+    // What it would send to have a cookie refused is not sent: the header above takes its place.
+    let refusals = if caller == Caller::Staff { "" } else { ",negative_data_rejection" };
+    command.args([
+        "--checks",
+        &format!("{CHECKS}{refusals}"),
+        "--max-examples",
+        &examples.to_string(),
+        "--seed",
+        "20261122",
+    ]);
     command.args(["--workers", "1", "--no-color", "--warnings", "off"]);
     command.env("CONTRACT_SECRET", SECRETS[1]).env("CONTRACT_MEMBERS", members.join(","));
     command.env("CONTRACT_VIDEOS", [FREE, BASIC, ADVANCED].join(","));
@@ -123,6 +174,12 @@ async fn every_answer_is_as_the_document_says() {
     for phase in ["Examples", "Coverage", "Fuzzing", "Stateful"] {
         assert!(report.text.contains(&format!("✅ {phase}")), "{phase}: {}", shown(&report));
     }
+}
+
+#[tokio::test]
+async fn every_answer_to_somebody_who_is_signed_in_is_as_the_document_says() {
+    let report = run_as(Caller::Staff, Store::Sqlite, 5, None).await;
+    assert!(report.good, "{}", shown(&report));
 }
 
 #[tokio::test]

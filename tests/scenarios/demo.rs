@@ -1,10 +1,15 @@
-//! The demo says what to paste, and what it says is so.
+//! The demo says what to paste, and what it says is so; beside it runs a Stripe that sells, renews and can be turned.
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
 use tests::app::{Home, Store};
+use tests::stripe::now;
 
 const HANG: Duration = Duration::from_mins(2);
 
@@ -39,8 +44,8 @@ impl Demo {
 
     /// The commands it offers, and the answers it promises.
     fn examples(&self) -> Vec<(String, String)> {
-        let lines: Vec<&str> =
-            self.banner.lines().skip_while(|line| !line.contains("Paste these")).skip(1).collect();
+        let lines = self.banner.lines().skip_while(|line| !line.contains("Paste these")).skip(1);
+        let lines: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
         let pairs = lines.chunks(2).filter_map(|pair| {
             let answer = pair.get(1)?.trim().strip_prefix("# ")?;
             Some((pair[0].trim().to_owned(), answer.to_owned()))
@@ -100,6 +105,163 @@ fn assert_as_promised(home: &Home, demo: &Demo) {
     }
 }
 
+/// What every member of the cast is answered for a video that only Pro opens, right after the history.
+const ANSWERS: [(&str, &str); 16] = [
+    ("ada", "plan_too_low"),
+    ("ben", "subscription"),
+    ("cleo", "trial"),
+    ("dora", "grace"),
+    ("emil", "past_due"),
+    ("fay", "subscription"),
+    ("gus", "cancels_later"),
+    ("hana", "ended"),
+    ("ivo", "payment_pending"),
+    ("june", "plan_too_low"),
+    ("kit", "subscription"),
+    ("lou", "subscription"),
+    ("max", "no_membership"),
+    ("nils", "refunded"),
+    ("olga", "disputed"),
+    ("pete", "paused"),
+];
+
+impl Demo {
+    /// What the banner says beside `name`.
+    fn named(&self, name: &str) -> String {
+        let line = self.banner.lines().find_map(|line| line.trim().strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()).unwrap_or_else(|| panic!("no {name}")).to_owned()
+    }
+
+    fn url(&self) -> String {
+        self.named("API docs").trim_end_matches("/docs").to_owned()
+    }
+
+    async fn asked(&self, method: &str, path: &str) -> Value {
+        let client = Client::builder().no_proxy().timeout(HANG).build().unwrap();
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", self.url()));
+        request.bearer_auth(self.named("Token")).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn decision(&self, name: &str, at: &str) -> Value {
+        self.asked("GET", &format!("/v1/members/mem_{name}/access/videos/projections{at}")).await
+    }
+
+    /// Calls the simulated Stripe.
+    async fn stripe(&self, path: &str, body: &str) -> Value {
+        let client = Client::builder().no_proxy().timeout(HANG).build().unwrap();
+        let request = client.post(format!("{}{path}", self.named("Stripe"))).bearer_auth("sk_test_demo");
+        request.body(body.to_owned()).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Waits until the answer is this one.
+    async fn becomes(&self, name: &str, expected: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let decision = self.decision(name, "").await;
+            if decision["reason"] == expected {
+                return decision;
+            }
+            assert!(begun.elapsed() < HANG, "{decision}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// All deliveries of an outcome, or of any.
+    async fn deliveries(&self, outcome: &str) -> Vec<Value> {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.asked("GET", &format!("/v1/support/deliveries?limit=100{outcome}{cursor}")).await;
+            found.extend(page["data"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return found,
+            }
+        }
+    }
+}
+
+fn moment(value: &Value) -> DateTime<Utc> {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no moment"))
+}
+
+#[tokio::test]
+async fn every_member_of_the_cast_is_where_the_banner_says_and_stripe_agrees() {
+    let home = Home::new(Store::Sqlite).await;
+    let demo = Demo::start(&home, "cast", &["demo"]);
+    for (name, reason) in ANSWERS {
+        assert!(demo.banner.contains(&format!("mem_{name} ")), "{}", demo.banner);
+        assert_eq!(demo.decision(name, "").await["reason"], reason, "{name}");
+        let resync = demo.asked("POST", &format!("/v1/support/members/mem_{name}/resync")).await;
+        assert_eq!(resync["differing"], 0, "what was played is what Stripe knows: {name} {resync}");
+    }
+    let ago = |days| format!("?at={}", tests::stripe::rfc3339(now() - chrono::TimeDelta::days(days)));
+    let nils = [50, 30, 2].map(ago);
+    for (at, reason) in nils.iter().zip(["subscription", "subscription", "refunded"]) {
+        assert_eq!(demo.decision("nils", at).await["reason"], reason, "by the policy of its time: {at}");
+    }
+    let deliveries = demo.deliveries("").await;
+    let of = |what: &dyn Fn(&&Value) -> bool| deliveries.iter().filter(what).count();
+    let late =
+        |delivery: &&Value| (moment(&delivery["received_at"]) - moment(&delivery["created"])).num_days() >= 2;
+    assert!(of(&late) > 0, "some came days late");
+    assert!(of(&|delivery| delivery["times_received"] == 2) > 0, "some came twice");
+    assert!(of(&|delivery| delivery["outcome"] == "stale") > 0, "some came in the wrong order");
+    let at_once =
+        of(&|delivery| (moment(&delivery["received_at"]) - moment(&delivery["created"])).num_seconds() == 1);
+    assert!(at_once > 150, "all others at their moment: {at_once} of {}", deliveries.len());
+    let parked = demo.deliveries("&outcome=parked").await;
+    assert!(!parked.is_empty() && parked.iter().all(|delivery| delivery["reason"] == "unknown_customer"));
+    assert_eq!(demo.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn the_demos_stripe_sells_and_its_clock_is_the_services_and_both_outlive_a_restart() {
+    let home = Home::new(Store::Sqlite).await;
+    let data = home.path("data").display().to_string();
+    let demo = Demo::start(&home, "sells", &["demo", "--data", &data]);
+    let form = "mode=subscription&line_items[0][price]=price_demo_pro_month&client_reference_id=mem_max\
+                &success_url=http://127.0.0.1:8080/";
+    let session = demo.stripe("/v1/checkout/sessions", form).await;
+    let browser = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let paid = browser
+        .post(session["url"].as_str().unwrap())
+        .body("email=max%40example.com&number=4242424242424242");
+    assert_eq!(paid.send().await.unwrap().status(), 303);
+    demo.becomes("max", "subscription").await;
+
+    demo.stripe("/_sim/clock", &json!({ "advance": "33d" }).to_string()).await;
+    let turned = demo.becomes("max", "subscription").await;
+    let ahead = |decision: &Value| (moment(&decision["at"]) - now()).num_days();
+    assert!((32..=33).contains(&ahead(&turned)), "{turned}");
+    for (name, reason) in [("gus", "ended"), ("cleo", "subscription"), ("ivo", "ended"), ("emil", "ended")] {
+        assert_eq!(demo.decision(name, "").await["reason"], reason, "{name}");
+    }
+    let told = demo.deliveries("").await;
+    let since = now() + chrono::TimeDelta::days(1);
+    let live: Vec<_> = told.iter().filter(|delivery| moment(&delivery["created"]) > since).collect();
+    assert!(live.len() > 20, "{}", live.len());
+    for delivery in live {
+        let took = moment(&delivery["received_at"]) - moment(&delivery["created"]);
+        assert!((0..=60).contains(&took.num_seconds()), "each at its moment: {delivery}");
+    }
+    let metrics = browser.get(format!("{}/metrics", demo.url())).send().await.unwrap().text().await.unwrap();
+    let refused = metrics.lines().filter(|line| line.starts_with("membership_webhooks_refused_total{"));
+    assert!(refused.into_iter().all(|line| line.ends_with(" 0")), "{metrics}");
+    assert_eq!(demo.stop(), Some(0));
+
+    let again = Demo::start(&home, "again", &["demo", "--data", &data]);
+    assert!(again.banner.contains("days ahead"), "{}", again.banner);
+    let decision = again.becomes("max", "subscription").await;
+    assert!((32..=33).contains(&ahead(&decision)), "{decision}");
+    let resync = again.asked("POST", "/v1/support/members/mem_max/resync").await;
+    assert_eq!((&resync["compared"], &resync["differing"]), (&json!(1), &json!(0)), "{resync}");
+    assert_eq!(again.stop(), Some(0));
+
+    fs::remove_file(home.path("data").join("stripe-demo.json")).unwrap();
+    let refused = home.cli(&["demo", "--data", &data]);
+    assert!(refused.code == 2 && refused.err.contains("--fresh"), "{refused:?}");
+}
+
 #[tokio::test]
 async fn what_the_demo_offers_to_paste_answers_as_printed_and_its_history_outlives_it() {
     let home = Home::new(Store::Sqlite).await;
@@ -125,6 +287,45 @@ async fn what_the_demo_offers_to_paste_answers_as_printed_and_its_history_outliv
     assert!(third.banner.contains("18 months played"), "{}", third.banner);
     assert_as_promised(&home, &third);
     assert_eq!(third.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_click_in_the_demo_signs_in_on_this_machine_and_leads_nowhere_else() {
+    let home = Home::new(Store::Sqlite).await;
+    let demo = Demo::start(&home, "clicks", &["demo"]);
+    let clicks: Vec<&str> =
+        demo.banner.lines().map(str::trim).filter(|line| line.contains("/v1/auth/demo-sign-in?")).collect();
+    let (first, last) = (clicks[0], clicks[clicks.len() - 1]);
+    let base = first.split("/v1/").next().unwrap_or_default();
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
+    let client = client.expect("a client can be made");
+    for (click, role) in [(first, "member"), (last, "owner")] {
+        let moved = client.get(click).send().await.expect("the demo answers");
+        assert_eq!((moved.status().as_u16(), &moved.headers()["location"].as_bytes()), (303, &&b"/"[..]));
+        let cookies = moved.headers().get_all("set-cookie").iter().filter_map(|set| set.to_str().ok());
+        let cookies: Vec<&str> = cookies.filter_map(|set| set.split(';').next()).collect();
+        let asked = client.get(format!("{base}/v1/auth/account")).header("cookie", cookies.join("; "));
+        let account: serde_json::Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+        assert_eq!(account["role"], role, "{account}");
+        let support =
+            client.get(format!("{base}/v1/support/deliveries")).header("cookie", cookies.join("; "));
+        let support = support.send().await.expect("an answer").status().as_u16();
+        assert_eq!(support, if role == "owner" { 200 } else { 403 });
+    }
+    for (what, request) in [
+        ("a name of somebody else's", client.get(first).header("host", "evil.example")),
+        ("a proxy in front", client.get(first).header("host", "membership.example.com")),
+    ] {
+        assert_eq!(request.send().await.expect("an answer").status(), 404, "{what}");
+    }
+    for to in ["//evil.example", "https://evil.example", "/%5Cevil.example"] {
+        let elsewhere = client.get(format!("{first}&to={to}").replace("&to=/&", "&"));
+        let answer = elsewhere.send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.headers().get("set-cookie")), (400, None), "{to}");
+    }
+    let nobody = client.get(format!("{base}/v1/auth/demo-sign-in?member=mem_nobody"));
+    assert_eq!(nobody.send().await.expect("an answer").status(), 404);
+    assert_eq!(demo.stop(), Some(0));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use chrono::{Months, TimeDelta};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::{Home, Store, TestApp};
 use tests::stripe::{
@@ -447,5 +448,65 @@ impl Broken {
 
     fn repair(self) {
         self.file.execute_batch("DROP TRIGGER broken").expect("the trigger can be dropped");
+    }
+}
+
+/// The stories of this one are the simulator's, which tells them in the shapes of any version.
+#[cfg(test)]
+mod bug_22_who_leaves_and_buys_again_has_no_second_trial {
+    use tests::shop::{CARD, Shop};
+
+    use super::*;
+
+    async fn told_in(version: &str) {
+        let shop = Shop::with_trials_on(Store::Sqlite).await;
+        shop.steer("faults", &json!({ "api_version": version })).await;
+        shop.register("mem_ada").await;
+        let first = shop.checkout("mem_ada", "pro").await;
+        assert_eq!(first["trial_days"], 7);
+        shop.pay(&first, CARD).await;
+        becomes(&shop, "trial").await;
+        let bought = shop.at_stripe(Method::GET, "subscriptions", "").await["data"][0].clone();
+        let (subscription, payer) = (bought["id"].as_str().unwrap(), bought["customer"].as_str().unwrap());
+        shop.at_stripe(Method::DELETE, &format!("subscriptions/{subscription}"), "").await;
+        becomes(&shop, "ended").await;
+        let same_payer = shop.checkout("mem_ada", "pro").await;
+        assert!(same_payer["trial_days"].is_null(), "{same_payer}");
+        // Nor by being somebody else at the provider, which then has nothing to tell of the first time.
+        shop.at_stripe(Method::DELETE, &format!("customers/{payer}"), "").await;
+        let begun = std::time::Instant::now();
+        let other_payer = loop {
+            let checkout = shop.checkout("mem_ada", "pro").await;
+            let session = format!("checkout/sessions/{}", checkout["session"].as_str().unwrap());
+            if shop.at_stripe(Method::GET, &session, "").await["customer"] != payer {
+                break checkout;
+            }
+            assert!(begun.elapsed() < Duration::from_mins(1), "{checkout}");
+        };
+        assert!(other_payer["trial_days"].is_null(), "{other_payer}");
+        shop.pay(&other_payer, CARD).await;
+        becomes(&shop, "subscription").await;
+    }
+
+    async fn becomes(shop: &Shop, reason: &str) {
+        let begun = std::time::Instant::now();
+        loop {
+            let decision = shop.check("mem_ada", ADVANCED, "").await;
+            if decision["reason"] == reason {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_mins(1), "{decision}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn in_the_newest_shape() {
+        told_in("2026-09-30.endive").await;
+    }
+
+    #[tokio::test]
+    async fn in_the_shape_of_2020() {
+        told_in("2020-08-27").await;
     }
 }

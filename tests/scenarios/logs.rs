@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tests::app::{Home, Store, TestApp};
+use tests::browser::Browser;
 use tests::on_every_store;
 use tests::stripe::{ADVANCED, Price, Story, bought, changed, days_ago, event, events, now};
 use webhook_ingest::stripe::signature::sign;
@@ -121,7 +122,66 @@ async fn everything_with_canaries(app: &TestApp) {
     }
 }
 
+/// Everything that somebody does with an account, and the secrets that she was given on the way.
+async fn an_account_with_canaries(app: &TestApp) -> Vec<String> {
+    let (email, other, password) =
+        ("canary.ada@example.com", "canary.other@example.com", "a canary passphrase");
+    let mut secrets = Vec::new();
+    let mut browser = Browser::of(app).saying("user-agent", "a canary of a browser");
+    let mut posts = async |path: &str, body: Value, status: u16| {
+        let reply = browser.post(&format!("/v1/auth/{path}"), &body).await;
+        reply.is(status);
+        let kept =
+            ["access", "refresh", "device"].map(|name| browser.cookie(name).unwrap_or_default().to_owned());
+        (reply.body, kept)
+    };
+    let credentials = |email: &str, password: &str| json!({ "email": email, "password": password });
+    posts("register", credentials(email, password), 202).await;
+    posts("login", credentials(email, password), 403).await;
+    posts("login", credentials("canary", "canary"), 422).await;
+    secrets.push(app.home.link(email, "Confirm").await);
+    posts("verify-email", json!({ "token": secrets[0] }), 200).await;
+    posts("verify-email", json!({ "token": "canary" }), 400).await;
+    posts("login", credentials(email, "a canary of a guess"), 401).await;
+    secrets.extend(posts("login", credentials(email, password), 200).await.1);
+    posts("register", credentials(email, password), 202).await;
+    posts("change-email", credentials(other, password), 202).await;
+    secrets.push(app.home.link(other, "Confirm").await);
+    posts("verify-email", json!({ "token": secrets.last() }), 200).await;
+    let change = json!({ "current_password": password, "new_password": "another canary" });
+    posts("change-password", change, 204).await;
+    secrets.extend(posts("refresh", json!({}), 200).await.1);
+    let enrolled = posts("second-factor/enrol", json!({ "password": "another canary" }), 200).await.0;
+    posts("second-factor/confirm", json!({ "code": "canary" }), 401).await;
+    secrets.extend(["secret", "url"].map(|name| enrolled[name].as_str().unwrap_or_default().to_owned()));
+    posts("forgot-password", json!({ "email": other }), 202).await;
+    secrets.push(app.home.link(other, "Choose another password").await);
+    posts("reset-password", json!({ "token": secrets.last(), "password": password }), 204).await;
+    posts("login", credentials(other, password), 200).await;
+    posts("delete-account", json!({ "password": password }), 204).await;
+    assert!(secrets.iter().all(|secret| secret.len() > 20), "{secrets:?}");
+    secrets
+}
+
 on_every_store! {
+    async fn nothing_of_an_account_is_in_logs_or_metrics_even_at_the_finest_level(store: Store) {
+        let app = Home::new(store).await.with_accounts().with("RUST_LOG", "trace").serve().await;
+        let secrets = an_account_with_canaries(&app).await;
+        app.settled().await;
+        let log = app.log();
+        assert!(log.contains("request answered") && log.contains("/v1/auth/reset-password"), "the log says too little to prove anything");
+        let (_, metrics) = app.raw(app.strange(Method::GET, "/metrics")).await;
+        assert!(metrics.contains("membership_sign_ins_total"), "{metrics}");
+        for text in [&log, &metrics] {
+            assert_eq!(sightings(text), [""; 0]);
+            for secret in &secrets {
+                assert!(!text.contains(secret.as_str()), "{secret}");
+            }
+        }
+        // Nor in the log of events, which is kept for ever.
+        assert_eq!(app.home.count("events WHERE CAST(payload AS TEXT) LIKE '%canary%' OR CAST(metadata AS TEXT) LIKE '%canary%'").await, 0);
+    }
+
     async fn nothing_about_a_person_and_no_secret_is_in_logs_or_metrics_even_at_the_finest_level(store: Store) {
         let scopes = "access.read+support.read+support.write+members.write";
         let mut home = Home::new(store).await.with("RUST_LOG", "trace").with("STRIPE_WEBHOOK_SECRETS", SECRET);
@@ -132,7 +192,7 @@ on_every_store! {
             home = home.with("DATABASE_URL", &format!("{url}{joint}password=canary&canary=canary"));
         }
         home = home.with("SERVICE_TOKENS", &format!("logs:{scopes}:{TOKEN}"));
-        home = home.with("SMTP_URL", "smtp://canary:canary@mail.example.com");
+        home = home.with("SMTP_URL", "smtps://canary:canary@mail.example.com");
         let app = home.serve().await;
         everything_with_canaries(&app).await;
         app.settled().await;

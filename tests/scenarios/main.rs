@@ -1,11 +1,20 @@
 //! Whole stories, told to the real program over HTTP and by its command line.
 
+// `cfg(test)` is said once more where helpers are in the file, so that clippy takes them for tests too.
+#[cfg(test)]
+mod access_events;
+mod accounts;
+mod accounts_attacks;
 mod api_contract;
 mod bad_input;
+#[cfg(test)]
+mod buying;
 mod cold_start;
 mod command_line;
 mod corpus;
 mod crash;
+// Said once more, so that clippy takes the helpers for tests too.
+#[cfg(test)]
 mod demo;
 mod doctor;
 mod grace;
@@ -17,15 +26,20 @@ mod metrics;
 mod ordering;
 mod overload;
 mod poison;
+#[cfg(test)]
+mod purchase_soak;
 mod rebuild;
+mod repeated_commands;
 mod reversals;
 mod set_aside;
-// Said once more, so that clippy takes the helpers for tests too.
 #[cfg(test)]
 mod simulator;
 mod slow_clients;
 mod statuses;
 mod stopping;
 mod store_faults;
+mod stripe_events;
 mod two_processes;
 mod without_webhooks;
+#[cfg(test)]
+mod year;

@@ -8,7 +8,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tests::app::{Home, Store, TestApp};
 use tests::on_every_store;
-use tests::stripe::{ADVANCED, BASIC, Price, Story, bought, days_ago, events};
+use tests::stripe::{ADVANCED, BASIC, Price, Story, bought, days_ago, event, events, now};
+use webhook_ingest::stripe::signature::sign;
 
 const ALERTS: &str = include_str!("../../docs/alerts.yml");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -223,4 +224,52 @@ async fn a_process_of_any_role_can_be_measured_without_a_token() {
     api.send(Method::POST, "/v1/members", Some(&json!({ "id": "mem_ada" })), "").await;
     assert!(Scrape::of(&ingest).await.names().contains("membership_worker_up"));
     assert!(!Scrape::of(&api).await.names().contains("membership_worker_up"));
+}
+
+#[tokio::test]
+async fn which_secret_still_signs_is_seen_so_that_one_is_replaced_without_a_gap() {
+    const OLD: &str = "whsec_the_old_one";
+    const NEW: &str = "whsec_the_new_one";
+    let home = |secrets: &str, home: Home| home.with("STRIPE_WEBHOOK_SECRETS", secrets);
+    let send = async |app: &TestApp, id: &str, signers: &[&str]| {
+        let body = event(id, "customer.updated", now(), &json!({ "id": "cus_1", "object": "customer" }));
+        let (body, at) = (body.to_string(), now());
+        let headers: Vec<_> = signers.iter().map(|secret| sign(secret, body.as_bytes(), at)).collect();
+        let schemes = headers.iter().filter_map(|header| header.split_once(',').map(|(_, scheme)| scheme));
+        let header = [format!("t={}", at.timestamp())].into_iter().chain(schemes.map(str::to_owned));
+        app.post_webhook(body.as_bytes(), &[&header.collect::<Vec<_>>().join(",")]).await.status
+    };
+    let used = async |app: &TestApp| {
+        let scrape = Scrape::of(app).await;
+        assert!(!scrape.text.contains("whsec_"), "{}", scrape.text);
+        let place = |place: &str| {
+            scrape.sum("membership_webhook_secret_used_total", &[&format!("secret=\"{place}\"")])
+        };
+        [place("1"), place("2")].map(|count| format!("{:.0}", count.abs()))
+    };
+    let before = home(OLD, Home::new(Store::Sqlite).await);
+    let mut app = before.serve().await;
+    assert_eq!(send(&app, "evt_1", &[OLD]).await, StatusCode::OK);
+    assert_eq!(send(&app, "evt_2", &[NEW]).await, StatusCode::BAD_REQUEST, "this would be the gap");
+    app.stop("TERM");
+
+    // Both are known before Stripe begins to sign with the new one, and while it signs with both.
+    let during = home(&format!("{NEW},{OLD}"), before);
+    let mut app = during.serve().await;
+    assert_eq!(used(&app).await, ["0", "0"]);
+    assert_eq!(send(&app, "evt_3", &[OLD]).await, StatusCode::OK);
+    assert_eq!(used(&app).await, ["0", "1"]);
+    assert_eq!(send(&app, "evt_4", &[OLD, NEW]).await, StatusCode::OK);
+    assert_eq!(used(&app).await, ["1", "2"]);
+    for id in ["evt_5", "evt_6"] {
+        assert_eq!(send(&app, id, &[NEW]).await, StatusCode::OK);
+    }
+    assert_eq!(used(&app).await, ["3", "2"], "the old one has stopped");
+    app.stop("TERM");
+
+    let after = home(NEW, during);
+    let app = after.serve().await;
+    assert_eq!(send(&app, "evt_7", &[NEW]).await, StatusCode::OK);
+    assert_eq!(send(&app, "evt_8", &[OLD]).await, StatusCode::BAD_REQUEST);
+    assert_eq!(used(&app).await, ["1", "0"]);
 }

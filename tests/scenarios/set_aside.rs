@@ -1,10 +1,11 @@
 //! What cannot be used yet is set aside, and used as soon as what it waits for is there, however close the two come.
 
+use chrono::TimeDelta;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::app::{Home, TestApp};
 use tests::on_every_store;
-use tests::stripe::{ADVANCED, BASIC, Price, Story, changed, days_ago, events};
+use tests::stripe::{ADVANCED, BASIC, Price, Story, changed, days_ago, event, events, now, rfc3339};
 
 const ROUNDS: usize = 150;
 
@@ -96,5 +97,90 @@ on_every_store! {
         let named = changed(events(story).remove(0), &json!({ "metadata": { "member_id": "42" } }));
         app.deliver_all([&named]).await;
         assert_eq!(app.check("mem_known", BASIC).await["reason"], "subscription");
+    }
+
+    async fn deliveries_are_redriven_by_filter_some_at_a_time_and_each_tells_who_asked(store: Store) {
+        let app = TestApp::on(store).await;
+        let mut ids = Vec::new();
+        for name in ["one", "two", "three"] {
+            let mut story = Story::new(name);
+            story.create(Price::BasicMonth, "active", days_ago(3));
+            let told = events(story).remove(0);
+            app.deliver(&told).await;
+            ids.push(told["id"].as_str().expect("an id").to_owned());
+        }
+        app.settled().await;
+        let list = async |filter: &str| {
+            let reply = app.get(&format!("/v1/support/deliveries?{filter}")).await;
+            let data = reply.body["data"].as_array().cloned().unwrap_or_else(|| panic!("{filter}: {reply:?}"));
+            data.iter().map(|held| held["id"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        };
+        let waiting = "outcome=parked&reason=unknown_customer&type=customer.subscription.created";
+        assert_eq!(list(waiting).await, [ids[2].as_str(), &ids[1], &ids[0]]);
+        assert_eq!(list(&format!("{waiting}&customer=cus_demo_two")).await, [ids[1].as_str()]);
+        let soon = rfc3339(now() + TimeDelta::hours(1));
+        assert_eq!(list(&format!("{waiting}&received_until={soon}")).await.len(), 3);
+        assert_eq!(list(&format!("{waiting}&received_from={soon}")).await, [""; 0]);
+
+        let replay = async |cursor: &Value| {
+            let body = json!({
+                "filter": { "outcome": "parked", "reason": "unknown_customer" }, "why": "a look", "limit": 2,
+                "cursor": cursor,
+            });
+            let reply = app.send(Method::POST, "/v1/support/deliveries/replay", Some(&body), "").await;
+            assert_eq!(reply.status, 202, "{reply:?}");
+            app.settled().await;
+            reply.body
+        };
+        let first = replay(&Value::Null).await;
+        assert_eq!((&first["replayed"], &first["left"]), (&json!(2), &json!(1)));
+        let last = replay(&first["next_cursor"]).await;
+        assert_eq!((&last["replayed"], &last["left"], &last["next_cursor"]), (&json!(1), &json!(0), &Value::Null));
+
+        let steps = async |id: &str| {
+            let shown = app.get(&format!("/v1/support/deliveries/{id}")).await.body;
+            let steps = shown["steps"].as_array().cloned().unwrap_or_else(|| panic!("{shown}"));
+            steps.iter().map(|step| format!("{} {} {}", step["step"], step["actor"], step["reason"])).collect::<Vec<_>>()
+        };
+        let parked = r#""parked" null "unknown_customer""#;
+        for id in &ids {
+            assert_eq!(steps(id).await, [parked, r#""redriven" "service:scenarios" null"#, parked], "{id}");
+        }
+        app.register("mem_two").await;
+        app.link("mem_two", "cus_demo_two").await;
+        app.settled().await;
+        let cured = [r#""redriven" "system" null"#, r#""applied" null "applied""#];
+        assert_eq!(steps(&ids[1]).await[3..], cured, "by itself, when the cause is gone");
+        app.home.sql(&format!("UPDATE inbox SET outcome = 'failed' WHERE id = '{}'", ids[1])).await;
+        let body = json!({ "why": "it was mended" });
+        let path = format!("/v1/support/deliveries/{}/replay", ids[1]);
+        assert_eq!(app.send(Method::POST, &path, Some(&body), "").await.status, 202);
+        app.settled().await;
+        assert_eq!(app.delivery(&ids[1]).await["outcome"], "no_change");
+        assert_eq!(app.check("mem_two", BASIC).await["reason"], "subscription");
+    }
+
+    async fn what_an_earlier_version_passed_over_is_used_by_the_first_that_knows_it(store: Store) {
+        let mut app = TestApp::on(store).await;
+        app.register("mem_late").await;
+        let mut story = Story::new("late");
+        story.create(Price::BasicMonth, "active", days_ago(3));
+        let told = events(story).remove(0);
+        app.deliver_all([&told, &event("evt_other", "payout.paid", days_ago(3), &json!({ "id": "po_1" }))]).await;
+        app.link("mem_late", "cus_demo_late").await;
+        app.settled().await;
+        app.stop("TERM");
+        let passed_over = "UPDATE inbox SET outcome = 'ignored', why_code = 'unhandled_type'";
+        app.home.sql(passed_over).await;
+        let mut same = app.home.serve().await;
+        same.settled().await;
+        assert_eq!(same.deliveries("ignored").await.len(), 2, "this version has looked already");
+        same.stop("TERM");
+        app.home.sql("DELETE FROM notes WHERE name = 'redriven_for_version'").await;
+        let newer = app.home.serve().await;
+        newer.settled().await;
+        let ignored = newer.deliveries("ignored").await;
+        assert_eq!(ignored.len(), 1, "{ignored:?}");
+        assert_eq!(ignored[0]["id"], "evt_other", "what nobody knows is left where it is");
     }
 }

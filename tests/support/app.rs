@@ -18,7 +18,7 @@ use crate::stripe::{SECRETS, now, rfc3339};
 
 /// Longer than anything takes that works; only what hangs comes to it.
 pub(crate) const HANG: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 /// The service token of every scenario, with all scopes; [`TestApp::request`] sends it.
 pub const TOKEN: &str = "a-token-for-the-scenarios";
 
@@ -270,7 +270,7 @@ impl Drop for TestApp {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Reply {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
     let response = request.send().await.expect("the service answers");
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.bytes().await.expect("the answer is whole");

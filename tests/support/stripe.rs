@@ -1,10 +1,10 @@
-//! Stripe's side of a scenario: stories told by the demo's storyteller, the catalogue they buy from, and changes to what
-//! Stripe would have sent.
+//! Stripe's side of a scenario: the catalogue that stories buy from, and changes to what Stripe would have sent.
 
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use domain::clock::{Clock, SystemClock};
 use serde_json::{Map, Value, json};
-pub use server::demo::story::{Price, Story};
+
+pub use crate::story::{Price, Story};
 
 /// The secrets of the service under test. Deliveries are signed with the second, as while a secret is rolled.
 pub const SECRETS: [&str; 2] = ["whsec_rolled_away", "whsec_in_use"];

@@ -95,7 +95,11 @@ impl Worker {
                 Err(settled) => return Ok(settled),
             }
         }
-        let context = Context::told_by(PROVIDER, &source, event.created.unwrap_or(delivery.received_at));
+        let mut context = Context::told_by(PROVIDER, &source, event.created.unwrap_or(delivery.received_at));
+        // What a member asked for through us and what follows from it belong together.
+        if let Some(request) = event.idempotency_key.as_deref().and_then(request_in) {
+            request.clone_into(&mut context.correlation_id);
+        }
         match translate(&event) {
             Translation::Observation { subscription, observation, named_member } => {
                 self.observe(subscription, *observation, named_member, delivery.attempts > 1, context).await
@@ -334,7 +338,7 @@ impl Worker {
     }
 
     /// A schedule names neither payer nor member, so it says something only about a subscription that is ours.
-    async fn record_schedule(
+    pub(crate) async fn record_schedule(
         &self,
         subscription: SubscriptionId,
         mut schedule: Schedule,
@@ -371,7 +375,7 @@ impl Worker {
         Ok(state.purpose().cloned())
     }
 
-    async fn record_checkout(
+    pub(crate) async fn record_checkout(
         &self,
         checkout: Checkout,
         named_members: Vec<String>,
@@ -574,7 +578,7 @@ impl Worker {
         }
     }
 
-    async fn customer(&self, id: &CustomerId) -> Result<Customer, StoreError> {
+    pub(crate) async fn customer(&self, id: &CustomerId) -> Result<Customer, StoreError> {
         let mut state = Customer::default();
         for event in self.stream(Customer::TYPE, id.as_str()).await? {
             if let Event::Customer(_, event) = event {
@@ -621,6 +625,11 @@ impl Worker {
             .collect::<Result<_, _>>()
             .map_err(|error| StoreError::Corrupt(error.to_string()))
     }
+}
+
+/// The request that a call of ours to Stripe followed from: keys are `membership-`, what was asked for, and the request.
+fn request_in(key: &str) -> Option<&str> {
+    key.strip_prefix("membership-")?.split_once('-').map(|(_, request)| request)
 }
 
 /// An answer of Stripe's, or what becomes of the delivery that needs it: set aside until Stripe can be asked again.

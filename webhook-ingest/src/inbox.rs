@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::metadata::Actor;
 use domain::ports::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -171,11 +172,28 @@ pub struct Delivery {
     pub settled_at: Option<DateTime<Utc>>,
 }
 
+/// Some deliveries by what is known of them; all, when nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only those with this outcome.
+    pub outcome: Option<Outcome>,
+    /// Only those whose outcome has this code.
+    pub reason: Option<String>,
+    /// Only those of these event types; of any, when none is named.
+    pub event_types: Vec<String>,
+    /// Only those that speak of this payer.
+    pub customer: Option<String>,
+    /// Only those that first arrived at this moment or later.
+    pub received_from: Option<DateTime<Utc>>,
+    /// Only those that first arrived before this moment.
+    pub received_until: Option<DateTime<Utc>>,
+}
+
 /// Which deliveries to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
-    /// Only those with this outcome.
-    pub outcome: Option<Outcome>,
+    /// Of these.
+    pub of: Selection,
     /// Only those that came before this one, by its id: the end of the page before.
     pub before: Option<String>,
     /// The most to list.
@@ -196,6 +214,79 @@ pub enum Redrive {
         /// Only those that speak of this payer, payment or invoice.
         of: Option<String>,
     },
+}
+
+/// What was made pending again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// How many.
+    pub count: u64,
+    /// How many more there are that arrived later, counted up to [`MOST_COUNTED`].
+    pub left: u64,
+    /// The last of them, by its id: where to go on.
+    pub last: Option<String>,
+}
+
+/// What is left is not counted any further.
+pub const MOST_COUNTED: usize = 10_000;
+
+/// Who has deliveries looked at again, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub actor: Actor,
+    /// Why, as a sentence.
+    pub why: String,
+}
+
+/// So many steps of a delivery are kept at least, and as many that people asked for. Those before them go when it is
+/// looked at again: between two such moments there are no more than a delivery has attempts.
+pub const KEPT_STEPS: u32 = 50;
+
+/// Something that was done with a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// It could not be carried out, and will be tried again.
+    Postponed,
+    /// It was made pending again.
+    Redriven,
+    /// Its outcome was set.
+    Settled(Outcome),
+}
+
+impl StepKind {
+    /// The step as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postponed => "postponed",
+            Self::Redriven => "redriven",
+            Self::Settled(outcome) => outcome.as_str(),
+        }
+    }
+
+    /// The step written as `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = [Self::Postponed, Self::Redriven];
+        let named = plain.into_iter().find(|step| step.as_str() == text);
+        named.or_else(|| Outcome::parse(text).map(Self::Settled))
+    }
+}
+
+/// A step of a delivery, after its arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What was done.
+    pub kind: StepKind,
+    /// Who asked for it, where somebody did.
+    pub actor: Option<String>,
+    /// The code of the reason for an outcome.
+    pub code: Option<String>,
+    /// Why, as a sentence.
+    pub detail: Option<String>,
 }
 
 /// How much waits in an inbox.
@@ -240,13 +331,32 @@ pub trait Inbox: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Gives a claimed delivery back, to be taken again at `due`.
-    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError>;
+    async fn postpone(
+        &self,
+        id: &str,
+        why: Why,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
 
     /// Gives claimed deliveries back that were not begun: as if they had never been claimed.
     async fn release(&self, ids: &[String]) -> Result<(), StoreError>;
 
-    /// Makes deliveries pending again and says how many.
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError>;
+    /// Makes deliveries pending again and says how many. Who asked is kept with each.
+    async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError>;
+
+    /// Makes the oldest of these pending again that are not, `at_most` of them and never more than a thousand; of those that
+    /// arrived after the one that `after` names.
+    async fn redrive_some(
+        &self,
+        of: Selection,
+        after: Option<String>,
+        at_most: usize,
+        asked: Asked,
+    ) -> Result<Redriven, StoreError>;
+
+    /// What was done with a delivery, oldest first.
+    async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError>;
 
     /// One delivery.
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError>;

@@ -13,6 +13,7 @@ mod handling;
 pub mod inbox;
 pub mod notebook;
 pub mod provider;
+pub mod purchase;
 pub mod reconcile;
 pub mod routes;
 pub mod stripe;

@@ -102,6 +102,15 @@ impl From<Trouble> for ReconcileError {
     }
 }
 
+/// Why Stripe is looked at.
+#[derive(Debug, Clone)]
+pub(crate) enum Purpose<'r> {
+    /// To find out whether something was not told, and perhaps why.
+    Comparing(Option<DriftCause>),
+    /// To see at once what came of this request instead of waiting to be told.
+    Following(&'r str),
+}
+
 /// What one look showed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Compared {
@@ -269,6 +278,11 @@ impl Worker {
         found: &Found,
         cause: Option<DriftCause>,
     ) -> Result<Compared, Trouble> {
+        self.take_in(found, Purpose::Comparing(cause)).await
+    }
+
+    /// Takes in what Stripe says of a subscription where it differs from what is known.
+    pub(crate) async fn take_in(&self, found: &Found, purpose: Purpose<'_>) -> Result<Compared, Trouble> {
         let Some((id, mut terms, named)) = seen(&found.object) else { return Ok(Compared::Unreadable) };
         let catalog = self.catalog_for(&terms.items).await?;
         catalog.fill_in(&mut terms);
@@ -280,20 +294,30 @@ impl Worker {
         let at = newest
             .map_or(found.asked.as_of, |newest| found.asked.as_of.max(newest + TimeDelta::milliseconds(1)));
         let source = look_id(&id, at);
-        let context = Context::told_by(PROVIDER, &source, at);
+        let mut context = Context::told_by(PROVIDER, &source, at);
+        if let Purpose::Following(request) = purpose {
+            request.clone_into(&mut context.correlation_id);
+        }
         let customer = terms.customer.clone();
         if let Owner::Nobody((_, why)) = self.owner_asked(&customer, named, &context).await? {
             return Ok(Compared::Unlinked(customer, why.detail));
         }
         let observation = Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };
-        let mut look = Look { observation, cause: cause.clone().unwrap_or(DriftCause::NotTold) };
+        let mut look = Look { observation, cause: DriftCause::NotTold };
         if state.drift(&look).is_none() {
             return Ok(Compared::Same);
         }
-        if cause.is_none() {
-            look.cause = self.likely_cause(&customer).await?;
-        }
-        let command = SubscriptionCommand::Compare(Box::new(look.clone()));
+        let command = match purpose {
+            // That it is news is what was expected, and no finding.
+            Purpose::Following(_) => SubscriptionCommand::Observe(Box::new(look.observation.clone())),
+            Purpose::Comparing(cause) => {
+                look.cause = match cause {
+                    Some(cause) => cause,
+                    None => self.likely_cause(&customer).await?,
+                };
+                SubscriptionCommand::Compare(Box::new(look.clone()))
+            }
+        };
         let events = self.subscriptions.execute(id.as_str(), command, context.clone()).await?.events;
         self.after_observing(&id, &customer, &events, context).await?;
         let found = events.iter().find_map(|event| match event {

@@ -14,7 +14,7 @@ use domain::clock::Clock;
 use fail::fail_point;
 use futures_util::StreamExt;
 use futures_util::future::ready;
-use metrics::counter;
+use metrics::{Counter, counter};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -56,6 +56,8 @@ pub struct Intake {
 
 /// The webhook route.
 pub fn router(intake: Intake) -> Router {
+    // A secret that never signs has to be seen not to.
+    intake.secrets.places().for_each(|place| used(place).absolute(0));
     Router::new().route("/webhooks/stripe", post(receive)).with_state(intake)
 }
 
@@ -75,9 +77,12 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
         (Some(signature), None) => verify(&intake.secrets, signature, &body, now),
         _ => Err(BadSignature::Missing),
     };
-    if let Err(bad) = checked {
-        tracing::warn!(reason = %bad, "webhook refused");
-        return refuse(Refusal::BadSignature(bad));
+    match checked {
+        Ok(signers) => signers.into_iter().for_each(|place| used(place).increment(1)),
+        Err(bad) => {
+            tracing::warn!(reason = %bad, "webhook refused");
+            return refuse(Refusal::BadSignature(bad));
+        }
     }
     fail_point!("webhook::verified");
     let delivery = delivery(body, now, Origin::Webhook);
@@ -98,6 +103,11 @@ async fn receive(State(intake): State<Intake>, headers: HeaderMap, body: Body) -
             refuse(Refusal::Unavailable)
         }
     }
+}
+
+/// How many webhooks a secret signed, by its place in the settings.
+fn used(place: usize) -> Counter {
+    counter!("membership_webhook_secret_used_total", "secret" => place.to_string())
 }
 
 /// Reads the body, unless it is larger than the limit.

@@ -14,6 +14,7 @@ use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::ids::{CustomerId, SubscriptionId};
 use domain::member::Member;
+use domain::metadata::Actor;
 use domain::payment::Payment;
 use domain::ports::{CommandBus, CommandError, EventFeed, StoreError};
 use domain::subscription::Subscription;
@@ -24,10 +25,10 @@ use tokio::sync::Notify;
 use tracing::{Instrument, info_span};
 
 use crate::handling::Settled;
-use crate::inbox::{Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive, Why};
+use crate::inbox::{Asked, Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive, Selection, Why};
 use crate::notebook::Notebook;
 use crate::provider::Provider;
-use crate::stripe::translate::why;
+use crate::stripe::translate::{SUBSCRIBED, why};
 
 /// How many deliveries are taken at once.
 const BATCH: usize = 16;
@@ -38,8 +39,10 @@ const LEASE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_millis(500);
 /// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription, a setting or another
 /// version comes.
-const CURABLE: [&str; 10] = [
+const CURABLE: [&str; 12] = [
     "unreadable",
+    "incomplete_object",
+    "no_time",
     "no_catalog",
     "unmapped_product",
     "unknown_member",
@@ -50,6 +53,8 @@ const CURABLE: [&str; 10] = [
     "provider_refuses",
     UNKNOWN_PAYMENT,
 ];
+/// Where the notebook has the version that last went through what versions before it passed over.
+const VERSION: &str = "redriven_for_version";
 /// Reasons that end when what a payment or an invoice paid for is told.
 const UNKNOWN_PAYMENT: &str = "unknown_payment";
 const UNKNOWN_INVOICE: &str = "unknown_invoice";
@@ -243,7 +248,8 @@ impl Worker {
         }
         tracing::warn!(delivery = id, error = why.detail, attempts, "delivery postponed");
         counter!("membership_deliveries_postponed_total").increment(1);
-        self.inbox.postpone(id, why, self.clock.now() + backoff(attempts)).await
+        let now = self.clock.now();
+        self.inbox.postpone(id, why, now + backoff(attempts), now).await
     }
 
     async fn settle(&self, id: &str, outcome: Outcome, why: Why) -> Result<(), StoreError> {
@@ -277,9 +283,11 @@ impl Worker {
                     self.settle(&delivery.id, outcome, why).await?;
                 }
                 Err(trouble) => {
-                    let due = self.clock.now() + backoff(delivery.attempts);
-                    self.inbox.redrive(Redrive::Id(delivery.id.clone())).await?;
-                    self.inbox.postpone(&delivery.id, why("error", trouble.to_string()), due).await?;
+                    let now = self.clock.now();
+                    let asked = self.asked("what it waits for may have come meanwhile");
+                    self.inbox.redrive(Redrive::Id(delivery.id.clone()), asked).await?;
+                    let (why, due) = (why("error", trouble.to_string()), now + backoff(delivery.attempts));
+                    self.inbox.postpone(&delivery.id, why, due, now).await?;
                 }
             }
         }
@@ -289,7 +297,7 @@ impl Worker {
     /// Has another look at what was parked because a payer was unknown.
     pub async fn redrive_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
         let code = "unknown_customer".to_owned();
-        self.redrive(Redrive::SetAside { code, of: Some(customer.to_string()) }).await
+        self.redrive(Redrive::SetAside { code, of: Some(customer.to_string()) }, "its payer is linked").await
     }
 
     /// Has another look at what was passed over because nothing a subscription sells was known, now that the subscription
@@ -297,35 +305,86 @@ impl Worker {
     pub(crate) async fn redrive_unmapped_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
         let code = "unmapped_product".to_owned();
         let which = Redrive::SetAside { code, of: Some(customer.to_string()) };
-        self.redrive(which).await
+        self.redrive(which, "a subscription of its payer became known").await
     }
 
     /// Has another look at what waited for this payment, invoice or subscription, now that it is known.
     pub(crate) async fn redrive_concerning(&self, id: &str) -> Result<(), StoreError> {
         for code in [UNKNOWN_PAYMENT, UNKNOWN_INVOICE, UNKNOWN_SUBSCRIPTION] {
-            self.redrive(Redrive::SetAside { code: code.to_owned(), of: Some(id.to_owned()) }).await?;
+            let which = Redrive::SetAside { code: code.to_owned(), of: Some(id.to_owned()) };
+            self.redrive(which, &format!("{id} became known")).await?;
         }
         Ok(())
     }
 
-    /// Has another look at everything that was set aside for these reasons.
+    /// Has another look at everything that was set aside for these reasons, of which one has gone.
     pub async fn redrive_set_aside(&self, codes: &[&str]) -> Result<u64, StoreError> {
         let mut count = 0;
         for code in codes {
-            count += self.redrive(Redrive::SetAside { code: (*code).to_owned(), of: None }).await?;
+            count += self.redrive(set_aside(code), cured(code)).await?;
         }
         Ok(count)
     }
 
     /// Has another look at everything that a new start, perhaps of a newer version or with other settings, may cure.
     pub async fn redrive_curable(&self) -> Result<u64, StoreError> {
-        Ok(self.redrive_set_aside(&CURABLE).await? + self.redrive(Redrive::Failed).await?)
+        let mut count = self.redrive_handled_now().await?;
+        for which in CURABLE.map(set_aside).into_iter().chain([Redrive::Failed]) {
+            count += self.redrive(which, "the service was started").await?;
+        }
+        Ok(count)
     }
 
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        let count = self.inbox.redrive(which).await?;
+    /// An earlier version may have passed over types that this one knows. There may be very many of others, so they are
+    /// gone through only when the version is another.
+    async fn redrive_handled_now(&self) -> Result<u64, StoreError> {
+        let version = env!("CARGO_PKG_VERSION");
+        if self.notebook.note(VERSION).await?.as_deref() == Some(version) {
+            return Ok(0);
+        }
+        let of = Selection {
+            outcome: Some(Outcome::Ignored),
+            reason: Some("unhandled_type".to_owned()),
+            event_types: SUBSCRIBED.map(str::to_owned).into(),
+            ..Selection::default()
+        };
+        let (mut count, mut after) = (0, None);
+        loop {
+            let asked = self.asked(&format!("version {version} knows its type"));
+            let redriven = self.inbox.redrive_some(of.clone(), after, usize::MAX, asked).await?;
+            count += redriven.count;
+            after = redriven.last;
+            if after.is_none() {
+                break;
+            }
+        }
+        self.notebook.write_note(VERSION, version).await?;
+        Ok(count)
+    }
+
+    /// Makes deliveries pending again and wakes whoever carries them out.
+    async fn redrive(&self, which: Redrive, why: &str) -> Result<u64, StoreError> {
+        let count = self.inbox.redrive(which, self.asked(why)).await?;
         self.wake.notify_one();
         Ok(count)
+    }
+
+    fn asked(&self, why: &str) -> Asked {
+        Asked { at: self.clock.now(), actor: Actor::system(), why: why.to_owned() }
+    }
+}
+
+fn set_aside(code: &str) -> Redrive {
+    Redrive::SetAside { code: code.to_owned(), of: None }
+}
+
+/// What has happened when everything that was set aside for a reason is looked at again.
+fn cured(code: &str) -> &'static str {
+    match code {
+        "no_catalog" | "unmapped_product" => "a catalogue was applied",
+        "unknown_member" => "a member was registered",
+        "provider_unavailable" => "Stripe can be asked again",
+        _ => "what it waited for may have come",
     }
 }
 

@@ -4,6 +4,8 @@ mod access;
 mod admission;
 mod dial;
 mod document;
+mod idempotency;
+mod learner;
 mod members;
 mod shell;
 mod stores;

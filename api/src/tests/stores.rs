@@ -1,5 +1,6 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,8 +11,10 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
+use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
+use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
     CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
@@ -28,8 +31,8 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryRecord, Probe, RebuildReport, RebuildState, Rebuilds, Resync,
-    ResyncError, ResyncFinding, ResyncReport,
+    Deliveries, DeliveryFilter, DeliveryRecord, DeliverySelection, DeliveryStep, Probe, Purchase, Purchases,
+    RebuildReport, RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport,
 };
 
 /// What a store says when it is told to fail.
@@ -39,17 +42,22 @@ pub(super) enum Failure {
     Corrupt,
 }
 
+/// A command's fingerprint, and how far it is.
+type Held = ([u8; 32], Begun);
+
 /// Everything behind the ports.
 #[derive(Default)]
 pub(super) struct Stores {
     log: Mutex<Vec<Recorded>>,
     rows: Mutex<Vec<DirectoryRow>>,
-    people: Mutex<Vec<PersonRecord>>,
+    pub(super) people: Mutex<Vec<PersonRecord>>,
+    pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
+    pub(super) forgetful: AtomicBool,
     pub(super) worker_gone: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) panics: AtomicBool,
@@ -150,12 +158,12 @@ impl CommandBus<Member> for Stores {
         id: &str,
         command: MemberCommand,
         context: Context,
-    ) -> Result<Executed<member::MemberEvent>, CommandError<std::convert::Infallible>> {
+    ) -> Result<Executed<member::MemberEvent>, CommandError<member::MemberError>> {
         self.works()?;
         if self.log_fails.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("down".to_owned()).into());
         }
-        let events = member::decide(&self.fold(id), command);
+        let events = member::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
         let position = self.append::<Member>(id, &events, &context);
         Ok(Executed { events, position })
     }
@@ -211,24 +219,116 @@ impl People for Stores {
     }
 }
 
+fn fits(held: &DeliveryRecord, of: &DeliverySelection) -> bool {
+    of.outcome.is_none_or(|outcome| held.outcome == outcome)
+        && of.reason.as_ref().is_none_or(|reason| held.reason.as_ref() == Some(reason))
+        && of.event_type.as_ref().is_none_or(|event_type| held.event_type == *event_type)
+        && of.customer.as_ref().is_none_or(|customer| held.customer.as_ref() == Some(customer))
+        && of.received_from.is_none_or(|from| held.received_at >= from)
+        && of.received_until.is_none_or(|until| held.received_at < until)
+}
+
+#[async_trait]
+impl IdempotencyStore for Stores {
+    async fn begin(
+        &self,
+        command: &KeyedCommand,
+        now: DateTime<Utc>,
+        _lease: Duration,
+        _keep: Duration,
+    ) -> Result<Begun, StoreError> {
+        if self.forgetful.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("as told".to_owned()));
+        }
+        let mut kept = self.kept.lock().unwrap();
+        let Some((fingerprint, held)) = kept.get(&command.id) else {
+            kept.insert(command.id, (command.fingerprint, Begun::Running));
+            return Ok(Begun::Mine(Attempt { number: 1, first_begun_at: now }));
+        };
+        Ok(if *fingerprint == command.fingerprint { held.clone() } else { Begun::Different })
+    }
+
+    async fn finish(
+        &self,
+        id: &[u8; 32],
+        _attempt: Attempt,
+        answer: KeptAnswer,
+        _until: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        if let Some((_, held)) = self.kept.lock().unwrap().get_mut(id) {
+            *held = Begun::Finished(answer);
+        }
+        Ok(true)
+    }
+
+    async fn release(&self, id: &[u8; 32], attempt: Attempt) -> Result<(), StoreError> {
+        self.withdraw(id, attempt).await
+    }
+
+    async fn withdraw(&self, id: &[u8; 32], _attempt: Attempt) -> Result<(), StoreError> {
+        self.kept.lock().unwrap().remove(id);
+        Ok(())
+    }
+
+    async fn prune(&self, _now: DateTime<Utc>, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
 #[async_trait]
 impl Deliveries for Stores {
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryRecord>, StoreError> {
         let deliveries = self.deliveries.lock().unwrap();
         let start =
             filter.before.map_or(0, |id| deliveries.iter().position(|held| held.id == id).unwrap() + 1);
-        let wanted = |held: &&DeliveryRecord| filter.outcome.is_none_or(|outcome| held.outcome == outcome);
+        let wanted = |held: &&DeliveryRecord| fits(held, &filter.of);
         Ok(deliveries.iter().skip(start).filter(wanted).take(filter.limit).cloned().collect())
     }
 
-    async fn replay(&self, id: &str) -> Result<bool, StoreError> {
+    async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError> {
+        let held = self.deliveries.lock().unwrap().iter().find(|held| held.id == id).cloned();
+        let step = |held: &DeliveryRecord| DeliveryStep {
+            at: held.received_at,
+            step: "parked".to_owned(),
+            actor: None,
+            reason: held.reason.clone(),
+            detail: held.detail.clone(),
+        };
+        Ok(held.map(|held| (held.clone(), vec![step(&held)])))
+    }
+
+    async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
+        self.told.lock().unwrap().push(format!("{actor} replays {id}: {why}"));
         Ok(self.deliveries.lock().unwrap().iter().any(|held| held.id == id))
+    }
+
+    async fn replay_some(
+        &self,
+        of: DeliverySelection,
+        after: Option<String>,
+        at_most: usize,
+        actor: Actor,
+        why: &str,
+    ) -> Result<Replayed, StoreError> {
+        self.told.lock().unwrap().push(format!("{actor} replays: {why}"));
+        let deliveries = self.deliveries.lock().unwrap();
+        let end =
+            after.map_or(deliveries.len(), |id| deliveries.iter().position(|held| held.id == id).unwrap());
+        let fitting: Vec<_> = deliveries[..end].iter().rev().filter(|held| fits(held, &of)).collect();
+        let taken = fitting.len().min(at_most);
+        Ok(Replayed {
+            count: taken as u64,
+            left: (fitting.len() - taken) as u64,
+            last: fitting[..taken].last().map(|held| held.id.clone()),
+        })
     }
 
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("linked {customer}"));
         Ok(1)
     }
+
+    fn member_signed_in(&self, _member: &MemberId) {}
 
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
@@ -287,6 +387,22 @@ impl Resync for Stores {
             "mem_keyless" => Err(BillingError::NotConfigured.into()),
             _ => Ok(None),
         }
+    }
+}
+
+/// Nothing is sold by these stand-ins.
+#[async_trait]
+impl Purchases for Stores {
+    async fn checkout(&self, _member: &MemberId, _session: &str) -> Result<Purchase, ResyncError> {
+        Err(BillingError::NotConfigured.into())
+    }
+
+    async fn subscription(&self, _id: &SubscriptionId, _request: &str) -> Result<(), ResyncError> {
+        Err(BillingError::NotConfigured.into())
+    }
+
+    async fn payer(&self, _payer: &CustomerId, _request: &str) -> Result<(), ResyncError> {
+        Err(BillingError::NotConfigured.into())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::catalog::{
-    self, CATALOG_ID, Catalog, CatalogCommand, Content, Course, Plan, Policy, Roadmap, Video,
+    self, CATALOG_ID, Catalog, CatalogCommand, Content, Course, Plan, Playback, Policy, Roadmap, Video,
 };
 use domain::customer::{self, Customer, CustomerCommand, LinkedThrough};
 use domain::member::{self, Member, MemberCommand};
@@ -24,6 +24,7 @@ impl Stores {
             rank,
             prices: vec![format!("price_{id}").into()],
             products: Vec::new(),
+            trial_days: None,
         };
         let video = |id: &str, free| Video {
             id: id.into(),
@@ -31,7 +32,7 @@ impl Stores {
             free,
             course: "event-sourcing".into(),
             place: 0,
-            playback: None,
+            playback: Some(Playback::Vimeo { id: "76979871".to_owned() }),
         };
         let content = Content {
             policy: Policy::default(),
@@ -62,7 +63,11 @@ impl Stores {
         let at = moment(since);
         let name = member.strip_prefix("mem_").unwrap();
         let asked = Context::asked_by(Actor::operator(), "setup", at);
-        self.append::<Member>(member, &member::decide(&Member::default(), MemberCommand::Register), &asked);
+        self.append::<Member>(
+            member,
+            &member::decide(&Member::default(), MemberCommand::Register).unwrap(),
+            &asked,
+        );
         let (customer, subscription) = (format!("cus_{name}"), format!("sub_{name}"));
         let link = CustomerCommand::Link { member: member.into(), through: LinkedThrough::Request };
         self.append::<Customer>(&customer, &customer::decide(&Customer::default(), link).unwrap(), &asked);

@@ -93,6 +93,12 @@ async fn deliveries_are_listed_by_outcome_and_page() {
     let parked = world.get("/v1/support/deliveries?outcome=parked").await.json();
     assert_eq!(parked["data"][0]["reason"], "unknown_customer");
     assert_eq!(parked["data"][0]["type"], "customer.subscription.updated");
+    let none = world.get("/v1/support/deliveries?type=invoice.paid&reason=x&customer=cus_0").await.json();
+    assert_eq!(none["data"], json!([]));
+    let early = world.get("/v1/support/deliveries?received_until=1999-01-01T00:00:00Z").await.json();
+    assert_eq!(early["data"], json!([]));
+    world.get("/v1/support/deliveries?received_from=soon").await.problem(400, "bad_time");
+    world.get("/v1/support/deliveries?type=%00").await.problem(422, "invalid");
     for cursor in ["", "00", "zz", "ff"] {
         world.get(&format!("/v1/support/deliveries?cursor={cursor}")).await.problem(400, "bad_cursor");
     }
@@ -110,9 +116,62 @@ async fn a_known_delivery_is_looked_at_again() {
         answer.json(),
         json!({"object": "delivery_replay", "delivery": "evt_1", "outcome": "pending"})
     );
+    let path = "/v1/support/deliveries/evt_1/replay";
+    assert_eq!(world.tell(Method::POST, path, r#"{"why":" The price is back. "}"#).await.status, 202);
+    let told = world.stores.told.lock().unwrap().clone();
+    let ends = ["replays evt_1: asked for by its id", "replays evt_1: The price is back."];
+    assert!(told.iter().zip(ends).all(|(told, end)| told.ends_with(end)), "{told:?}");
     for unknown in ["evt_2", "%00", "evt_1%0A"] {
-        let path = format!("/v1/support/deliveries/{unknown}/replay");
-        world.post(&path, "").await.problem(404, "unknown_delivery");
+        let path = format!("/v1/support/deliveries/{unknown}");
+        world.post(&format!("{path}/replay"), "").await.problem(404, "unknown_delivery");
+        world.get(&path).await.problem(404, "unknown_delivery");
+    }
+    for why in ["", "two\nlines", &"x".repeat(501)] {
+        world.post(path, &json!({ "why": why }).to_string()).await.problem(422, "invalid");
+    }
+    world.post(path, r#"{"reason":"x"}"#).await.problem(422, "wrong_shape");
+}
+
+#[tokio::test]
+async fn a_delivery_is_shown_with_what_was_done_with_it() {
+    let world = World::new().await;
+    world.stores.deliveries.lock().unwrap().push(delivery(1, Parked));
+    let shown = world.get("/v1/support/deliveries/evt_1").await.json();
+    assert_eq!((&shown["object"], &shown["id"]), (&json!("delivery"), &json!("evt_1")));
+    assert_eq!((&shown["steps"][0]["step"], &shown["steps"][0]["actor"]), (&json!("parked"), &json!(null)));
+    assert_eq!(shown["steps"][0]["reason"], "unknown_customer");
+}
+
+#[tokio::test]
+async fn deliveries_are_looked_at_again_some_at_a_time() {
+    let world = World::new().await;
+    *world.stores.deliveries.lock().unwrap() =
+        vec![delivery(5, Parked), delivery(4, Applied), delivery(3, Parked), delivery(2, Parked)];
+    let path = "/v1/support/deliveries/replay";
+    let mut body = json!({
+        "filter": { "outcome": "parked", "reason": "unknown_customer", "type": "customer.subscription.updated" },
+        "why": "The link was made.", "limit": 2,
+    });
+    let first = world.tell(Method::POST, path, &body.to_string()).await;
+    assert_eq!(first.status, 202);
+    let first = first.json();
+    assert_eq!((&first["replayed"], &first["left"]), (&json!(2), &json!(1)));
+    body["cursor"] = first["next_cursor"].clone();
+    let last = world.tell(Method::POST, path, &body.to_string()).await.json();
+    assert_eq!(last, json!({ "object": "deliveries_replay", "replayed": 1, "left": 0, "next_cursor": null }));
+    for (field, value) in [("limit", json!(0)), ("limit", json!(1001)), ("why", json!(" "))] {
+        let mut bad = body.clone();
+        bad[field] = value;
+        assert!(world.post(path, &bad.to_string()).await.problem(422, "invalid").contains(field));
+    }
+    for filter in [json!({ "outcome": "pending" }), json!({ "outcome": "parked", "reason": "\u{0}" })] {
+        let bad = json!({ "filter": filter, "why": "x" });
+        world.post(path, &bad.to_string()).await.problem(422, "invalid");
+    }
+    let early = json!({ "filter": { "outcome": "parked", "received_from": "soon" }, "why": "x" });
+    world.post(path, &early.to_string()).await.problem(400, "bad_time");
+    for bad in [json!({ "filter": {}, "why": "x" }), json!({ "filter": { "outcome": "parked" } })] {
+        world.post(path, &bad.to_string()).await.problem(422, "wrong_shape");
     }
 }
 

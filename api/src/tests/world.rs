@@ -14,8 +14,11 @@ use tower::util::ServiceExt;
 use super::dial::Dial;
 use super::stores::Stores;
 use super::story::moment;
-use crate::state::{ApiParts, ApiState};
-use crate::{Admission, RequestLimits, ServiceTokens, router, serve_shell};
+use crate::state::{ApiParts, ApiState, LearnerParts};
+use crate::{
+    Admission, CallerLimits, EventStreams, Rates, RequestLimits, ServiceTokens, TrustedProxies, router,
+    serve_shell,
+};
 
 pub(super) const ALL: &str = "all-scopes-token-0001";
 const LIST: &str = "shop:access.read:access-only-token-01,support:support.read:support-read-token-01,\
@@ -66,7 +69,8 @@ impl Answer {
         assert!(!self.header("x-request-id").is_empty());
         assert!(!problem["title"].as_str().unwrap().is_empty());
         assert!(!self.header("membership-position").is_empty());
-        assert_eq!(self.header("retry-after"), if status == 503 { "1" } else { "" });
+        let later = matches!(status, 429 | 503) || code == "idempotency_key_in_use";
+        assert_eq!(self.header("retry-after"), if later { "1" } else { "" });
         problem["detail"].as_str().unwrap().to_owned()
     }
 }
@@ -87,6 +91,15 @@ impl World {
 
     /// A service whose index and directory may never have caught up.
     pub(super) async fn starting(index: bool, directory: bool) -> Self {
+        Self::made(index, directory, Rates::OFF).await
+    }
+
+    /// A service that lets each kind of caller ask so often.
+    pub(super) async fn limited(rates: Rates) -> Self {
+        Self::made(true, true, rates).await
+    }
+
+    async fn made(index: bool, directory: bool, rates: Rates) -> Self {
         let stores = Arc::new(Stores::default());
         let [index_dial, directory_dial] = &stores.dials;
         let (index, directory) = (index_dial.progress(index).await, directory_dial.progress(directory).await);
@@ -102,9 +115,20 @@ impl World {
             deliveries: stores.clone(),
             rebuilds: stores.clone(),
             resync: stores.clone(),
+            learner: LearnerParts {
+                billing: None,
+                purchases: stores.clone(),
+                site: "https://learn.test".to_owned(),
+                streams: EventStreams::new(20),
+            },
             probe: stores.clone(),
+            idempotency: stores.clone(),
+            rates: CallerLimits::new(rates),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00.123456Z"))),
             tokens: ServiceTokens::parse(LIST).unwrap(),
+            proxies: TrustedProxies::default(),
+            accounts: None,
+            sign_in: None,
             random: Arc::new(|| [7; 10]),
             continue_trace: |_, _| {},
         });

@@ -20,6 +20,7 @@ fn catalog_with(policy: Policy) -> Catalog {
         rank,
         prices: vec![format!("price_{id}").into()],
         products: vec![],
+        trial_days: None,
     };
     let roadmap = |id: &str, plans: &[&str]| Roadmap {
         id: id.into(),

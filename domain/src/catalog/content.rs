@@ -76,6 +76,9 @@ pub struct Plan {
     pub prices: Vec<PriceId>,
     /// The provider's products that stand for it.
     pub products: Vec<ProductId>,
+    /// How many days are free for somebody who never had a trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_days: Option<u32>,
 }
 
 /// A row of courses that some plans open.

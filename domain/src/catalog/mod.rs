@@ -121,6 +121,21 @@ impl Catalog {
         self.plans.values()
     }
 
+    /// All roadmaps, in their order.
+    pub fn roadmaps(&self) -> Vec<&Roadmap> {
+        in_order(self.roadmaps.values(), |roadmap| roadmap.place)
+    }
+
+    /// The courses of a roadmap, in their order.
+    pub fn courses_of(&self, roadmap: &RoadmapId) -> Vec<&Course> {
+        in_order(self.courses.values().filter(|course| course.roadmap == *roadmap), |course| course.place)
+    }
+
+    /// The videos of a course, in their order.
+    pub fn videos_of(&self, course: &CourseId) -> Vec<&Video> {
+        in_order(self.videos.values().filter(|video| video.course == *course), |video| video.place)
+    }
+
     /// A video by its id.
     pub fn video(&self, id: &str) -> Option<&Video> {
         self.videos.get(id)
@@ -135,6 +150,12 @@ impl Catalog {
     pub fn is_empty(&self) -> bool {
         self.policy.is_none() && self.plan_bits.is_empty() && self.roadmaps.is_empty()
     }
+}
+
+fn in_order<'c, T>(things: impl Iterator<Item = &'c T>, place: impl Fn(&T) -> u32) -> Vec<&'c T> {
+    let mut things: Vec<&T> = things.collect();
+    things.sort_by_key(|thing| place(thing));
+    things
 }
 
 /// The events that make `catalog` what `command` wants; none means already so.

@@ -11,6 +11,7 @@ fn plan(id: &str, rank: i32, prices: &[&str], products: &[&str]) -> Plan {
         rank,
         prices: prices.iter().map(|id| (*id).into()).collect(),
         products: products.iter().map(|id| (*id).into()).collect(),
+        trial_days: None,
     }
 }
 

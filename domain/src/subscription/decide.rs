@@ -56,7 +56,9 @@ fn observe(subscription: &Subscription, seen: Observation) -> Vec<SubscriptionEv
     let mut events = changes(before.as_ref(), &after, &now);
     if events.is_empty() || current.source != seen.source {
         let (seen, standing) = (Box::new(seen.clone()), Box::new(after.clone()));
-        let is_earlier = told.history.index_of(&seen.source) < told.history.index_at(None);
+        let is_left = |status: &Status| *status == Status::Incomplete && *status != current.terms.status;
+        let is_earlier =
+            told.history.index_of(&seen.source) < told.history.index_at(None) || is_left(&seen.terms.status);
         let kept = if is_earlier {
             SubscriptionEvent::EarlierTermsLearned { seen, standing }
         } else {

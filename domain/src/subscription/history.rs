@@ -9,7 +9,7 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::terms::Terms;
+use super::terms::{Status, Terms};
 use crate::ids::SourceEventId;
 
 /// What kind of provider event an observation came with, in the order they take within one moment.
@@ -86,6 +86,12 @@ impl Observation {
     fn continues(&self, held: &Self) -> bool {
         self.replaced.as_ref().is_some_and(|replaced| self.terms.continues(replaced, &held.terms))
     }
+
+    /// Whether everything was as in `held` before this. Where the provider does not say what was before, it announces with
+    /// another event what one has told already.
+    fn follows(&self, held: &Terms) -> bool {
+        self.replaced.as_deref().unwrap_or(&self.terms).tell_the_same_as(held)
+    }
 }
 
 /// All observations of one subscription, oldest first.
@@ -143,12 +149,15 @@ impl History {
         &self.observations
     }
 
-    /// The index of the observation that held at `at`, or holds now. An end is never left again.
+    /// The index of the observation that held at `at`, or holds now. An end is never left again, and a first payment is waited
+    /// for once: a look is dated a little early, so that what it has left behind may seem to come after it.
     pub fn index_at(&self, at: Option<DateTime<Utc>>) -> Option<usize> {
         let known = |held: &Observation| at.is_none_or(|at| held.effective_at() <= at);
+        let has_begun = |held: &Observation| held.terms.status != Status::Incomplete && known(held);
         self.observations
             .iter()
             .position(|held| held.is_final() && known(held))
+            .or_else(|| self.observations.iter().rposition(has_begun))
             .or_else(|| self.observations.iter().rposition(known))
     }
 
@@ -168,6 +177,11 @@ fn order_within_a_second(
     mut rest: Vec<Observation>,
 ) -> (Vec<Observation>, bool) {
     rest.sort_by(|a, b| a.source.cmp(&b.source));
+    if let Some(before) = before.filter(|_| rest.len() <= MOST_CHAINED)
+        && let Some(chain) = chain(&before.terms, &rest.iter().collect::<Vec<_>>())
+    {
+        return (chain, false);
+    }
     let mut ordered: Vec<Observation> = Vec::with_capacity(rest.len());
     let mut ambiguous = false;
     while !rest.is_empty() {
@@ -187,4 +201,27 @@ fn order_within_a_second(
         ordered.push(rest.remove(choice[0]));
     }
     (ordered, ambiguous)
+}
+
+/// More changes of one second than this are not tried in every order.
+const MOST_CHAINED: usize = 8;
+
+/// All of `rest` in an order in which each follows from the one before it and the first from `held`, if there is one. All
+/// such orders end alike.
+fn chain(held: &Terms, rest: &[&Observation]) -> Option<Vec<Observation>> {
+    let is_repeat = |next: &&&Observation| next.terms.tell_the_same_as(held) && next.follows(held);
+    let (repeats, changes): (Vec<&Observation>, Vec<&Observation>) = rest.iter().partition(is_repeat);
+    let mut chained: Vec<Observation> = repeats.into_iter().cloned().collect();
+    if changes.is_empty() {
+        return Some(chained);
+    }
+    let follow = changes.iter().enumerate().filter(|(_, next)| next.follows(held));
+    let tail = follow.map(|(index, next)| {
+        let others = [&changes[..index], &changes[index + 1..]].concat();
+        Some((*next, chain(&next.terms, &others)?))
+    });
+    let (next, tail) = tail.flatten().next()?;
+    chained.push(next.clone());
+    chained.extend(tail);
+    Some(chained)
 }

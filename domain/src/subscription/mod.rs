@@ -92,6 +92,23 @@ impl Invoice {
     }
 }
 
+impl Subscription {
+    /// The latest word on what is to become of its plans.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref()
+    }
+
+    /// Whether it ever was in a free trial. A first payment that was never made uses up no trial.
+    pub fn had_trial(&self) -> bool {
+        let never_begun = |status: &Status| matches!(status, Status::Incomplete | Status::IncompleteExpired);
+        let in_trial = |seen: &Observation| {
+            seen.terms.status == Status::Trialing
+                || (seen.terms.trial_end.is_some() && !never_begun(&seen.terms.status))
+        };
+        self.history.observations().iter().any(in_trial)
+    }
+}
+
 /// Takes an event in. Total: any event in any state.
 pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
     if let Some(seen) = event.seen() {

@@ -193,7 +193,8 @@ impl Reversals {
     pub(super) fn refunded(&self, amount: Option<i64>, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
         let refunds = self.by(at).filter_map(|(payment, reversal)| Some((payment, as_refund(reversal)?)));
         let mut refunds: Vec<(&PaymentId, &Refund)> = refunds.collect();
-        refunds.sort_by_key(|(_, refund)| (refund.at, &refund.source));
+        // Of one second, what the payment tells is from before what failed.
+        refunds.sort_by_key(|(_, refund)| (refund.at, &refund.told, &refund.source));
         let mut payments: BTreeMap<&PaymentId, GivenBack<'_>> = BTreeMap::new();
         let mut whole: Option<Told<'_>> = None;
         for (payment, refund) in refunds {

@@ -148,18 +148,24 @@ impl Subscription {
         let fell_due = known[start..].iter().find(past_due).map_or(known[start].at, |held| held.at);
         let paid_up = start.checked_sub(1).map(|before| known[before].at);
         let mut owed = Owed { since: fell_due, failed: None, settled: None };
+        let mut failed_later = None;
         for invoice in self.invoices.values() {
             let attempts = || invoice.attempts_by(at);
             let in_this_run = |made_at: DateTime<Utc>| paid_up.is_none_or(|paid_up| made_at >= paid_up);
             let Some((source, first)) = attempts().min_by_key(|(source, made_at)| (*made_at, *source)) else {
                 continue;
             };
-            // An invoice that failed later than this did not make it fall due, so paying it settles something else.
-            let is_cause = first <= fell_due + MOMENTS;
-            if !is_cause || !attempts().any(|(_, made_at)| in_this_run(made_at)) {
+            if !attempts().any(|(_, made_at)| in_this_run(made_at)) {
                 continue;
             }
+            // An invoice that failed later than this did not make it fall due, so paying it settles something else.
+            let is_cause = first <= fell_due + MOMENTS;
             match invoice.settled_by(at) {
+                Some(_) if !is_cause => {}
+                None if !is_cause => {
+                    let later = failed_later.get_or_insert((first, source));
+                    *later = (*later).min((first, source));
+                }
                 Some(settled) if owed.settled.is_none_or(|(latest, _)| latest < settled.at) => {
                     owed.settled = Some((settled.at, &settled.source));
                 }
@@ -168,6 +174,10 @@ impl Subscription {
                 }
                 _ => {}
             }
+        }
+        // What made it fall due is paid, and what failed meanwhile is owed still.
+        if owed.settled.is_some() && owed.failed.is_none() {
+            owed.failed = failed_later;
         }
         // A look that is newer than the payment tells of another debt: it counts from the first such look.
         let look = &known[known.len() - 1];
@@ -205,10 +215,10 @@ impl Subscription {
         lost.max()
     }
 
-    /// Whether another invoice was paid after `moment`.
+    /// Whether another invoice was paid after `moment`, and not by a credit.
     fn paid_after(&self, but: &Invoice, moment: DateTime<Utc>, at: Option<DateTime<Utc>>) -> bool {
         let others = self.invoices.values().filter(|invoice| !std::ptr::eq(*invoice, but));
-        others.filter_map(|invoice| invoice.settled_by(at)).any(|paid| paid.at > moment)
+        others.filter_map(|invoice| invoice.settled_by(at)).any(|paid| paid.at > moment && paid.amount > 0)
     }
 
     pub(super) fn invoice(&self, id: &crate::ids::InvoiceId) -> Option<&Invoice> {

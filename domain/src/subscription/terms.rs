@@ -174,7 +174,7 @@ impl Terms {
             links &= !differs || matches;
         };
         compare(self.status != replaced.status, replaced.status == held.status);
-        compare(self.items != replaced.items, replaced.items == held.items);
+        compare(self.items != replaced.items, same_items(&replaced.items, &held.items));
         compare(self.trial_end != replaced.trial_end, replaced.trial_end == held.trial_end);
         compare(self.period_end != replaced.period_end, replaced.period_end == held.period_end);
         compare(self.cancels_at != replaced.cancels_at, replaced.cancels_at == held.cancels_at);
@@ -189,4 +189,27 @@ impl Terms {
         );
         changed && links
     }
+
+    /// Whether these tell the same as `other`, which may have come in the shape of another version of the provider's API.
+    pub(super) fn tell_the_same_as(&self, other: &Self) -> bool {
+        self.status == other.status
+            && same_items(&self.items, &other.items)
+            && self.trial_end == other.trial_end
+            && self.period_end == other.period_end
+            && self.cancels_at == other.cancels_at
+            && self.cancels_at_period_end == other.cancels_at_period_end
+            && self.ended_at == other.ended_at
+            && self.collection_paused == other.collection_paused
+    }
+}
+
+/// Older versions of the provider's API do not say when an item's period ends.
+fn same_items(some: &[Item], others: &[Item]) -> bool {
+    let same_end = |one: &Item, other: &Item| {
+        one.period_end.is_none() || other.period_end.is_none() || one.period_end == other.period_end
+    };
+    let same = |(one, other): (&Item, &Item)| {
+        one.price == other.price && one.product == other.product && same_end(one, other)
+    };
+    some.len() == others.len() && some.iter().zip(others).all(same)
 }

@@ -128,6 +128,19 @@ fn dice(seed: &mut u64) -> u64 {
 }
 
 #[test]
+fn a_first_payment_that_was_made_is_not_waited_for_again_however_late_its_beginning_is_told() {
+    let mut subscription = Subscription::default();
+    told(&mut subscription, observe(seen("look", 9, Kind::Looked, terms("active", "basic"))));
+    for (source, kind) in [("evt_1", Kind::Created), ("evt_2", Kind::Changed)] {
+        let events = told(&mut subscription, observe(seen(source, 10, kind, terms("incomplete", "basic"))));
+        assert!(matches!(events.as_slice(), [SubscriptionEvent::EarlierTermsLearned { .. }]), "{events:?}");
+        assert_eq!(subscription.standing(None).unwrap().terms.status, Status::Active);
+    }
+    told(&mut subscription, observe(seen("evt_3", 20, Kind::Changed, terms("past_due", "basic"))));
+    assert_eq!(subscription.standing(None).unwrap().terms.status, Status::PastDue);
+}
+
+#[test]
 fn a_story_told_in_all_5040_orders_with_duplicates_ends_in_one_state() {
     let expected = after(story());
     let moments: Vec<_> = (0..70).map(|day| at(days(day) + 3_600)).collect();
@@ -266,6 +279,49 @@ fn a_change_and_its_undoing_in_one_second_follow_what_held_before() {
     every_order(&commands, |order| {
         let standing = after(order.to_vec()).standing(None).unwrap();
         assert_eq!(standing.terms.cancels_at, None);
+    });
+}
+
+#[test]
+fn a_change_that_is_announced_by_a_second_event_of_its_second_is_ordered_by_the_first() {
+    let monthly = terms("active", "basic");
+    let paused = terms("paused", "basic");
+    let yearly = Terms { period_end: Some(at(days(365))), ..paused.clone() };
+    let resumed = Terms { status: Status::Active, ..yearly.clone() };
+    // The ids sort against the true order, and what only announces does not say what was before.
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, monthly.clone())),
+        observe(changed("evt_9", 5, &monthly, &paused)),
+        observe(seen("evt_8", 5, Kind::Changed, paused.clone())),
+        observe(changed("evt_7", 5, &paused, &yearly)),
+        observe(changed("evt_6", 5, &yearly, &resumed)),
+        observe(seen("evt_5", 5, Kind::Changed, resumed.clone())),
+    ];
+    every_order(&commands, |order| {
+        assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, resumed);
+    });
+    let last = told(&mut after(commands[..5].to_vec()), commands[5].clone());
+    assert!(!names(&last).contains(&"OrderAmbiguous"), "{:?}", names(&last));
+}
+
+#[test]
+fn changes_of_one_second_are_ordered_though_each_came_in_the_shape_of_another_version() {
+    let in_items = |terms: &Terms| {
+        let items = terms.items.iter().map(|item| Item { period_end: terms.period_end, ..item.clone() });
+        Terms { items: items.collect(), ..terms.clone() }
+    };
+    let [basic, pro] =
+        ["basic", "pro"].map(|plan| Terms { period_end: Some(at(days(30))), ..terms("active", plan) });
+    // In the second something that we do not keep changed first.
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, pro.clone())),
+        observe(changed("evt_2", 5, &pro, &pro)),
+        observe(changed("evt_1", 5, &in_items(&pro), &in_items(&basic))),
+    ];
+    every_order(&commands, |order| {
+        let subscription = after(order.to_vec());
+        assert_eq!(subscription.standing(None).unwrap().terms.plans, basic.plans);
+        assert_eq!(subscription.history.ambiguous_with(&"evt_1".into()), None);
     });
 }
 
@@ -427,6 +483,20 @@ fn without_a_known_attempt_grace_counts_from_when_it_fell_due() {
     let [active, _, past_due, _] = owing();
     let standing = after([active, past_due]).standing(None).unwrap();
     assert_eq!(standing.anchors.grace_from, Some(at(102)));
+}
+
+#[test]
+fn when_what_made_it_fall_due_is_paid_grace_counts_from_what_failed_next() {
+    let [active, failed, past_due, _] = owing();
+    let next = PaymentAttempt { invoice: "in_2".into(), ..attempt("evt_8", days(30)) };
+    let next = SubscriptionCommand::RecordPaymentFailure(next);
+    let renewed = Terms { period_end: Some(at(days(60))), ..terms("past_due", "basic") };
+    let renewed = observe(changed("evt_7", days(30), &terms("past_due", "basic"), &renewed));
+    let paid = SubscriptionCommand::RecordPayment(attempt("evt_9", days(31)));
+    every_order(&[active, failed, past_due, renewed, next, paid], |order| {
+        let anchors = after(order.to_vec()).standing(None).unwrap().anchors;
+        assert_eq!((anchors.recovered_at, anchors.grace_from), (None, Some(at(days(30)))));
+    });
 }
 
 #[test]

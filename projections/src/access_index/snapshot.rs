@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::revoked::StoredRevoked;
 use super::{AccessIndex, Bundle, Held, Kept, Key};
 use crate::parked::ParkedStreams;
 
 /// Raised with every change of what a snapshot holds or of what the fold makes of an event.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MAGIC: [u8; 8] = *b"MBRINDEX";
 /// Magic, version, length and digest of what follows.
 const HEADER: usize = 8 + 4 + 8 + 32;
@@ -119,6 +120,7 @@ struct Stored {
     members: Vec<(Key, Vec<StoredHeld>)>,
     member_of: Vec<(Key, Key)>,
     waiting: Vec<(Key, Vec<StoredHeld>)>,
+    revoked: StoredRevoked,
 }
 
 /// An index that was written down and can be used.
@@ -131,6 +133,7 @@ pub struct Snapshot {
     members: Vec<(Key, Arc<[Held]>)>,
     member_of: Vec<(Key, Key)>,
     waiting: Vec<(Key, Vec<Held>)>,
+    revoked: StoredRevoked,
 }
 
 impl AccessIndex {
@@ -146,6 +149,7 @@ impl AccessIndex {
         let mut member_of: Vec<_> = links.member_of.iter().map(|(payer, member)| (*payer, *member)).collect();
         let mut waiting: Vec<_> = links.waiting.iter().map(|(payer, held)| (*payer, held.clone())).collect();
         let bundles = links.bundles.clone();
+        let revoked = self.revoked.stored();
         drop(links);
         drop(kept);
         // The same index always makes the same bytes.
@@ -161,6 +165,7 @@ impl AccessIndex {
             members: members.iter().map(|(member, held)| (*member, stored(held))).collect(),
             member_of,
             waiting: waiting.iter().map(|(payer, held)| (*payer, stored(held))).collect(),
+            revoked,
         };
         Some(seal(&postcard::to_stdvec(&stored).ok()?))
     }
@@ -220,6 +225,7 @@ fn understand(contents: &[u8]) -> Result<Snapshot, SnapshotError> {
         waiting: waiting.collect::<Result<_, SnapshotError>>()?,
         bundles: stored.bundles,
         member_of: stored.member_of,
+        revoked: stored.revoked,
     })
 }
 
@@ -251,6 +257,7 @@ impl Snapshot {
         links.waiting = self.waiting.into_iter().collect();
         drop(links);
         index.set_catalog(self.catalog);
+        index.revoked.fill(self.revoked);
         let members = index.members.pin();
         members.reserve(self.members.len());
         for (member, held) in self.members {

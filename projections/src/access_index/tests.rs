@@ -12,6 +12,7 @@ fn catalog(basic_prices: &[&str]) -> Catalog {
             rank: 1,
             prices: basic_prices.iter().map(|id| (*id).into()).collect(),
             products: vec![],
+            trial_days: None,
         }],
         roadmaps: vec![Roadmap {
             id: "start".into(),

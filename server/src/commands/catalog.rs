@@ -13,7 +13,7 @@ use projections::view_store::DirectoryRow;
 use serde::Serialize;
 use serde_json::json;
 use storage::{Access, OpenError};
-use webhook_ingest::inbox::{Delivery, DeliveryFilter, Outcome, Why};
+use webhook_ingest::inbox::{Delivery, DeliveryFilter, Outcome, Selection, Why};
 
 use super::{Failure, command_id, open, open_if_there, operator, print, print_json};
 use crate::app::App;
@@ -116,7 +116,8 @@ async fn waiting_for_a_catalogue(app: &App) -> Result<usize, Failure> {
     for outcome in [Outcome::Ignored, Outcome::Parked] {
         let mut before = None;
         loop {
-            let filter = DeliveryFilter { outcome: Some(outcome), before, limit: PAGE };
+            let of = Selection { outcome: Some(outcome), ..Selection::default() };
+            let filter = DeliveryFilter { of, before, limit: PAGE };
             let page = app.storage.inbox.list(filter).await?;
             let for_want_of_a_plan =
                 |why: &Why| ["no_catalog", "unmapped_product"].contains(&why.code.as_str());

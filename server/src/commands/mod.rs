@@ -1,8 +1,10 @@
 //! What each command does.
 
+pub(crate) mod account;
 pub(crate) mod answers;
 pub(crate) mod ask;
 pub(crate) mod catalog;
+pub(crate) mod deliveries;
 pub(crate) mod doctor;
 pub(crate) mod ingest;
 pub(crate) mod member;
@@ -10,6 +12,7 @@ mod progress;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
 pub(crate) mod stripe_sim;
+pub(crate) mod token;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -17,7 +20,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use accounts::AccountError;
 use billing::Gateway;
+use domain::billing::Billing;
 use domain::clock::{Clock, SystemClock};
 use domain::metadata::Actor;
 use domain::ports::{CommandError, StoreError};
@@ -28,7 +33,7 @@ use tokio::net::TcpListener;
 use webhook_ingest::provider::Provider;
 
 use crate::app::{App, random};
-use crate::config::{Config, ConfigError, Role, Settings};
+use crate::config::{Config, ConfigError, Role, Settings, SignIn};
 use crate::waiting::{self, Waited};
 use crate::{catalog_file, serve};
 
@@ -65,6 +70,17 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Usage(error.to_string())
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Contended(_) | AccountError::Store(_) | AccountError::Busy => {
+                Self::Unavailable(error.to_string())
+            }
+            error => Self::Usage(error.to_string()),
+        }
     }
 }
 
@@ -118,19 +134,19 @@ pub(crate) async fn open_if_there(
 ) -> Result<Result<App, OpenError>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (url, livemode) = (settings.database_url()?, settings.livemode()?);
-    let provider = gateway(settings.billing()?.as_ref(), &clock)?;
+    let provider = gateway(settings.billing()?.as_ref(), &clock)?.map(|gateway| gateway as Arc<dyn Provider>);
     let opened = storage::open(&url, access, clock.clone()).await;
     Ok(opened.map(|storage| App::start_asking(storage, clock, livemode, provider)))
 }
 
 /// Stripe, where there is a key to ask it with.
-fn gateway(
+pub(crate) fn gateway(
     settings: Option<&billing::Settings>,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Arc<dyn Provider>>, Failure> {
+) -> Result<Option<Arc<Gateway>>, Failure> {
     let gateway = settings.map(|settings| Gateway::new(settings, clock.clone())).transpose();
     let gateway = gateway.map_err(|error| Failure::Usage(format!("STRIPE_API_BASE: {error}")))?;
-    Ok(gateway.map(|gateway| Arc::new(gateway) as Arc<dyn Provider>))
+    Ok(gateway.map(Arc::new))
 }
 
 /// Who gives commands on this machine.
@@ -168,7 +184,8 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
     let content = config.catalog.as_deref().map(catalog_file::read).transpose();
     let content = content.map_err(|error| Failure::Usage(format!("CATALOG: {error}")))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let provider = gateway(config.billing.as_ref(), &clock)?;
+    let gateway = gateway(config.billing.as_ref(), &clock)?;
+    let provider = gateway.clone().map(|gateway| gateway as Arc<dyn Provider>);
     let limits = config.limits.within_the_system();
     // One for all of it, or a signal that comes while the service is put together would not be heard.
     let mut signals = serve::Signals::heard();
@@ -182,6 +199,11 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
         Some(file) => App::start_with_file(storage, clock, config.livemode, provider, file).await,
         None => App::start_asking(storage, clock, config.livemode, provider),
     };
+    let site = match &config.sign_in {
+        Some(door) => door.public_url.clone(),
+        None => format!("http://{}", config.listen),
+    };
+    app.sell_through(gateway.map(|gateway| gateway as Arc<dyn Billing>), &site);
     if let Some(content) = content {
         match app.apply_catalog(content, Actor::system(), &command_id()).await {
             // Answers keep to the catalogue as it was before the event that cannot be read; nobody is helped by none.
@@ -200,6 +222,18 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<ExitCode, Failu
             tracing::warn!("STRIPE_SECRET_KEY is not set: what webhooks do not tell is not known");
         }
         app.start_keeper(config.schedule);
+    }
+    if role.answers() {
+        app.let_people_in(config.sign_in.as_ref(), false)?;
+        match &config.sign_in {
+            None => tracing::warn!(
+                "SESSION_KEYS is not set: programs with service tokens are answered, nobody signs in"
+            ),
+            Some(SignIn { mail: None, .. }) => {
+                tracing::warn!("SMTP_URL is not set: nobody can register or choose another password");
+            }
+            Some(_) => {}
+        }
     }
     let router = serve::routes(&app, config, role);
     let listener = TcpListener::from_std(listener)?;

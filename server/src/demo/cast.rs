@@ -1,20 +1,76 @@
-//! The demo's members: one per thing that can happen to a membership.
+//! The demo's members: one per thing that can happen to a membership, and what each of them does at Stripe.
 
-use chrono::{DateTime, Days, Months, TimeDelta, Utc};
-use serde_json::json;
+use chrono::{DateTime, Datelike, Days, Months, TimeDelta, Utc};
+use stripe_simulator::Faults;
 
-use super::story::{Price, Scheduled, Story};
+/// Basic, by the month.
+const BASIC: &str = "price_demo_basic_month";
+/// Pro, by the month.
+pub(super) const PRO: &str = "price_demo_pro_month";
+/// Pro, by the year.
+const PRO_YEAR: &str = "price_demo_pro_year";
+/// Something that is sold beside memberships.
+const MUGS: &str = "price_mug_club";
 
-/// A member of the cast.
-pub(super) struct Role {
-    /// Her id.
-    pub member: &'static str,
+/// What Stripe sells in the demo.
+pub(super) const PRODUCTS: &str = r#"[
+    { "id": "prod_demo_basic", "name": "Basic", "prices": [{ "id": "price_demo_basic_month", "amount": 1700 }] },
+    { "id": "prod_demo_pro", "name": "Pro", "prices": [
+        { "id": "price_demo_pro_month", "amount": 2500 },
+        { "id": "price_demo_pro_year", "amount": 25000, "interval": "year" }
+    ] },
+    { "id": "prod_mug_club", "name": "Mug of the month", "prices": [{ "id": "price_mug_club", "amount": 900 }] }
+]"#;
+
+/// Is paid.
+pub(super) const GOOD: &str = "4242424242424242";
+/// Is declined.
+const DECLINED: &str = "4000000000000002";
+/// Is paid at checkout and declined at every renewal.
+const DECLINED_LATER: &str = "4000000000000341";
+
+/// Something that is done at Stripe.
+pub(super) enum Step {
+    /// She buys at the checkout.
+    Buys { price: &'static str, card: &'static str, trial_days: u32 },
+    /// She begins a trial that asks for no card and pauses if there is none when it ends.
+    TriesWithoutCard { price: &'static str, trial_days: u32 },
+    /// Somebody subscribes her in Stripe's dashboard.
+    IsSubscribed(&'static str),
+    /// She pays with this card from now on.
+    Card(&'static str),
+    /// She pays what she owes.
+    PaysWhatSheOwes,
+    /// Another price from now on.
+    ChangesPlan(&'static str),
+    /// She cancels in the portal, which sets a date and leaves the flag alone.
+    CancelsInPortal,
+    /// The end of the period becomes the end of her subscription.
+    CancelsAtPeriodEnd,
+    /// The first of her subscriptions ends now.
+    EndsTheFirst,
+    /// The collection of payments is paused.
+    CollectionPauses,
+    /// All of her latest payment is given back.
+    IsRefunded,
+    /// She has her bank take her latest payment back.
+    Disputes,
+    /// What goes wrong with webhooks from now on, whoever they are about.
+    Webhooks(Faults),
+    /// The owner decides that a full refund ends access.
+    RefundsEndAccess,
+}
+
+/// Who it is about.
+pub(super) struct Part {
+    /// Her id; none for whoever is no member.
+    pub member: Option<&'static str>,
     /// Her e-mail address.
     pub email: &'static str,
     /// What happened to her, in a line.
-    pub line: &'static str,
-    /// What Stripe will deliver about her.
-    pub deliveries: Vec<Scheduled>,
+    pub line: String,
+    /// What she does, and when.
+    pub steps: Vec<(DateTime<Utc>, Step)>,
 }
 
 /// When the history begins.
@@ -22,132 +78,162 @@ pub(super) fn beginning(now: DateTime<Utc>) -> DateTime<Utc> {
     now - Months::new(18)
 }
 
-/// A checkout that is paid at once, as most are: the events come in one second, in the order Stripe makes them.
-fn buys(story: &mut Story, member: &str, price: Price, at: DateTime<Utc>) {
-    story.create(price, "incomplete", at).paid(at).status("active", at).checkout(member, at);
+/// The latest moment up to `moment` on a day that every month has, so that months count back from it and forth again.
+fn in_every_month(moment: DateTime<Utc>) -> DateTime<Utc> {
+    moment - Days::new(u64::from(moment.day().saturating_sub(28)))
 }
 
-/// Renewals for as long as they are due before `until`.
-fn renews(story: &mut Story, first: DateTime<Utc>, every: u32, until: DateTime<Utc>) {
-    let due = (1..).map(|period| first + Months::new(period * every));
-    for at in due.take_while(|at| *at < until) {
-        story.renew(at);
-    }
+fn days(from: DateTime<Utc>, until: DateTime<Utc>) -> i64 {
+    (until - from).num_days()
+}
+
+fn buys(price: &'static str) -> Step {
+    Step::Buys { price, card: GOOD, trial_days: 0 }
 }
 
 /// The cast as of `now`.
-pub(super) fn cast(now: DateTime<Utc>) -> Vec<Role> {
+#[expect(clippy::too_many_lines, reason = "a list of people, each with a few lines")]
+pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
     let ago = |days: u64| now - Days::new(days);
     let hours = TimeDelta::hours;
-    let mut roles = Vec::new();
-    let mut role = |member, email, line, story: Story| {
-        roles.push(Role { member, email, line, deliveries: story.deliveries() });
+    let mut parts = Vec::new();
+    let mut part = |member, email, line: &str, steps: Vec<(DateTime<Utc>, Step)>| {
+        parts.push(Part { member, email, line: line.to_owned(), steps });
     };
 
-    let mut ada = Story::new("ada");
-    let start = ago(400);
-    buys(&mut ada, "mem_ada", Price::BasicMonth, start);
-    renews(&mut ada, start, 1, now);
-    role("mem_ada", "ada@example.com", "pays for Basic, month after month", ada);
+    part(
+        Some("mem_ada"),
+        "ada@example.com",
+        "pays for Basic, month after month",
+        vec![(ago(400), buys(BASIC))],
+    );
+    part(
+        Some("mem_ben"),
+        "ben@example.com",
+        "tried Pro, then paid for a year",
+        vec![(ago(200), Step::Buys { price: PRO_YEAR, card: GOOD, trial_days: 14 })],
+    );
+    part(
+        Some("mem_cleo"),
+        "cleo@example.com",
+        "is in her Pro trial",
+        vec![(ago(5), Step::Buys { price: PRO, card: GOOD, trial_days: 14 })],
+    );
 
-    let mut ben = Story::new("ben");
-    ben.create(Price::ProYear, "trialing", ago(200)).checkout("mem_ben", ago(200));
-    ben.renew(ago(186));
-    role("mem_ben", "ben@example.com", "tried Pro, then paid for a year", ben);
+    let due = in_every_month(ago(4));
+    part(
+        Some("mem_dora"),
+        "dora@example.com",
+        &format!("her card failed {} days ago: past due, in grace", days(due, now)),
+        vec![(due - Months::new(3), buys(PRO)), (due - hours(9), Step::Card(DECLINED_LATER))],
+    );
 
-    let mut cleo = Story::new("cleo");
-    cleo.create(Price::ProMonth, "trialing", ago(5)).checkout("mem_cleo", ago(5));
-    role("mem_cleo", "cleo@example.com", "is in her Pro trial", cleo);
+    let due = in_every_month(ago(20));
+    part(
+        Some("mem_emil"),
+        "emil@example.com",
+        &format!(
+            "his card failed {} days ago: grace ran out {} days ago",
+            days(due, now),
+            days(due, now) - 14
+        ),
+        vec![(due - Months::new(3), buys(PRO)), (due - hours(9), Step::Card(DECLINED_LATER))],
+    );
 
-    let mut dora = Story::new("dora");
-    let start = ago(4) - Months::new(3);
-    buys(&mut dora, "mem_dora", Price::ProMonth, start);
-    renews(&mut dora, start, 1, ago(5));
-    dora.renewal_fails(ago(4)).payment_fails(2, ago(1));
-    role("mem_dora", "dora@example.com", "her card failed 4 days ago: past due, in grace", dora);
+    part(
+        Some("mem_fay"),
+        "fay@example.com",
+        "went from Basic to Pro 3 days ago, in the middle of a month",
+        vec![(ago(70), buys(BASIC)), (ago(3), Step::ChangesPlan(PRO))],
+    );
+    part(
+        Some("mem_gus"),
+        "gus@example.com",
+        "canceled in the portal; keeps access to the end of the period",
+        vec![(ago(10), buys(PRO)), (ago(2), Step::CancelsInPortal)],
+    );
 
-    let mut emil = Story::new("emil");
-    let start = ago(20) - Months::new(3);
-    buys(&mut emil, "mem_emil", Price::ProMonth, start);
-    renews(&mut emil, start, 1, ago(21));
-    emil.renewal_fails(ago(20)).payment_fails(2, ago(17)).payment_fails(3, ago(12));
-    role("mem_emil", "emil@example.com", "his card failed 20 days ago: grace ran out 6 days ago", emil);
+    let end = in_every_month(ago(9));
+    part(
+        Some("mem_hana"),
+        "hana@example.com",
+        &format!("her Basic membership ended {} days ago", days(end, now)),
+        vec![(end - Months::new(3), buys(BASIC)), (end - Days::new(11), Step::CancelsAtPeriodEnd)],
+    );
+    part(
+        Some("mem_ivo"),
+        "ivo@example.com",
+        "has not completed his first payment",
+        vec![(now - hours(5), Step::Buys { price: BASIC, card: DECLINED, trial_days: 0 })],
+    );
 
-    let mut fay = Story::new("fay");
-    buys(&mut fay, "mem_fay", Price::BasicMonth, ago(70));
-    renews(&mut fay, ago(70), 1, ago(30));
-    fay.change_plan(Price::ProMonth, ago(3));
-    role("mem_fay", "fay@example.com", "went from Basic to Pro 3 days ago", fay);
+    // Half a day away from everybody else, whose webhooks are in order.
+    let begins = ago(60) - hours(12);
+    let renewal = begins + Months::new(1);
+    let disorder =
+        Faults { delay: Some(5 * 3_600), shuffle: true, duplicate: 1.0, seed: Some(7), ..Faults::default() };
+    let late = Faults { delay: Some(3 * 86_400), ..Faults::default() };
+    part(
+        Some("mem_june"),
+        "june@example.com",
+        "her webhooks came late, twice and out of order",
+        vec![
+            (begins, Step::Webhooks(disorder)),
+            (begins, Step::Buys { price: BASIC, card: DECLINED_LATER, trial_days: 0 }),
+            (begins, Step::Webhooks(Faults::default())),
+            (renewal - hours(1), Step::Webhooks(late)),
+            (renewal + hours(2), Step::Webhooks(Faults::default())),
+            (renewal + Days::new(2), Step::Card(GOOD)),
+            (renewal + Days::new(2), Step::PaysWhatSheOwes),
+        ],
+    );
 
-    let mut gus = Story::new("gus");
-    buys(&mut gus, "mem_gus", Price::ProMonth, ago(10));
-    gus.cancel_in_portal(ago(2));
-    role("mem_gus", "gus@example.com", "canceled in the portal; keeps access to the end of the period", gus);
-
-    let mut hana = Story::new("hana");
-    let start = ago(9) - Months::new(3);
-    buys(&mut hana, "mem_hana", Price::BasicMonth, start);
-    renews(&mut hana, start, 1, ago(10));
-    hana.cancel_at_period_end(ago(20)).end(ago(9));
-    role("mem_hana", "hana@example.com", "her Basic membership ended 9 days ago", hana);
-
-    let mut ivo = Story::new("ivo");
-    ivo.create(Price::BasicMonth, "incomplete", ago(1)).checkout("mem_ivo", ago(1));
-    role("mem_ivo", "ivo@example.com", "has not completed his first payment", ivo);
-
-    let mut june = Story::new("june");
-    june.create(Price::BasicMonth, "incomplete", ago(60)).late(ago(60) + hours(3));
-    june.status("active", ago(60)).again(ago(60) + hours(5)).checkout("mem_june", ago(60));
-    june.renewal_fails(ago(30)).late(ago(27)).paid(ago(28)).status("active", ago(28));
-    role("mem_june", "june@example.com", "her webhooks came late, twice and out of order", june);
-
-    let mut kit = Story::new("kit");
-    buys(&mut kit, "mem_kit", Price::BasicMonth, ago(50));
-    let mut kit_pro = kit.another("kit_pro");
-    kit_pro.create(Price::ProMonth, "active", ago(49)).paid(ago(49));
-    kit.end(ago(48));
-    renews(&mut kit_pro, ago(49), 1, now);
-    let mut both = kit.deliveries();
-    both.extend(kit_pro.deliveries());
-    roles.push(Role {
-        member: "mem_kit",
-        email: "kit@example.com",
-        line: "bought twice by mistake and ended one; the other stays",
-        deliveries: both,
-    });
-
-    let mut lou = Story::new("lou");
-    buys(&mut lou, "mem_lou", Price::ProMonth, ago(25));
-    lou.pause_collection("keep_as_draft", ago(15));
-    roles.push(Role {
-        member: "mem_lou",
-        email: "lou@example.com",
-        line: "payment collection is paused",
-        deliveries: lou.deliveries(),
-    });
-    roles.push(Role {
-        member: "mem_max",
-        email: "max@example.com",
-        line: "never had a membership",
-        deliveries: Vec::new(),
-    });
-    roles
+    part(
+        Some("mem_kit"),
+        "kit@example.com",
+        "bought twice by mistake and ended one; the other stays",
+        vec![(ago(50), buys(BASIC)), (ago(49), buys(PRO)), (ago(48), Step::EndsTheFirst)],
+    );
+    part(
+        Some("mem_lou"),
+        "lou@example.com",
+        "payment collection is paused",
+        vec![(ago(25), buys(PRO)), (ago(15), Step::CollectionPauses)],
+    );
+    part(Some("mem_max"), "max@example.com", "never had a membership", Vec::new());
+    part(
+        Some("mem_nils"),
+        "nils@example.com",
+        "got all his money back 40 days ago; since a change of policy 12 days ago that ends access",
+        vec![(ago(100), buys(PRO_YEAR)), (ago(40), Step::IsRefunded), (ago(12), Step::RefundsEndAccess)],
+    );
+    part(
+        Some("mem_olga"),
+        "olga@example.com",
+        "disputes a payment with her bank: denied while that is open",
+        vec![(ago(45), buys(PRO)), (ago(6), Step::Disputes)],
+    );
+    part(
+        Some("mem_pete"),
+        "pete@example.com",
+        "tried Pro without a card: paused when the trial ended 6 days ago",
+        vec![(ago(20), Step::TriesWithoutCard { price: PRO, trial_days: 14 })],
+    );
+    parts
 }
 
-/// Deliveries that belong to nobody: they are parked or ignored, with a reason.
-pub(super) fn strays(now: DateTime<Utc>) -> Vec<Scheduled> {
-    let at = now - Days::new(6);
-    let mut nobody = Story::new("nobody");
-    nobody.create(Price::ProMonth, "active", at);
-    let mut mug = Story::new("mug");
-    mug.create(Price::Mug, "active", at);
-    let thin = json!({
-        "id": "evt_demo_thin", "object": "v2.core.event", "type": "v1.customer.subscription.updated",
-        "created": at.to_rfc3339(), "livemode": false,
-        "related_object": { "id": "sub_demo_ada", "type": "subscription", "url": "/v1/subscriptions/sub_demo_ada" },
-    });
-    let mut strays = nobody.deliveries();
-    strays.extend(mug.deliveries());
-    strays.push(Scheduled { arrives_at: at, event: thin });
-    strays
+/// The cast, and whoever else is at Stripe.
+pub(super) fn everybody(now: DateTime<Utc>) -> Vec<Part> {
+    cast(now).into_iter().chain(strangers(now)).collect()
+}
+
+/// Whose deliveries belong to no member: they are parked or ignored, with a reason.
+fn strangers(now: DateTime<Utc>) -> Vec<Part> {
+    let stranger = |email, price| Part {
+        member: None,
+        email,
+        line: String::new(),
+        steps: vec![(now - Days::new(6), Step::IsSubscribed(price))],
+    };
+    vec![stranger("nobody@example.com", PRO), stranger("mugs@example.com", MUGS)]
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{QueryBuilder, Row};
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive, Stored,
-    Why,
+    Asked, Backlog, Delivery, DeliveryFilter, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED, NewDelivery,
+    Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::error::store_error;
@@ -34,38 +34,32 @@ const CLAIM: &str = concat!(
      UPDATE inbox SET claimed_until = $2, attempts = attempts + 1 FROM due WHERE inbox.arrival = due.arrival RETURNING ",
     columns!()
 );
-const SETTLE: &str = "UPDATE inbox SET outcome = $2, why_code = $3, why_detail = $4, settled_at = $5, \
-                      due_at = NULL, claimed_until = NULL WHERE id = $1";
-const POSTPONE: &str = "UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, claimed_until = NULL \
-                        WHERE id = $1 AND outcome = 'pending'";
+const SETTLE: &str = "WITH settled AS (UPDATE inbox SET outcome = $2, why_code = $3, why_detail = $4, settled_at = $5, \
+                      due_at = NULL, claimed_until = NULL WHERE id = $1 RETURNING arrival) \
+                      INSERT INTO delivery_steps (arrival, at, step, code, detail) \
+                      SELECT arrival, $5, $2, $3, $4 FROM settled";
+const POSTPONE: &str = "WITH postponed AS (UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, \
+                        claimed_until = NULL WHERE id = $1 AND outcome = 'pending' RETURNING arrival) \
+                        INSERT INTO delivery_steps (arrival, at, step, code, detail) \
+                        SELECT arrival, $5, 'postponed', $2, $3 FROM postponed";
 const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = greatest(attempts - 1, 0) \
                        WHERE id = ANY($1) AND outcome = 'pending' AND claimed_until IS NOT NULL";
-/// Some of those after an arrival, since all of them at once may take longer than a statement may.
-macro_rules! redrive {
-    ($which:literal) => {
-        concat!(
-            "WITH due AS (SELECT arrival FROM inbox WHERE arrival > $1 AND ",
-            $which,
-            " ORDER BY arrival LIMIT 1000), done AS (\
-             UPDATE inbox SET outcome = 'pending', redriven = true, why_code = NULL, why_detail = NULL, attempts = 0, \
-             settled_at = NULL, due_at = NULL FROM due WHERE inbox.arrival = due.arrival RETURNING inbox.arrival) \
-             SELECT count(*), max(arrival) FROM done"
-        )
-    };
-}
-const REDRIVE_ONE: &str = redrive!("id = $2");
-const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
-const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = $2");
-const REDRIVE_SET_ASIDE_OF: &str =
-    redrive!("outcome IN ('parked', 'ignored') AND why_code = $2 AND (customer = $3 OR concerns = $3)");
+/// So many at once, since all of them may take longer than a statement may.
+const CHUNK: usize = 1_000;
+const REDRIVEN: &str = "), done AS (UPDATE inbox SET outcome = 'pending', redriven = true, why_code = NULL, \
+                        why_detail = NULL, attempts = 0, settled_at = NULL, due_at = NULL FROM due \
+                        WHERE inbox.arrival = due.arrival RETURNING inbox.arrival, inbox.id), \
+                        told AS (INSERT INTO delivery_steps (arrival, at, step, actor, detail) \
+                        SELECT arrival, ";
+/// What people asked for is kept apart from what the service did by itself, or starts would push it out.
+const FORGET_STEPS: &str = "DELETE FROM delivery_steps USING (SELECT number AS old FROM (SELECT number, \
+                            row_number() OVER (PARTITION BY arrival, coalesce(actor, 'system') = 'system' \
+                            ORDER BY number DESC) AS place FROM delivery_steps WHERE arrival = ANY($1)) AS placed \
+                            WHERE place > $2) AS forgotten WHERE number = old";
+const STEPS: &str = "SELECT at, step, actor, code, detail FROM delivery_steps \
+                     WHERE arrival = (SELECT arrival FROM inbox WHERE id = $1) ORDER BY number";
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = $1");
-const LIST: &str =
-    concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < $1 ORDER BY arrival DESC LIMIT $2");
-const LIST_OUTCOME: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM inbox WHERE outcome = $3 AND arrival < $1 ORDER BY arrival DESC LIMIT $2"
-);
+const LIST: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < ");
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = $1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
 const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \
@@ -119,8 +113,14 @@ impl Inbox for Postgres {
         self.connections.call(settle.execute(&self.connections.pool())).await.map(|_| ())
     }
 
-    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
-        let postpone = sqlx::query(POSTPONE).bind(id).bind(why.code).bind(why.detail).bind(due);
+    async fn postpone(
+        &self,
+        id: &str,
+        why: Why,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let postpone = sqlx::query(POSTPONE).bind(id).bind(why.code).bind(why.detail).bind(due).bind(now);
         self.connections.call(postpone.execute(&self.connections.pool())).await.map(|_| ())
     }
 
@@ -129,27 +129,43 @@ impl Inbox for Postgres {
         self.connections.call(release.execute(&self.connections.pool())).await.map(|_| ())
     }
 
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        let (mut count, mut after) = (0, 0_i64);
+    async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError> {
+        let (mut count, mut after) = (0, 0);
         loop {
-            let some = match &which {
-                Redrive::Id(id) => sqlx::query_as(REDRIVE_ONE).bind(after).bind(id),
-                Redrive::Failed => sqlx::query_as(REDRIVE_FAILED).bind(after),
-                Redrive::SetAside { code, of: None } => {
-                    sqlx::query_as(REDRIVE_SET_ASIDE).bind(after).bind(code)
-                }
-                Redrive::SetAside { code, of: Some(of) } => {
-                    sqlx::query_as(REDRIVE_SET_ASIDE_OF).bind(after).bind(code).bind(of)
-                }
-            };
-            let (done, last): (i64, Option<i64>) =
-                self.connections.call(some.fetch_one(&self.connections.pool())).await?;
-            count += done.unsigned_abs();
-            match last {
-                Some(last) => after = last,
-                None => return Ok(count),
+            let done = self.redrive_after(after, CHUNK, &asked, |sql| of_redrive(sql, &which)).await?;
+            count += done.len();
+            match done.last() {
+                Some((last, _)) if done.len() == CHUNK => after = *last,
+                _ => return Ok(count as u64),
             }
         }
+    }
+
+    async fn redrive_some(
+        &self,
+        of: Selection,
+        after: Option<String>,
+        at_most: usize,
+        asked: Asked,
+    ) -> Result<Redriven, StoreError> {
+        let Some(after) = self.arrival(after, 0).await? else { return Ok(Redriven::default()) };
+        let done = self.redrive_after(after, at_most.min(CHUNK), &asked, |sql| settled(sql, &of)).await?;
+        let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM inbox WHERE arrival > ");
+        sql.push_bind(done.last().map_or(after, |(last, _)| *last));
+        settled(&mut sql, &of);
+        sql.push(" LIMIT ").push_bind(limit(MOST_COUNTED)).push(") AS counted");
+        let left: i64 = {
+            let pool = self.connections.pool();
+            self.connections.call(sql.build_query_scalar().fetch_one(&pool)).await?
+        };
+        let last = done.last().map(|(_, id)| id.clone());
+        Ok(Redriven { count: done.len() as u64, left: left.unsigned_abs(), last })
+    }
+
+    async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError> {
+        let pool = self.connections.pool();
+        let rows = self.connections.call(sqlx::query(STEPS).bind(id).fetch_all(&pool)).await?;
+        rows.iter().map(step).collect()
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {
@@ -159,24 +175,13 @@ impl Inbox for Postgres {
     }
 
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
-        let before = match filter.before {
-            None => i64::MAX,
-            Some(id) => {
-                let pool = self.connections.pool();
-                let known = sqlx::query_scalar(ARRIVAL).bind(id).fetch_optional(&pool);
-                match self.connections.call(known).await? {
-                    Some(arrival) => arrival,
-                    None => return Ok(Vec::new()),
-                }
-            }
-        };
-        let list = match filter.outcome {
-            None => sqlx::query(LIST).bind(before).bind(limit(filter.limit)),
-            Some(outcome) => {
-                sqlx::query(LIST_OUTCOME).bind(before).bind(limit(filter.limit)).bind(outcome.as_str())
-            }
-        };
-        let rows = self.connections.call(list.fetch_all(&self.connections.pool())).await?;
+        let Some(before) = self.arrival(filter.before, i64::MAX).await? else { return Ok(Vec::new()) };
+        let mut sql = QueryBuilder::new(LIST);
+        sql.push_bind(before);
+        among(&mut sql, &filter.of);
+        sql.push(" ORDER BY arrival DESC LIMIT ").push_bind(limit(filter.limit));
+        let pool = self.connections.pool();
+        let rows = self.connections.call(sql.build().fetch_all(&pool)).await?;
         rows.iter().map(delivery).collect()
     }
 
@@ -193,6 +198,89 @@ impl Inbox for Postgres {
         let [pending, parked, failed] = [pending, parked, failed].map(i64::unsigned_abs);
         Ok(Backlog { pending, parked, failed, waiting_since })
     }
+}
+
+impl Postgres {
+    /// When a delivery arrived among the others; `otherwise` when none is named, nothing when there is none.
+    async fn arrival(&self, id: Option<String>, otherwise: i64) -> Result<Option<i64>, StoreError> {
+        let Some(id) = id else { return Ok(Some(otherwise)) };
+        let pool = self.connections.pool();
+        self.connections.call(sqlx::query_scalar(ARRIVAL).bind(id).fetch_optional(&pool)).await
+    }
+
+    /// Those that were redriven: the first ones after an arrival of those that `which` leaves.
+    async fn redrive_after(
+        &self,
+        after: i64,
+        at_most: usize,
+        asked: &Asked,
+        which: impl Fn(&mut QueryBuilder<'_, sqlx::Postgres>) + Send,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let mut sql = QueryBuilder::new("WITH due AS (SELECT arrival FROM inbox WHERE arrival > ");
+        sql.push_bind(after);
+        which(&mut sql);
+        sql.push(" ORDER BY arrival LIMIT ").push_bind(limit(at_most)).push(REDRIVEN);
+        sql.push_bind(asked.at).push(", 'redriven', ").push_bind(asked.actor.to_string());
+        sql.push(", ")
+            .push_bind(&asked.why)
+            .push(" FROM done) SELECT arrival, id FROM done ORDER BY arrival");
+        let pool = self.connections.pool();
+        let done: Vec<(i64, String)> = self.connections.call(sql.build_query_as().fetch_all(&pool)).await?;
+        let arrivals: Vec<i64> = done.iter().map(|(arrival, _)| *arrival).collect();
+        let forget = sqlx::query(FORGET_STEPS).bind(&arrivals).bind(i64::from(KEPT_STEPS));
+        self.connections.call(forget.execute(&pool)).await?;
+        Ok(done)
+    }
+}
+
+fn of_redrive(sql: &mut QueryBuilder<'_, sqlx::Postgres>, which: &Redrive) {
+    match which {
+        Redrive::Id(id) => drop(sql.push(" AND id = ").push_bind(id.clone())),
+        Redrive::Failed => drop(sql.push(" AND outcome = 'failed'")),
+        Redrive::SetAside { code, of } => {
+            sql.push(" AND outcome IN ('parked', 'ignored') AND why_code = ").push_bind(code.clone());
+            if let Some(of) = of {
+                sql.push(" AND (customer = ").push_bind(of.clone());
+                sql.push(" OR concerns = ").push_bind(of.clone()).push(")");
+            }
+        }
+    }
+}
+
+fn settled(sql: &mut QueryBuilder<'_, sqlx::Postgres>, of: &Selection) {
+    sql.push(" AND outcome <> 'pending'");
+    among(sql, of);
+}
+
+fn among(sql: &mut QueryBuilder<'_, sqlx::Postgres>, of: &Selection) {
+    if let Some(outcome) = of.outcome {
+        sql.push(" AND outcome = ").push_bind(outcome.as_str());
+    }
+    for (part, text) in [(" AND why_code = ", &of.reason), (" AND customer = ", &of.customer)] {
+        if let Some(text) = text {
+            sql.push(part).push_bind(text.clone());
+        }
+    }
+    let moments = [(" AND received_at >= ", of.received_from), (" AND received_at < ", of.received_until)];
+    for (part, moment) in moments {
+        if let Some(moment) = moment {
+            sql.push(part).push_bind(moment);
+        }
+    }
+    if !of.event_types.is_empty() {
+        sql.push(" AND event_type = ANY(").push_bind(of.event_types.clone()).push(")");
+    }
+}
+
+fn step(row: &PgRow) -> Result<Step, StoreError> {
+    let kind: String = row.try_get("step").map_err(store_error)?;
+    Ok(Step {
+        at: row.try_get("at").map_err(store_error)?,
+        kind: StepKind::parse(&kind).ok_or_else(|| StoreError::Corrupt(format!("{kind:?} is not a step")))?,
+        actor: row.try_get("actor").map_err(store_error)?,
+        code: row.try_get("code").map_err(store_error)?,
+        detail: row.try_get("detail").map_err(store_error)?,
+    })
 }
 
 fn delivery(row: &PgRow) -> Result<Delivery, StoreError> {

@@ -1,10 +1,12 @@
 //! The store in a `PostgreSQL` database. Several processes may use one: the log's order comes from the watermark that the
 //! [`sequencer`] keeps, work is shared by leases, and nothing is remembered in the process.
 
+mod accounts;
 mod connections;
 mod error;
 mod events;
 mod history;
+mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
@@ -59,11 +61,11 @@ impl Postgres {
         let connect = timeout(CONNECT, PgConnection::connect_with(&options)).await;
         let mut connection = connect.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(unusable)?;
         let standby = is_standby(&mut connection).await.map_err(unusable)?;
-        if standby && access == Access::Write {
+        if standby && access.has_to_write() {
             return Err(OpenError::Unreachable { store, why: STANDBY.to_owned() });
         }
         let writable = access != Access::Read && !standby;
-        if access == Access::Write {
+        if access.has_to_write() {
             migrate(&mut connection, &store).await?;
         } else {
             check(&mut connection, &store).await?;

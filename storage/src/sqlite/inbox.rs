@@ -1,14 +1,16 @@
 //! The inbox in `SQLite`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ports::StoreError;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use webhook_ingest::inbox::{
-    Backlog, Delivery, DeliveryFilter, Inbox, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive, Stored,
-    Why,
+    Asked, Backlog, Delivery, DeliveryFilter, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED, NewDelivery,
+    Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::error::store_error;
@@ -38,28 +40,24 @@ const POSTPONE: &str = "UPDATE inbox SET why_code = ?2, why_detail = ?3, due_at 
                         WHERE id = ?1 AND outcome = 'pending'";
 const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = max(attempts - 1, 0) \
                        WHERE id = ?1 AND outcome = 'pending' AND claimed_until IS NOT NULL";
-macro_rules! redrive {
-    ($which:literal) => {
-        concat!(
-            "UPDATE inbox SET outcome = 'pending', redriven = 1, why_code = NULL, why_detail = NULL, attempts = 0, \
-             settled_at = NULL, due_at = NULL WHERE ",
-            $which
-        )
-    };
-}
-const REDRIVE_ONE: &str = redrive!("id = ?1");
-const REDRIVE_FAILED: &str = redrive!("outcome = 'failed'");
-const REDRIVE_SET_ASIDE: &str = redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1");
-const REDRIVE_SET_ASIDE_OF: &str =
-    redrive!("outcome IN ('parked', 'ignored') AND why_code = ?1 AND (customer = ?2 OR concerns = ?2)");
+const REDRIVE: &str = "UPDATE inbox SET outcome = 'pending', redriven = 1, why_code = NULL, why_detail = NULL, \
+                       attempts = 0, settled_at = NULL, due_at = NULL WHERE arrival = ?1";
+/// As many deliveries are redriven in one transaction, so that those who wait for the writer wait for no more.
+const CHUNK: usize = 1_000;
+const SET_ASIDE_OF: &str = "arrival IN (SELECT arrival FROM inbox \
+                            WHERE outcome IN ('parked', 'ignored') AND why_code = ?1 AND customer = ?2 \
+                            UNION SELECT arrival FROM inbox \
+                            WHERE outcome IN ('parked', 'ignored') AND why_code = ?1 AND concerns = ?2)";
+const STEP: &str = "INSERT INTO delivery_steps (arrival, at, step, actor, code, detail) \
+                    SELECT arrival, ?2, ?3, ?4, ?5, ?6 FROM inbox WHERE id = ?1";
+/// What people asked for is kept apart from what the service did by itself, or starts would push it out.
+const FORGET_STEPS: &str = "DELETE FROM delivery_steps WHERE number IN (SELECT number FROM (SELECT number, \
+                            row_number() OVER (PARTITION BY coalesce(actor, 'system') = 'system' \
+                            ORDER BY number DESC) AS place FROM delivery_steps WHERE arrival = ?1) WHERE place > ?2)";
+const STEPS: &str = "SELECT at, step, actor, code, detail FROM delivery_steps \
+                     WHERE arrival = (SELECT arrival FROM inbox WHERE id = ?1) ORDER BY number";
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = ?1");
-const LIST: &str =
-    concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < ?1 ORDER BY arrival DESC LIMIT ?2");
-const LIST_OUTCOME: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM inbox WHERE outcome = ?3 AND arrival < ?1 ORDER BY arrival DESC LIMIT ?2"
-);
+const LIST: &str = concat!("SELECT ", columns!(), " FROM inbox");
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = ?1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
 const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \
@@ -98,16 +96,27 @@ impl Inbox for Sqlite {
     ) -> Result<(), StoreError> {
         let id = id.to_owned();
         let change = move |connection: &Connection| {
-            let (code, detail) = why.map(|why| (why.code, why.detail)).unzip();
-            execute(connection, SETTLE, params![id, outcome.as_str(), code, detail, micros(now)])
+            let (code, detail) = why.as_ref().map(|why| (&why.code, &why.detail)).unzip();
+            execute(connection, SETTLE, params![id, outcome.as_str(), code, detail, micros(now)])?;
+            step(connection, &id, now, StepKind::Settled(outcome), why.as_ref())
         };
         self.write(change).await.map(|_| ())
     }
 
-    async fn postpone(&self, id: &str, why: Why, due: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn postpone(
+        &self,
+        id: &str,
+        why: Why,
+        due: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let id = id.to_owned();
         let change = move |connection: &Connection| {
-            execute(connection, POSTPONE, params![id, why.code, why.detail, micros(due)])
+            let values = params![id, why.code, why.detail, micros(due)];
+            if execute(connection, POSTPONE, values)? == 0 {
+                return Ok(0);
+            }
+            step(connection, &id, now, StepKind::Postponed, Some(&why))
         };
         self.write(change).await.map(|_| ())
     }
@@ -120,14 +129,50 @@ impl Inbox for Sqlite {
         .await
     }
 
-    async fn redrive(&self, which: Redrive) -> Result<u64, StoreError> {
-        let change = move |connection: &Connection| match which {
-            Redrive::Id(id) => execute(connection, REDRIVE_ONE, [id]),
-            Redrive::Failed => execute(connection, REDRIVE_FAILED, []),
-            Redrive::SetAside { code, of: None } => execute(connection, REDRIVE_SET_ASIDE, [code]),
-            Redrive::SetAside { code, of: Some(of) } => execute(connection, REDRIVE_SET_ASIDE_OF, [code, of]),
+    async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError> {
+        let asked = Arc::new(asked);
+        let mut count = 0;
+        for which in Condition::of(which).map(Arc::new) {
+            let mut after = Some(0);
+            while let Some(last) = after {
+                let (which, asked) = (which.clone(), asked.clone());
+                let change = move |connection: &Connection| {
+                    let due = due(connection, &which, last, CHUNK)?;
+                    redrive(connection, &due, &asked).map(|()| due)
+                };
+                let done = self.write(change).await?;
+                count += done.len() as u64;
+                after = done.last().filter(|_| done.len() == CHUNK).map(|(arrival, _)| *arrival);
+            }
+        }
+        Ok(count)
+    }
+
+    /// What is looked for may be rare among very many, so that is not done by the one who writes, for whom others wait.
+    async fn redrive_some(
+        &self,
+        of: Selection,
+        after: Option<String>,
+        at_most: usize,
+        asked: Asked,
+    ) -> Result<Redriven, StoreError> {
+        let which = Arc::new(Condition::settled(&of));
+        let wanted = which.clone();
+        let find = move |connection: &mut Connection| {
+            let Some(after) = arrival(connection, after.as_deref(), 0)? else { return Ok(None) };
+            due(connection, &wanted, after, at_most.min(CHUNK)).map(|due| Some((after, due)))
         };
-        self.write(change).await
+        let Some((after, due)) = self.readers.read(find).await? else { return Ok(Redriven::default()) };
+        let (end, last) = due.last().map_or((after, None), |(arrival, id)| (*arrival, Some(id.clone())));
+        let done = due.len() as u64;
+        self.write(move |connection| redrive(connection, &due, &asked)).await?;
+        let left = self.readers.read(move |connection| count(connection, &which, end)).await?;
+        Ok(Redriven { count: done, left, last })
+    }
+
+    async fn steps(&self, id: &str) -> Result<Vec<Step>, StoreError> {
+        let id = id.to_owned();
+        self.readers.read(move |connection| steps(connection, &id)).await
     }
 
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError> {
@@ -185,20 +230,158 @@ fn store(connection: &Connection, delivery: &NewDelivery) -> rusqlite::Result<St
 
 fn list(connection: &mut Connection, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    let before = match &filter.before {
-        None => i64::MAX,
-        Some(id) => {
-            let known = connection.query_row(ARRIVAL, [id], |row| row.get(0)).optional();
-            match known.map_err(store_error)? {
-                Some(arrival) => arrival,
-                None => return Ok(Vec::new()),
+    let Some(before) = arrival(connection, filter.before.as_deref(), i64::MAX)? else {
+        return Ok(Vec::new());
+    };
+    let mut which = Condition::default();
+    which.also("arrival < ", before);
+    which.among(&filter.of);
+    let sql = format!("{LIST} WHERE {} ORDER BY arrival DESC LIMIT {limit}", which.sql());
+    select(connection, &sql, params_from_iter(which.values))
+}
+
+/// When a delivery arrived among the others; `otherwise` when none is named, nothing when there is none.
+fn arrival(connection: &Connection, id: Option<&str>, otherwise: i64) -> Result<Option<i64>, StoreError> {
+    let Some(id) = id else { return Ok(Some(otherwise)) };
+    connection.query_row(ARRIVAL, [id], |row| row.get(0)).optional().map_err(store_error)
+}
+
+/// A condition that is put together; its values are in the order in which it names them.
+#[derive(Default)]
+struct Condition {
+    parts: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Condition {
+    fn also(&mut self, part: &str, value: impl Into<Value>) {
+        self.values.push(value.into());
+        self.parts.push(format!("{part}?{}", self.values.len()));
+    }
+
+    fn is(&mut self, part: &str) {
+        self.parts.push(part.to_owned());
+    }
+
+    fn sql(&self) -> String {
+        self.parts.join(" AND ")
+    }
+
+    fn among(&mut self, of: &Selection) {
+        if let Some(outcome) = of.outcome {
+            self.also("outcome = ", outcome.as_str().to_owned());
+        }
+        for (part, text) in [("why_code = ", &of.reason), ("customer = ", &of.customer)] {
+            if let Some(text) = text {
+                self.also(part, text.clone());
             }
         }
-    };
-    match filter.outcome {
-        None => select(connection, LIST, params![before, limit]),
-        Some(outcome) => select(connection, LIST_OUTCOME, params![before, limit, outcome.as_str()]),
+        let moments = [("received_at >= ", of.received_from), ("received_at < ", of.received_until)];
+        for (part, moment) in moments {
+            if let Some(moment) = moment {
+                self.also(part, micros(moment));
+            }
+        }
+        if !of.event_types.is_empty() {
+            let first = self.values.len();
+            self.values.extend(of.event_types.iter().cloned().map(Value::from));
+            let places: Vec<_> = (first + 1..=self.values.len()).map(|place| format!("?{place}")).collect();
+            self.parts.push(format!("event_type IN ({})", places.join(", ")));
+        }
     }
+
+    /// In parts, each of which an index gives in the order of arrival.
+    fn of(which: Redrive) -> impl Iterator<Item = Self> {
+        let mut parts = [Self::default(), Self::default()];
+        match which {
+            Redrive::Id(id) => parts[0].also("id = ", id),
+            Redrive::Failed => parts[0].is("outcome = 'failed'"),
+            Redrive::SetAside { code, of: Some(of) } => {
+                parts[0].values.extend([Value::from(code), Value::from(of)]);
+                parts[0].is(SET_ASIDE_OF);
+            }
+            Redrive::SetAside { code, of: None } => {
+                for (part, outcome) in parts.iter_mut().zip(["outcome = 'parked'", "outcome = 'ignored'"]) {
+                    part.is(outcome);
+                    part.also("why_code = ", code.clone());
+                }
+            }
+        }
+        parts.into_iter().filter(|part| !part.parts.is_empty())
+    }
+
+    fn settled(of: &Selection) -> Self {
+        let mut this = Self::default();
+        this.is("outcome <> 'pending'");
+        this.among(of);
+        this
+    }
+}
+
+/// The first ones after an arrival.
+fn due(
+    connection: &Connection,
+    which: &Condition,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<(i64, String)>, StoreError> {
+    let sql = which.sql();
+    let sql = format!(
+        "SELECT arrival, id FROM inbox WHERE {sql} AND arrival > {after} ORDER BY arrival LIMIT {limit}"
+    );
+    let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
+    let rows = statement.query_map(params_from_iter(&which.values), |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.and_then(Iterator::collect).map_err(store_error)
+}
+
+fn redrive(connection: &Connection, due: &[(i64, String)], asked: &Asked) -> Result<(), StoreError> {
+    for (arrival, id) in due {
+        execute(connection, REDRIVE, [arrival])?;
+        let (actor, why) = (asked.actor.to_string(), asked.why.as_str());
+        let kind = StepKind::Redriven.as_str();
+        execute(connection, STEP, params![id, micros(asked.at), kind, actor, None::<String>, why])?;
+        execute(connection, FORGET_STEPS, params![arrival, KEPT_STEPS])?;
+    }
+    Ok(())
+}
+
+/// How many there are after an arrival, up to [`MOST_COUNTED`].
+fn count(connection: &Connection, which: &Condition, after: i64) -> Result<u64, StoreError> {
+    let sql = which.sql();
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE {sql} AND arrival > {after} LIMIT {MOST_COUNTED})"
+    );
+    let counted = connection.query_row(&sql, params_from_iter(&which.values), |row| row.get::<_, i64>(0));
+    counted.map(i64::unsigned_abs).map_err(store_error)
+}
+
+fn step(
+    connection: &Connection,
+    id: &str,
+    at: DateTime<Utc>,
+    kind: StepKind,
+    why: Option<&Why>,
+) -> Result<u64, StoreError> {
+    let (code, detail) = why.map(|why| (&why.code, &why.detail)).unzip();
+    execute(connection, STEP, params![id, micros(at), kind.as_str(), None::<String>, code, detail])
+}
+
+fn steps(connection: &Connection, id: &str) -> Result<Vec<Step>, StoreError> {
+    let mut statement = connection.prepare_cached(STEPS).map_err(store_error)?;
+    let mut rows = statement.query([id]).map_err(store_error)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(store_error)? {
+        let kind: String = row.get(1).map_err(store_error)?;
+        found.push(Step {
+            at: moment(row.get(0).map_err(store_error)?)?,
+            kind: StepKind::parse(&kind)
+                .ok_or_else(|| StoreError::Corrupt(format!("{kind:?} is not a step")))?,
+            actor: row.get(2).map_err(store_error)?,
+            code: row.get(3).map_err(store_error)?,
+            detail: row.get(4).map_err(store_error)?,
+        });
+    }
+    Ok(found)
 }
 
 fn execute(connection: &Connection, sql: &str, values: impl Params) -> Result<u64, StoreError> {

@@ -2,8 +2,10 @@
 //! only read ([`readers`]). So the order of positions is the order of commits, and two connections never write and
 //! checkpoint at once, which `SQLite` before 3.51.3 does not survive.
 
+mod accounts;
 mod error;
 mod events;
+mod idempotency;
 mod inbox;
 mod lock;
 mod notebook;
@@ -33,10 +35,12 @@ const JOURNAL: &str = "PRAGMA journal_mode = WAL";
 /// `FULL` makes a commit survive a power cut; `fullfsync` does on a Mac.
 const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
                        PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384";
+/// For what is made again if the power fails.
+const DRAFT: &str = "PRAGMA synchronous = OFF";
 const VERSION: &str = "PRAGMA user_version";
 /// Whoever held a lease was a process that wrote here, and there is no other than this.
-const RELEASE_LEASES: &str =
-    "UPDATE inbox SET claimed_until = NULL WHERE outcome = 'pending' AND claimed_until IS NOT NULL";
+const RELEASE_LEASES: &str = "UPDATE inbox SET claimed_until = NULL WHERE outcome = 'pending' AND claimed_until IS NOT NULL; \
+                              UPDATE idempotency SET claimed_until = begun_at WHERE status IS NULL";
 const HEAD: &str = "SELECT coalesce(max(position), 0) FROM events";
 
 /// A store in one file.
@@ -101,7 +105,7 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
     let unusable =
         |why: String, remedy| OpenError::Unusable { store: path.display().to_string(), why, remedy };
     // A question makes no store and changes no tables: an empty store would answer that nobody is known.
-    if access != Access::Write {
+    if !access.has_to_write() {
         check(path)?;
     }
     if access == Access::Read {
@@ -114,10 +118,10 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
         unusable(why.to_string(), "see that the folder may be written to and can lock files")
     })?;
     match locked {
-        Locked::Mine(lock) => open_for_writing(path, lock),
+        Locked::Mine(lock) => open_for_writing(path, lock, access),
         Locked::Taken { pid } => {
             let refusal = OpenError::Locked { path: path.to_owned(), pid };
-            if access == Access::Write {
+            if access.has_to_write() {
                 return Err(refusal);
             }
             Ok(open_for_reading(path, refusal.to_string()))
@@ -125,7 +129,7 @@ fn open(path: &Path, access: Access) -> Result<Sqlite, OpenError> {
     }
 }
 
-fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
+fn open_for_writing(path: &Path, lock: Lock, access: Access) -> Result<Sqlite, OpenError> {
     let store = || path.display().to_string();
     let unusable = |why: rusqlite::Error| OpenError::Unusable {
         store: store(),
@@ -136,13 +140,16 @@ fn open_for_writing(path: &Path, lock: Lock) -> Result<Sqlite, OpenError> {
     connection.busy_timeout(readers::BUSY_TIMEOUT).map_err(unusable)?;
     connection.query_row(JOURNAL, [], |_| Ok(())).map_err(unusable)?;
     connection.execute_batch(DURABLE).map_err(unusable)?;
+    if access == Access::Draft {
+        connection.execute_batch(DRAFT).map_err(unusable)?;
+    }
     if version(&connection).map_err(unusable)? > SQLITE_VERSION {
         return Err(OpenError::Newer { store: store() });
     }
     migrations::sqlite()
         .to_latest(&mut connection)
         .map_err(|why| OpenError::Migration { store: store(), why: why.to_string() })?;
-    connection.execute(RELEASE_LEASES, []).map_err(unusable)?;
+    connection.execute_batch(RELEASE_LEASES).map_err(unusable)?;
     let end = connection.query_row(HEAD, [], |row| row.get(0)).map_err(unusable)?;
     let writer = Writer::start(connection, lock, end).map_err(|why| OpenError::Unusable {
         store: store(),

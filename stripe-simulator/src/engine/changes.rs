@@ -58,6 +58,8 @@ pub(crate) struct SubscriptionChange {
     pub(crate) trial_end: Option<TrialEnd>,
     pub(crate) pause_collection: Change<PauseCollection>,
     pub(crate) proration_behavior: Option<String>,
+    /// The moment that the cost is reckoned for; now when not said.
+    pub(crate) proration_date: Option<Seconds>,
     pub(crate) payment_behavior: Option<String>,
     pub(crate) payment_method: Option<String>,
     pub(crate) metadata: Option<Metadata>,
@@ -148,13 +150,18 @@ impl Engine {
         let on_trial = kept.status == Status::Trialing && !trial_over;
         let anew = (!on_trial && (was != is || change.anchor_now)) || trial_over;
         let anew = anew.then(|| is.period_at(self.now, self.now));
+        let at = change.proration_date.unwrap_or(self.now);
+        if !(kept.period.start..=kept.period.end).contains(&at) && change.proration_date.is_some() {
+            let why = "Invalid proration_date: it has to be within the current billing period.";
+            return Err(ApiError::invalid(why).at("proration_date"));
+        }
         let free = on_trial || trial_over || kept.status == Status::Incomplete;
         let prorations = match change.proration_behavior.as_deref() {
             Some("none") => Vec::new(),
             _ if free => Vec::new(),
             // A period that starts anew is billed in full, so only what is left of the old one is given back.
-            _ if anew.is_some() => self.prorate(kept, &[], self.now),
-            _ => self.prorate(kept, &items, self.now),
+            _ if anew.is_some() => self.prorate(kept, &[], at),
+            _ => self.prorate(kept, &items, at),
         };
         Ok(Cost { items, prorations, anew })
     }
@@ -326,7 +333,12 @@ impl Engine {
         let balance = self.store.customers.find(&kept.customer).map_or(0, |customer| customer.balance);
         let draft = self.compose(id, kept, "upcoming", lines, Draft::Kept);
         let period = Period { start: kept.period.start, end: now };
-        Ok(Invoice { created: now, balance, period, ..draft }.shape(&self.store))
+        let mut shown = Invoice { created: now, balance, period, ..draft }.shape(&self.store);
+        if !change.items.is_empty() {
+            let reckoned_at = change.proration_date.unwrap_or(self.now);
+            shown["parent"]["subscription_details"]["subscription_proration_date"] = reckoned_at.into();
+        }
+        Ok(shown)
     }
 }
 

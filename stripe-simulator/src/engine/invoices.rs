@@ -102,6 +102,7 @@ impl Engine {
             payment_intent: None,
             payment: None,
             balance: 0,
+            failures: Vec::new(),
         }
     }
 
@@ -236,18 +237,22 @@ impl Engine {
 
     /// What follows when an invoice could not be paid.
     pub(super) fn failed(&mut self, id: &str) {
+        let now = self.now;
+        self.touch::<Invoice>(id, |kept| kept.failures.push(now));
         self.tell::<Invoice>("invoice.payment_failed", id);
         let Some(invoice) = self.invoice(id).cloned() else { return };
         let Some(subscription) = self.subscription(&invoice.subscription).cloned() else { return };
         if subscription.pending_update.as_ref().is_some_and(|pending| pending.invoice == id) {
             return;
         }
-        if subscription.status == Status::Active {
+        // Like its payment, the failure of an older invoice says nothing about the subscription.
+        let latest = subscription.latest_invoice.as_deref() == Some(id);
+        if latest && subscription.status == Status::Active {
             self.update::<Subscription>(&subscription.id, |kept| kept.status = Status::PastDue);
-            self.note(&subscription.id);
         }
+        self.note(&subscription.id);
         self.update::<Customer>(&invoice.customer, |kept| kept.delinquent = true);
-        if invoice.next_attempt.is_none() && subscription.status.rolls() {
+        if latest && invoice.next_attempt.is_none() && subscription.status.rolls() {
             self.give_up(&subscription.id);
         }
     }

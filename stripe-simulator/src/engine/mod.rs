@@ -13,6 +13,7 @@ mod payments;
 mod people;
 mod schedules;
 mod subscriptions;
+mod truth;
 
 use std::collections::BTreeSet;
 
@@ -27,7 +28,7 @@ pub(crate) use subscriptions::{Cancellation, MOST_ITEMS, NewSubscription};
 use crate::shapes::{self, NEWEST, Shown};
 use clock::{DAY, Due, HOUR, Seconds};
 use error::ApiError;
-use model::{Invoice, Store, Subscription, Truth};
+use model::{Invoice, Store, Subscription};
 
 /// What becomes of a subscription whose payment is given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,12 +155,6 @@ impl Engine {
         self.now = self.now.max(to);
     }
 
-    /// What was true of a subscription at a moment.
-    pub(crate) fn truth(&self, subscription: &str, at: Seconds) -> Option<&Truth> {
-        let history = &self.store.subscriptions.find(subscription)?.history;
-        history.iter().rfind(|truth| truth.from <= at)
-    }
-
     /// Does what is due of one object. An object that changed its mind in the meantime is left alone.
     fn wake(&mut self, due: &Due) {
         if self.due(due).is_none_or(|at| at > self.now) {
@@ -217,6 +212,11 @@ impl Engine {
             self.stamp = self.now;
         }
         self.stamp
+    }
+
+    /// Forgets everything that happened after the first `known` events, as when Stripe fails to make events at all.
+    pub(crate) fn forget_events(&mut self, known: usize) {
+        self.events.truncate(known);
     }
 
     fn emit(&mut self, kind: &str, object: Value, previous: Option<Value>) {
@@ -279,27 +279,6 @@ impl Engine {
             let previous = shapes::previous(&before, &after);
             self.emit(kind, after, Some(previous));
         }
-    }
-
-    /// Writes down what is true of a subscription from now on, and when it has to be looked at again.
-    fn note(&mut self, subscription: &str) {
-        let from = self.now;
-        self.touch::<Subscription>(subscription, |kept| {
-            let truth = Truth {
-                from,
-                status: kept.status.name().to_owned(),
-                price: kept.items.first().map(|item| item.price.clone()).unwrap_or_default(),
-                paid_until: kept.paid_until,
-                ended_at: kept.ended_at,
-            };
-            let same = |last: &Truth| Truth { from, ..last.clone() } == truth;
-            if kept.history.last().is_some_and(same) {
-                return;
-            }
-            kept.history.retain(|earlier| earlier.from < from);
-            kept.history.push(truth);
-        });
-        self.plan(Due::Subscription(subscription.to_owned()));
     }
 
     fn invoice(&self, id: &str) -> Option<&Invoice> {

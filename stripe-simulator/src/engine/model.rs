@@ -245,6 +245,29 @@ pub struct Truth {
     pub paid_until: Option<Seconds>,
     /// When it ended.
     pub ended_at: Option<Seconds>,
+    /// When it is to end, if an end is scheduled.
+    #[serde(default)]
+    pub cancels_at: Option<Seconds>,
+    /// While collection is paused: the end of the period that ran when it was.
+    #[serde(default)]
+    pub paused_until: Option<Seconds>,
+    /// Past due: the first failed attempt at what is owed; none once what failed is paid.
+    #[serde(default)]
+    pub owed_since: Option<Seconds>,
+    /// What became of its payments.
+    #[serde(default)]
+    pub reversed: Reversed,
+}
+
+/// What became of a subscription's payments after they were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reversed {
+    /// The latest one has been given back, all of it.
+    pub refunded: bool,
+    /// One is disputed; an inquiry does not count.
+    pub disputed: bool,
+    /// A dispute was lost, and nothing has been paid since.
+    pub lost: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -282,6 +305,9 @@ pub(crate) struct Subscription {
     pub(crate) flexible: bool,
     pub(crate) upcoming_announced: bool,
     pub(crate) paid_until: Option<Seconds>,
+    /// Since when it has been neither paid for nor free.
+    #[serde(default)]
+    pub(crate) owing_since: Option<Seconds>,
     pub(crate) history: Vec<Truth>,
 }
 
@@ -359,6 +385,9 @@ pub(crate) struct Invoice {
     pub(crate) payment: Option<String>,
     /// The customer's balance when it was finalised.
     pub(crate) balance: i64,
+    /// When attempts failed.
+    #[serde(default)]
+    pub(crate) failures: Vec<Seconds>,
 }
 
 impl Invoice {
@@ -441,6 +470,8 @@ pub(crate) struct Dispute {
     pub(crate) status: String,
     pub(crate) reason: String,
     pub(crate) due_by: Seconds,
+    #[serde(default)]
+    pub(crate) lost_at: Option<Seconds>,
 }
 
 impl Dispute {

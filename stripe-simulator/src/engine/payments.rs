@@ -264,6 +264,7 @@ impl Engine {
         if method.is_some_and(|method| method.card.behaviour == Behaviour::RefundFails) {
             self.fail_refund(&id)?;
         }
+        self.note_of_charge(charge);
         Ok(id)
     }
 
@@ -280,6 +281,7 @@ impl Engine {
         self.tell::<Refund>("refund.failed", id);
         self.tell::<Refund>("charge.refund.updated", id);
         self.update::<Charge>(&refund.charge, |kept| kept.refunded -= refund.amount);
+        self.note_of_charge(&refund.charge);
         Ok(())
     }
 
@@ -310,6 +312,7 @@ impl Engine {
             status: if inquiry { "warning_needs_response" } else { "needs_response" }.to_owned(),
             reason: reason.to_owned(),
             due_by: self.now + 9 * DAY,
+            lost_at: None,
         });
         self.update::<Charge>(charge, |kept| kept.disputed = true);
         if !inquiry {
@@ -319,6 +322,7 @@ impl Engine {
                 self.end(&subscription, Some("payment_disputed"));
             }
         }
+        self.note_of_charge(charge);
         id
     }
 
@@ -339,7 +343,11 @@ impl Engine {
             let why = format!("A dispute that is {} cannot become {status}.", kept.status);
             return Err(ApiError::invalid(why).at("status"));
         }
-        self.update::<Dispute>(id, |kept| status.clone_into(&mut kept.status));
+        let (charge, now) = (kept.charge.clone(), self.now);
+        self.update::<Dispute>(id, |kept| {
+            status.clone_into(&mut kept.status);
+            kept.lost_at = (status == "lost").then_some(now);
+        });
         match status {
             "needs_response" => self.tell::<Dispute>("charge.dispute.funds_withdrawn", id),
             "won" => {
@@ -349,6 +357,7 @@ impl Engine {
             "lost" | "warning_closed" => self.tell::<Dispute>("charge.dispute.closed", id),
             _ => {}
         }
+        self.note_of_charge(&charge);
         Ok(())
     }
 }

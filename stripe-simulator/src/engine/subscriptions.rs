@@ -152,6 +152,7 @@ impl Engine {
             flexible: !new.classic,
             upcoming_announced: false,
             paid_until: None,
+            owing_since: None,
             history: Vec::new(),
         };
         let waits = new.payment_behavior == "default_incomplete" && presence == Presence::Away;
@@ -400,7 +401,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn alive(&self, id: &str) -> Result<Subscription, ApiError> {
+    pub(crate) fn alive(&self, id: &str) -> Result<Subscription, ApiError> {
         let kept = self.find::<Subscription>(id)?;
         if kept.status.is_over() {
             // Stripe too no longer finds a subscription that is over, as far as changes go.

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -36,6 +38,8 @@ const RECEIVER: Duration = Duration::from_secs(20);
 const DELIVERED: Duration = Duration::from_secs(20);
 /// How long requests that were begun may take when the simulator is to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// What happened so few seconds ago has happened now.
+const LATELY: Seconds = 5;
 /// How often time is looked at while nobody calls.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -108,12 +112,48 @@ impl Inner {
         self.simulator.advance_to(now);
         self.changed |= self.simulator.events().len() != before;
     }
+
+    /// The time, for whoever lives by it.
+    fn time(&self) -> Time {
+        self.hand.stands_at.map_or(Time::Ahead(self.hand.ahead), Time::At)
+    }
+
+    /// What is to be delivered now. A companion is told the time of the delivery, or, when there is none, the present.
+    fn next(&mut self, companion: Option<&Arc<dyn Companion>>) -> Option<SignedDelivery> {
+        let now = self.simulator.now();
+        let Some(companion) = companion else { return self.simulator.outbox.next(now, real_now()) };
+        let due = self.simulator.outbox.next_due().filter(|due| *due <= now);
+        // Those that wait together in no order all come now, and so does what is hardly older than that.
+        let then = due.filter(|due| *due + LATELY < now && !self.simulator.outbox.faults.shuffle);
+        let signed_at = companion.set_time(then.map_or(self.time(), Time::At));
+        self.simulator.outbox.next(now, signed_at)
+    }
+}
+
+/// The time a [`Companion`] is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// It runs along with the machine's clock, so many seconds ahead of it.
+    Ahead(Seconds),
+    /// It stands at this moment.
+    At(Seconds),
+}
+
+/// A receiver of webhooks that lives by the simulator's clock. When time is turned, every delivery reaches it at the moment
+/// at which it would have come, signed at that moment, and the next one once it has been carried out.
+pub trait Companion: Send + Sync {
+    /// What time it is from now on. Says what time its clock tells then, which is later where that was later already.
+    fn set_time(&self, time: Time) -> Seconds;
+
+    /// Done when everything that was delivered has been carried out.
+    fn carried_out(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// A simulator that serves requests.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
     webhook: Option<String>,
+    companion: Option<Arc<dyn Companion>>,
     data: Option<PathBuf>,
     /// Held while the file is written, so that who comes second finds it written.
     saving: std::sync::Mutex<()>,
@@ -136,7 +176,10 @@ fn real_now() -> Seconds {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    inner: Inner,
+    webhook: Option<String>,
+    companion: Option<Arc<dyn Companion>>,
+    data: Option<PathBuf>,
 }
 
 impl Server {
@@ -161,16 +204,27 @@ impl Server {
         let address = listener.local_addr().map_err(|error| StartError::Listen(options.listen, error))?;
         simulator.settings().base_url = format!("http://{address}");
         simulator.endpoint = options.webhook.is_some();
-        let inner = Mutex::new(Inner { simulator, hand, requests: 0, changed: false });
-        let shared = Shared {
-            inner,
-            webhook: options.webhook,
-            data: options.data,
-            saving: std::sync::Mutex::default(),
-            work: Notify::new(),
-            settled: Notify::new(),
-        };
-        Ok(Self { listener, address, shared: Arc::new(shared) })
+        let inner = Inner { simulator, hand, requests: 0, changed: false };
+        let (webhook, data) = (options.webhook, options.data);
+        Ok(Self { listener, address, inner, webhook, companion: None, data })
+    }
+
+    /// The same, for a receiver that lives by its clock.
+    #[must_use]
+    pub fn with_companion(mut self, companion: Arc<dyn Companion>) -> Self {
+        self.companion = Some(companion);
+        self
+    }
+
+    /// The present, as opposed to the moment that the simulator has come to.
+    pub fn time(&self) -> Time {
+        self.inner.time()
+    }
+
+    /// The simulator, while nobody is served yet. What is done to it is kept in the file.
+    pub fn simulator(&mut self) -> &mut Simulator {
+        self.inner.changed = true;
+        &mut self.inner.simulator
     }
 
     /// Where it is reached.
@@ -181,17 +235,18 @@ impl Server {
     /// Serves and delivers until told to stop, then keeps what there is: at once, whatever is still connected, and again
     /// when the requests that were begun are answered or have had their time.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-        let sender = tokio::spawn(send(self.shared.clone()));
+        let shared = Arc::new(Shared::new(self.inner, self.webhook, self.companion, self.data));
+        let sender = tokio::spawn(send(shared.clone()));
         let told = Arc::new(Notify::new());
         let stop = {
-            let (told, shared) = (told.clone(), self.shared.clone());
+            let (told, shared) = (told.clone(), shared.clone());
             async move {
                 stop.await;
                 told.notify_one();
                 shared.save_aside();
             }
         };
-        let served = axum::serve(self.listener, router(self.shared.clone())).with_graceful_shutdown(stop);
+        let served = axum::serve(self.listener, router(shared.clone())).with_graceful_shutdown(stop);
         let too_long = async {
             told.notified().await;
             sleep(DRAIN).await;
@@ -204,8 +259,48 @@ impl Server {
             }
         };
         sender.abort();
-        self.shared.save_aside().await?;
+        shared.save_aside().await?;
         served
+    }
+}
+
+/// A simulator whose API is served while a test drives it. Its time moves only when the test moves it, and whoever drives it
+/// takes the deliveries.
+pub struct Driven {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Driven {
+    /// Serves a simulator on a free port of this machine, until it is dropped.
+    pub async fn open(mut simulator: Simulator) -> Result<Self, StartError> {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let failed = |error| StartError::Listen(local, error);
+        let listener = TcpListener::bind(local).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        simulator.settings().base_url = format!("http://{address}");
+        let hand = Hand { ahead: 0, stands_at: Some(simulator.now()) };
+        let inner = Inner { simulator, hand, requests: 0, changed: false };
+        let shared = Arc::new(Shared::new(inner, None, None, None));
+        let serving = tokio::spawn(axum::serve(listener, router(shared.clone())).into_future());
+        Ok(Self { address, shared, serving })
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Does something to the simulator.
+    pub async fn with<T>(&self, action: impl FnOnce(&mut Simulator) -> T) -> T {
+        action(&mut self.shared.inner.lock().await.simulator)
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.serving.abort();
     }
 }
 
@@ -262,6 +357,23 @@ fn act<T>(inner: &mut Inner, action: impl FnOnce(&mut Inner) -> T) -> T {
 }
 
 impl Shared {
+    fn new(
+        inner: Inner,
+        webhook: Option<String>,
+        companion: Option<Arc<dyn Companion>>,
+        data: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            inner: Mutex::new(inner),
+            webhook,
+            companion,
+            data,
+            saving: std::sync::Mutex::default(),
+            work: Notify::new(),
+            settled: Notify::new(),
+        }
+    }
+
     /// Does something at the present time, and wakes whoever delivers.
     async fn at_once<T>(&self, action: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.inner.lock().await;
@@ -347,15 +459,22 @@ async fn send(shared: Arc<Shared>) {
         let next = {
             let mut inner = shared.inner.lock().await;
             inner.catch_up();
-            let now = inner.simulator.now();
-            shared.webhook.as_ref().and_then(|_| inner.simulator.outbox.next(now, real_now()))
+            shared.webhook.as_ref().and_then(|_| inner.next(shared.companion.as_ref()))
         };
         if let (Some(delivery), Some(url)) = (next, &shared.webhook) {
             let answer = deliver(&client, url, &delivery).await;
+            if let Some(companion) = &shared.companion {
+                companion.carried_out().await;
+            }
             let mut inner = shared.inner.lock().await;
             let now = inner.simulator.now();
             inner.simulator.outbox.settle(delivery.number, now, answer);
             inner.changed = true;
+            if let Some(companion) =
+                shared.companion.as_ref().filter(|_| inner.simulator.outbox.due(now) == 0)
+            {
+                companion.set_time(inner.time());
+            }
             drop(inner);
             shared.settled.notify_waiters();
         } else {
@@ -491,8 +610,9 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
     if let Some(status) = broken {
         return fault(status);
     }
-    let (answer, request, again) = shared
+    let (answer, request, again, now) = shared
         .at_once(|inner| {
+            let now = inner.simulator.now();
             inner.requests += 1;
             let request = format!("req_{:08x}{:06}", real_now(), inner.requests);
             call.request = Some(request.clone());
@@ -500,14 +620,14 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
             if call.method == "POST"
                 && let Some(answer) = api::remembered(simulator, &call)
             {
-                return (answer, request, true);
+                return (answer, request, true, now);
             }
             let before = simulator.events().len();
             let answer = api::call(simulator, &call).map_err(|error| (error.status, error.body()));
             let happened = simulator.events().len() != before;
             api::remember(simulator, &call, &answer, happened);
             inner.changed |= call.method != "GET";
-            (answer, request, false)
+            (answer, request, false, now)
         })
         .await;
     let mut response = match answer {
@@ -519,6 +639,12 @@ async fn answer_api(shared: &Shared, mut call: Call, headers: &HeaderMap) -> Res
     fields.insert("stripe-version", version);
     if let Ok(request) = HeaderValue::from_str(&request) {
         fields.insert("request-id", request);
+    }
+    // Who asks takes this for the moment that the answer tells of.
+    let date =
+        DateTime::from_timestamp(now, 0).map(|now| now.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {
+        fields.insert(header::DATE, date);
     }
     if let Some(key) = headers.get("idempotency-key") {
         fields.insert("idempotency-key", key.clone());

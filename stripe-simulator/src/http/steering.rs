@@ -245,5 +245,9 @@ fn truth(simulator: &Simulator, subscription: &str, query: &str) -> Result<Value
         "status": truth.map(|truth| &truth.status), "price": truth.map(|truth| &truth.price),
         "paid_until": truth.and_then(|truth| truth.paid_until),
         "ended_at": truth.and_then(|truth| truth.ended_at),
+        "cancels_at": truth.and_then(|truth| truth.cancels_at),
+        "paused_until": truth.and_then(|truth| truth.paused_until),
+        "owed_since": truth.and_then(|truth| truth.owed_since),
+        "reversed": truth.map(|truth| truth.reversed),
     }))
 }

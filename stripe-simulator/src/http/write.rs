@@ -530,6 +530,7 @@ fn subscription_change(params: &mut Params, period_end: Seconds) -> Result<Subsc
         trial_end: trial_end(params)?,
         pause_collection: pause,
         proration_behavior: params.word("proration_behavior", &PRORATIONS)?,
+        proration_date: params.number("proration_date")?,
         payment_behavior: params.word("payment_behavior", &BEHAVIORS)?,
         payment_method: params.filled("default_payment_method")?,
         metadata: params.metadata()?,
@@ -540,7 +541,7 @@ fn subscription_change(params: &mut Params, period_end: Seconds) -> Result<Subsc
         feedback: details.filled("feedback")?,
     };
     details.finish()?;
-    params.without_effect(&["off_session", "payment_settings", "proration_date", "automatic_tax"]);
+    params.without_effect(&["off_session", "payment_settings", "automatic_tax"]);
     Ok(change)
 }
 
@@ -619,11 +620,11 @@ fn preview(simulator: &mut Simulator, params: &mut Params) -> Result<Value, ApiE
     let change = SubscriptionChange {
         items: item_changes(&mut details, "items")?,
         proration_behavior: details.word("proration_behavior", &PRORATIONS)?,
+        proration_date: details.number("proration_date")?,
         anchor_now: details.word("billing_cycle_anchor", &["now", "unchanged"])?.as_deref() == Some("now"),
         trial_end: trial_end(&mut details)?,
         ..SubscriptionChange::default()
     };
-    details.without_effect(&["proration_date"]);
     details.finish()?;
     let kept = simulator.engine.find::<Subscription>(&subscription)?;
     if kept.status.is_over() {

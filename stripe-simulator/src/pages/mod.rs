@@ -61,7 +61,16 @@ struct PayPage<'a> {
     renews: String,
     email: String,
     mistake: Option<&'a str>,
-    number: &'a str,
+    typed: &'a Typed,
+}
+
+/// What somebody had typed when it could not be used.
+#[derive(Default)]
+struct Typed {
+    email: Option<String>,
+    number: String,
+    iban: String,
+    debit: bool,
 }
 
 #[derive(Template)]
@@ -153,7 +162,7 @@ pub(crate) fn page(simulator: &mut Simulator, call: &Call) -> Page {
             None,
         ),
         ("GET", ["pay", id]) => match simulator.engine.find::<CheckoutSession>(id) {
-            Ok(session) => pay_page(simulator, &session.clone(), None, ""),
+            Ok(session) => pay_page(simulator, &session.clone(), None, &Typed::default()),
             Err(_) => missing("checkout session"),
         },
         ("POST", ["pay", id]) => pay(simulator, id, &call.form),
@@ -209,7 +218,7 @@ fn pay_page(
     simulator: &Simulator,
     session: &CheckoutSession,
     mistake: Option<&ApiError>,
-    number: &str,
+    typed: &Typed,
 ) -> Page {
     let back = session.cancel_url.as_deref();
     match session.status.as_str() {
@@ -233,7 +242,8 @@ fn pay_page(
         (None, None) => None,
     };
     let customer = session.customer.as_deref().and_then(|id| store.customers.find(id));
-    let email = customer.and_then(|customer| customer.email.clone()).or(session.email.clone());
+    let email = customer.and_then(|customer| customer.email.clone()).or(typed.email.clone());
+    let email = email.or(session.email.clone());
     let page = PayPage {
         session,
         lines: session.items.iter().filter_map(line).collect(),
@@ -241,7 +251,7 @@ fn pay_page(
         renews: starts.unwrap_or_else(|| "It renews until you cancel.".to_owned()),
         email: email.unwrap_or_default(),
         mistake: mistake.map(|error| &*error.message),
-        number,
+        typed,
     };
     html(mistake.map_or(200, |error| error.status), &page)
 }
@@ -256,21 +266,22 @@ fn pay(simulator: &mut Simulator, id: &str, form: &str) -> Page {
         return missing("checkout session");
     };
     if session.status != "open" {
-        return pay_page(simulator, &session, None, "");
+        return pay_page(simulator, &session, None, &Typed::default());
     }
-    let mut number = String::new();
+    let mut typed = Typed::default();
     let paid = Params::read(form).and_then(|mut fields| {
-        let email = fields.filled("email")?;
-        let debit = fields.filled("method")?.as_deref() == Some("debit");
-        let (card, iban) = (fields.filled("number")?, fields.filled("iban")?);
-        number = (if debit { iban } else { card }).unwrap_or_default();
-        let card = if number.is_empty() { None } else { Some(Card::read(&number)?) };
-        simulator.engine.pay_session(id, card, email.as_deref())
+        typed.email = fields.filled("email")?;
+        typed.debit = fields.filled("method")?.as_deref() == Some("debit");
+        typed.number = fields.filled("number")?.unwrap_or_default();
+        typed.iban = fields.filled("iban")?.unwrap_or_default();
+        let number = if typed.debit { &typed.iban } else { &typed.number };
+        let card = if number.is_empty() { None } else { Some(Card::read(number)?) };
+        simulator.engine.pay_session(id, card, typed.email.as_deref())
     });
     match paid {
         Ok(Paying::Complete) => Page::Redirect(after(&session)),
         Ok(Paying::Authenticate) => Page::Redirect(format!("/pay/{id}/bank")),
-        Err(error) => pay_page(simulator, &session, Some(&error), &number),
+        Err(error) => pay_page(simulator, &session, Some(&error), &typed),
     }
 }
 
@@ -281,13 +292,13 @@ fn passed(form: &str) -> Result<bool, ApiError> {
 fn pay_at_bank(simulator: &mut Simulator, id: &str, form: &str) -> Page {
     let Ok(session) = simulator.engine.open_session(id) else {
         return match simulator.engine.find::<CheckoutSession>(id) {
-            Ok(session) => pay_page(simulator, &session.clone(), None, ""),
+            Ok(session) => pay_page(simulator, &session.clone(), None, &Typed::default()),
             Err(_) => missing("checkout session"),
         };
     };
     match passed(form).and_then(|passed| simulator.engine.authenticate_session(id, passed)) {
         Ok(()) => Page::Redirect(after(&session)),
-        Err(error) => pay_page(simulator, &session, Some(&error), ""),
+        Err(error) => pay_page(simulator, &session, Some(&error), &Typed::default()),
     }
 }
 

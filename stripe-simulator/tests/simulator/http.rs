@@ -261,6 +261,19 @@ async fn what_people_type_is_escaped_on_pages() {
 }
 
 #[tokio::test]
+async fn whoever_is_declined_need_not_type_everything_again() {
+    let stripe = Stripe::start().await;
+    let page = stripe.path(&stripe.checkout().await["url"]);
+    let form = "email=ada%40b.c&method=card&number=4000000000000002";
+    let declined = stripe.form(&page, form).await.text().await.unwrap();
+    assert!(declined.contains(r#"value="ada@b.c""#) && declined.contains(r#"value="4000000000000002""#));
+    let form = "email=ada%40b.c&method=debit&number=&iban=DE00";
+    let unreadable = stripe.form(&page, form).await.text().await.unwrap();
+    assert!(unreadable.contains(r#"value="debit" checked"#) && unreadable.contains(r#"value="DE00""#));
+    stripe.stop().await;
+}
+
+#[tokio::test]
 async fn time_is_turned_and_its_webhooks_have_arrived_when_the_call_returns() {
     let stripe = Stripe::start().await;
     let session = stripe.checkout().await;

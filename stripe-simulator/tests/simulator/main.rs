@@ -15,3 +15,5 @@ mod shapes;
 mod support;
 #[cfg(test)]
 mod time;
+#[cfg(test)]
+mod truth;

@@ -157,7 +157,7 @@ impl Fold {
 
 impl System for Rules {
     async fn register(&mut self, member: &str, now: DateTime<Utc>) {
-        let events = member::decide(&Member::default(), MemberCommand::Register);
+        let events = member::decide(&Member::default(), MemberCommand::Register).unwrap();
         self.append(Member::TYPE, member, &events, now);
     }
 

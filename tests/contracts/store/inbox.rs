@@ -5,9 +5,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::metadata::Actor;
 use storage::{Access, Storage};
 use webhook_ingest::inbox::{
-    Delivery, DeliveryFilter, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive, Stored, Why,
+    Asked, Delivery, DeliveryFilter, KEPT_STEPS, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive,
+    Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::{Place, clock, noon, on_both, seconds};
@@ -34,6 +36,11 @@ on_both! {
     failed_deliveries_are_redriven_together,
     what_is_new_is_claimed_before_what_is_looked_at_again,
     deliveries_are_listed_latest_first_by_outcome_and_page,
+    deliveries_are_listed_by_what_is_known_of_them,
+    deliveries_are_redriven_some_at_a_time_until_all_were,
+    every_step_of_a_delivery_is_kept_with_who_asked_for_it_and_why,
+    no_step_is_taken_that_cannot_be_kept,
+    a_delivery_that_is_looked_at_for_ever_keeps_its_latest_steps_and_what_people_asked_for,
     pending_deliveries_are_counted,
 }
 
@@ -52,6 +59,14 @@ fn delivery(id: &str) -> NewDelivery {
 
 fn why(code: &str) -> Why {
     Why { code: code.to_owned(), detail: format!("It is {code}.") }
+}
+
+fn asked() -> Asked {
+    Asked { at: noon(), actor: Actor::system(), why: "a test".to_owned() }
+}
+
+fn asked_by_staff(why: &str) -> Asked {
+    Asked { actor: Actor::staff(&"mem_sue".into()), why: why.to_owned(), ..asked() }
 }
 
 async fn store(storage: &Storage, ids: &[&str]) {
@@ -233,7 +248,7 @@ async fn a_postponed_delivery_is_taken_again_when_it_is_due(place: Place) {
     let storage = place.open().await;
     store(&storage, &["evt_1"]).await;
     storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
-    storage.inbox.postpone("evt_1", why("store_unavailable"), noon() + seconds(5)).await.unwrap();
+    storage.inbox.postpone("evt_1", why("store_unavailable"), noon() + seconds(5), noon()).await.unwrap();
     let waiting = get(&storage, "evt_1").await;
     assert_eq!((waiting.outcome, waiting.why), (Outcome::Pending, Some(why("store_unavailable"))));
     assert!(storage.inbox.claim(noon() + seconds(4), LEASE, 1).await.unwrap().is_empty());
@@ -256,7 +271,7 @@ async fn a_postponement_of_a_clock_that_has_been_set_back_is_over(place: Place) 
     let storage = place.open().await;
     store(&storage, &["evt_1"]).await;
     storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
-    storage.inbox.postpone("evt_1", why("error"), noon() + MOST_POSTPONED).await.unwrap();
+    storage.inbox.postpone("evt_1", why("error"), noon() + MOST_POSTPONED, noon()).await.unwrap();
     assert!(storage.inbox.claim(noon() - seconds(599), LEASE, 1).await.unwrap().is_empty());
     let yesterday = noon() - seconds(86_400);
     assert_eq!(ids(&storage.inbox.claim(yesterday, LEASE, 1).await.unwrap()), ["evt_1"]);
@@ -289,7 +304,7 @@ async fn a_settled_delivery_is_not_postponed(place: Place) {
     let storage = place.open().await;
     store(&storage, &["evt_1"]).await;
     storage.inbox.settle("evt_1", Outcome::Applied, None, noon()).await.unwrap();
-    storage.inbox.postpone("evt_1", why("late"), noon()).await.unwrap();
+    storage.inbox.postpone("evt_1", why("late"), noon(), noon()).await.unwrap();
     let settled = get(&storage, "evt_1").await;
     assert_eq!((settled.outcome, settled.why), (Outcome::Applied, None));
 }
@@ -301,13 +316,13 @@ async fn a_delivery_is_redriven_by_its_id_whatever_became_of_it(place: Place) {
         store(&storage, &[&id]).await;
         storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
         storage.inbox.settle(&id, outcome, Some(why("code")), noon()).await.unwrap();
-        assert_eq!(storage.inbox.redrive(Redrive::Id(id.clone())).await.unwrap(), 1);
+        assert_eq!(storage.inbox.redrive(Redrive::Id(id.clone()), asked()).await.unwrap(), 1);
         let redriven = get(&storage, &id).await;
         assert_eq!((redriven.outcome, redriven.why, redriven.settled_at), (Outcome::Pending, None, None));
         let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
         assert_eq!((ids(&claimed), claimed[0].attempts), (vec![id.as_str()], 1), "its attempts begin anew");
     }
-    assert_eq!(storage.inbox.redrive(Redrive::Id("evt_none".to_owned())).await.unwrap(), 0);
+    assert_eq!(storage.inbox.redrive(Redrive::Id("evt_none".to_owned()), asked()).await.unwrap(), 0);
 }
 
 async fn failed_deliveries_are_redriven_together(place: Place) {
@@ -317,7 +332,7 @@ async fn failed_deliveries_are_redriven_together(place: Place) {
     {
         storage.inbox.settle(id, outcome, Some(why("code")), noon()).await.unwrap();
     }
-    assert_eq!(storage.inbox.redrive(Redrive::Failed).await.unwrap(), 2);
+    assert_eq!(storage.inbox.redrive(Redrive::Failed, asked()).await.unwrap(), 2);
     assert_eq!(ids(&storage.inbox.claim(noon(), LEASE, 9).await.unwrap()), ["evt_1", "evt_3"]);
 }
 
@@ -326,7 +341,7 @@ async fn what_is_new_is_claimed_before_what_is_looked_at_again(place: Place) {
     store(&storage, &["evt_old"]).await;
     storage.inbox.settle("evt_old", Outcome::Parked, Some(why("code")), noon()).await.unwrap();
     store(&storage, &["evt_new"]).await;
-    storage.inbox.redrive(Redrive::Id("evt_old".to_owned())).await.unwrap();
+    storage.inbox.redrive(Redrive::Id("evt_old".to_owned()), asked()).await.unwrap();
     assert_eq!(ids(&storage.inbox.claim(noon(), LEASE, 1).await.unwrap()), ["evt_new"]);
     assert_eq!(ids(&storage.inbox.claim(noon(), LEASE, 1).await.unwrap()), ["evt_old"]);
 }
@@ -348,10 +363,10 @@ async fn deliveries_set_aside_are_redriven_by_code_and_payer(place: Place) {
         code: "unknown_customer".to_owned(),
         of: customer.map(ToOwned::to_owned),
     };
-    assert_eq!(storage.inbox.redrive(parked(Some("cus_1"))).await.unwrap(), 1);
+    assert_eq!(storage.inbox.redrive(parked(Some("cus_1")), asked()).await.unwrap(), 1);
     let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
     assert_eq!(ids(&claimed), ["evt_1"]);
-    assert_eq!(storage.inbox.redrive(parked(None)).await.unwrap(), 2);
+    assert_eq!(storage.inbox.redrive(parked(None), asked()).await.unwrap(), 2);
     let claimed = storage.inbox.claim(noon(), LEASE, 9).await.unwrap();
     assert_eq!(ids(&claimed), ["evt_2", "evt_3"]);
 
@@ -360,8 +375,8 @@ async fn deliveries_set_aside_are_redriven_by_code_and_payer(place: Place) {
     storage.inbox.settle("evt_6", Outcome::Parked, Some(why("unknown_payment")), noon()).await.unwrap();
     let waiting =
         |of: &str| Redrive::SetAside { code: "unknown_payment".to_owned(), of: Some(of.to_owned()) };
-    assert_eq!(storage.inbox.redrive(waiting("pi_2")).await.unwrap(), 0);
-    assert_eq!(storage.inbox.redrive(waiting("pi_1")).await.unwrap(), 1);
+    assert_eq!(storage.inbox.redrive(waiting("pi_2"), asked()).await.unwrap(), 0);
+    assert_eq!(storage.inbox.redrive(waiting("pi_1"), asked()).await.unwrap(), 1);
 }
 
 async fn deliveries_are_listed_latest_first_by_outcome_and_page(place: Place) {
@@ -371,7 +386,8 @@ async fn deliveries_are_listed_latest_first_by_outcome_and_page(place: Place) {
         storage.inbox.settle(id, Outcome::Applied, None, noon()).await.unwrap();
     }
     let list = async |outcome, before: Option<&str>, limit| {
-        let filter = DeliveryFilter { outcome, before: before.map(ToOwned::to_owned), limit };
+        let of = Selection { outcome, ..Selection::default() };
+        let filter = DeliveryFilter { of, before: before.map(ToOwned::to_owned), limit };
         let found = storage.inbox.list(filter).await.unwrap();
         found.into_iter().map(|delivery| delivery.id).collect::<Vec<_>>()
     };
@@ -382,6 +398,157 @@ async fn deliveries_are_listed_latest_first_by_outcome_and_page(place: Place) {
     assert_eq!(list(Some(Outcome::Applied), Some("evt_3"), 2).await, ["evt_2"]);
     assert_eq!(list(Some(Outcome::Failed), None, 9).await, [""; 0]);
     assert_eq!(list(None, Some("evt_none"), 9).await, [""; 0]);
+}
+
+/// Deliveries that differ in one thing each, and what to find each by.
+async fn different(storage: &Storage) -> Vec<(&'static str, Selection)> {
+    let usual = delivery("evt_usual");
+    let arrivals = [
+        usual.clone(),
+        NewDelivery { id: "evt_type".to_owned(), event_type: "invoice.paid".to_owned(), ..usual.clone() },
+        NewDelivery { id: "evt_payer".to_owned(), customer: Some("cus_2".to_owned()), ..usual.clone() },
+        NewDelivery { id: "evt_nobody".to_owned(), customer: None, ..usual.clone() },
+        NewDelivery { id: "evt_early".to_owned(), received_at: noon() - seconds(9), ..usual.clone() },
+        NewDelivery { id: "evt_late".to_owned(), received_at: noon() + seconds(9), ..usual.clone() },
+        NewDelivery { id: "evt_code".to_owned(), ..usual.clone() },
+        NewDelivery { id: "evt_failed".to_owned(), ..usual.clone() },
+    ];
+    for arrived in arrivals {
+        let id = arrived.id.clone();
+        storage.inbox.store(arrived).await.unwrap();
+        let outcome = if id == "evt_failed" { Outcome::Failed } else { Outcome::Parked };
+        let code = if id == "evt_code" { "other" } else { "code" };
+        storage.inbox.settle(&id, outcome, Some(why(code)), noon()).await.unwrap();
+    }
+    store(storage, &["evt_new"]).await;
+    let all = Selection::default;
+    vec![
+        ("evt_type", Selection { event_types: vec!["invoice.paid".to_owned(), "x".to_owned()], ..all() }),
+        ("evt_payer", Selection { customer: Some("cus_2".to_owned()), ..all() }),
+        ("evt_early", Selection { received_until: Some(noon()), ..all() }),
+        ("evt_late", Selection { received_from: Some(noon() + seconds(9)), ..all() }),
+        ("evt_code", Selection { reason: Some("other".to_owned()), ..all() }),
+        ("evt_failed", Selection { outcome: Some(Outcome::Failed), ..all() }),
+    ]
+}
+
+async fn deliveries_are_listed_by_what_is_known_of_them(place: Place) {
+    let storage = place.open().await;
+    for (only, of) in different(&storage).await {
+        let filter = DeliveryFilter { of, before: None, limit: 9 };
+        assert_eq!(ids(&storage.inbox.list(filter).await.unwrap()), [only]);
+    }
+    let of = Selection {
+        outcome: Some(Outcome::Parked),
+        customer: Some("cus_1".to_owned()),
+        received_from: Some(noon()),
+        ..Selection::default()
+    };
+    let page = |before: Option<&str>| {
+        let filter = DeliveryFilter { of: of.clone(), before: before.map(str::to_owned), limit: 2 };
+        storage.inbox.list(filter)
+    };
+    assert_eq!(ids(&page(None).await.unwrap()), ["evt_code", "evt_late"]);
+    assert_eq!(ids(&page(Some("evt_late")).await.unwrap()), ["evt_type", "evt_usual"]);
+}
+
+async fn deliveries_are_redriven_some_at_a_time_until_all_were(place: Place) {
+    let storage = place.open().await;
+    for (only, of) in different(&storage).await {
+        let redriven = storage.inbox.redrive_some(of, None, 9, asked()).await.unwrap();
+        assert_eq!(redriven, Redriven { count: 1, left: 0, last: Some(only.to_owned()) });
+        storage.inbox.settle(only, Outcome::Applied, None, noon()).await.unwrap();
+    }
+    let parked = Selection { outcome: Some(Outcome::Parked), ..Selection::default() };
+    let some = async |after: Option<&str>, at_most| {
+        let after = after.map(str::to_owned);
+        storage.inbox.redrive_some(parked.clone(), after, at_most, asked()).await.unwrap()
+    };
+    let nobody = Redriven { count: 1, left: 0, last: Some("evt_nobody".to_owned()) };
+    assert_eq!(some(None, 1).await, Redriven { count: 1, left: 1, last: Some("evt_usual".to_owned()) });
+    // What is parked once more is not looked at once more by who goes on.
+    storage.inbox.settle("evt_usual", Outcome::Parked, Some(why("code")), noon()).await.unwrap();
+    assert_eq!(some(Some("evt_usual"), 1).await, nobody);
+    assert_eq!(some(Some("evt_nobody"), 1).await, Redriven::default());
+    assert_eq!(some(Some("evt_none"), 1).await, Redriven::default());
+    assert_eq!(some(None, 9).await, Redriven { count: 1, left: 0, last: Some("evt_usual".to_owned()) });
+    let everything = storage.inbox.redrive_some(Selection::default(), None, 9, asked()).await.unwrap();
+    assert_eq!(everything.count, 6, "what is pending is left out");
+}
+
+async fn every_step_of_a_delivery_is_kept_with_who_asked_for_it_and_why(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2"]).await;
+    assert_eq!(storage.inbox.steps("evt_1").await.unwrap(), []);
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    storage.inbox.postpone("evt_1", why("error"), noon() + seconds(5), noon()).await.unwrap();
+    storage.inbox.settle("evt_1", Outcome::Parked, Some(why("code")), noon() + seconds(6)).await.unwrap();
+    storage.inbox.postpone("evt_1", why("late"), noon(), noon()).await.unwrap();
+    storage.inbox.redrive(Redrive::Id("evt_1".to_owned()), asked_by_staff("it fits now")).await.unwrap();
+    storage.inbox.settle("evt_1", Outcome::Applied, None, noon() + seconds(7)).await.unwrap();
+    let of = Selection { outcome: Some(Outcome::Applied), ..Selection::default() };
+    storage.inbox.redrive_some(of, None, 1, asked_by_staff("once more")).await.unwrap();
+
+    let step = |at, kind, why: Option<Why>| {
+        let (code, detail) = why.map(|why| (why.code, why.detail)).unzip();
+        Step { at, kind, actor: None, code, detail }
+    };
+    let redriven = |why: &str| Step {
+        actor: Some("staff:mem_sue".to_owned()),
+        detail: Some(why.to_owned()),
+        ..step(noon(), StepKind::Redriven, None)
+    };
+    let expected = [
+        step(noon(), StepKind::Postponed, Some(why("error"))),
+        step(noon() + seconds(6), StepKind::Settled(Outcome::Parked), Some(why("code"))),
+        redriven("it fits now"),
+        step(noon() + seconds(7), StepKind::Settled(Outcome::Applied), None),
+        redriven("once more"),
+    ];
+    assert_eq!(storage.inbox.steps("evt_1").await.unwrap(), expected);
+    assert_eq!(storage.inbox.steps("evt_2").await.unwrap(), []);
+    assert_eq!(storage.inbox.steps("evt_none").await.unwrap(), []);
+}
+
+async fn no_step_is_taken_that_cannot_be_kept(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2"]).await;
+    storage.inbox.claim(noon(), LEASE, 1).await.unwrap();
+    storage.inbox.settle("evt_2", Outcome::Parked, Some(why("code")), noon()).await.unwrap();
+    place.execute("ALTER TABLE delivery_steps RENAME TO hidden").await.unwrap();
+    storage.inbox.settle("evt_1", Outcome::Applied, None, noon()).await.unwrap_err();
+    storage.inbox.postpone("evt_1", why("error"), noon(), noon()).await.unwrap_err();
+    storage.inbox.redrive(Redrive::Id("evt_2".to_owned()), asked()).await.unwrap_err();
+    let parked = Selection { outcome: Some(Outcome::Parked), ..Selection::default() };
+    storage.inbox.redrive_some(parked, None, 9, asked()).await.unwrap_err();
+    place.execute("ALTER TABLE hidden RENAME TO delivery_steps").await.unwrap();
+    let (first, second) = (get(&storage, "evt_1").await, get(&storage, "evt_2").await);
+    assert_eq!((first.outcome, first.why), (Outcome::Pending, None));
+    assert_eq!((second.outcome, second.why), (Outcome::Parked, Some(why("code"))));
+    storage.inbox.settle("evt_1", Outcome::Applied, None, noon()).await.unwrap();
+    assert_eq!(storage.inbox.steps("evt_1").await.unwrap().len(), 1);
+}
+
+async fn a_delivery_that_is_looked_at_for_ever_keeps_its_latest_steps_and_what_people_asked_for(
+    place: Place,
+) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2"]).await;
+    storage.inbox.settle("evt_2", Outcome::Parked, Some(why("code")), noon()).await.unwrap();
+    let again = |asked| storage.inbox.redrive(Redrive::Id("evt_1".to_owned()), asked);
+    again(asked_by_staff("please")).await.unwrap();
+    for round in 0..100 {
+        for _ in 0..3 {
+            storage.inbox.postpone("evt_1", why("error"), noon(), noon()).await.unwrap();
+        }
+        storage.inbox.settle("evt_1", Outcome::Parked, Some(why("code")), noon()).await.unwrap();
+        again(Asked { why: format!("round {round}"), ..asked() }).await.unwrap();
+    }
+    let steps = storage.inbox.steps("evt_1").await.unwrap();
+    assert_eq!(steps.len(), KEPT_STEPS as usize + 1);
+    assert_eq!(steps[0].detail.as_deref(), Some("please"));
+    assert_eq!(steps.last().unwrap().detail.as_deref(), Some("round 99"));
+    assert_eq!(storage.inbox.steps("evt_2").await.unwrap().len(), 1, "each has its own");
 }
 
 async fn pending_deliveries_are_counted(place: Place) {

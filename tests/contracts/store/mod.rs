@@ -1,9 +1,11 @@
 //! What every store must do.
 
 mod access;
+mod accounts;
 mod commands;
 mod feed;
 mod followers;
+mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
@@ -41,7 +43,7 @@ macro_rules! on_both {
         }
     };
 }
-use on_both;
+pub(crate) use on_both;
 
 /// Where a test has its store.
 pub(crate) enum Place {

@@ -76,6 +76,10 @@ impl Home {
             .with("STRIPE_WEBHOOK_SECRETS", &SECRETS.join(","))
             .with("STRIPE_LIVEMODE", "false")
             .with("SERVICE_TOKENS", &format!("scenarios:{SCOPES}:{TOKEN}"))
+            // Tests ask more often than anybody.
+            .with("RATE_LIMIT_SERVICE", "off")
+            .with("RATE_LIMIT_MEMBER", "off")
+            .with("RATE_LIMIT_SIGNED_OUT", "off")
             .with_catalog(CATALOG)
     }
 

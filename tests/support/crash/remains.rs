@@ -15,7 +15,7 @@ use rusqlite::OpenFlags;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use storage::{Access, Storage};
-use webhook_ingest::inbox::DeliveryFilter;
+use webhook_ingest::inbox::{DeliveryFilter, StepKind};
 
 use super::senders::World;
 use super::{Report, client, text};
@@ -140,6 +140,12 @@ impl Witness {
         report.doubled.extend(doubled(&self.log));
         let all = DeliveryFilter { limit: usize::MAX, ..DeliveryFilter::default() };
         let inbox = storage.inbox.list(all).await.expect("the inbox can be read");
+        for delivery in &inbox {
+            let steps = storage.inbox.steps(&delivery.id).await.expect("its steps can be read");
+            if steps.last().map(|step| step.kind) != Some(StepKind::Settled(delivery.outcome)) {
+                report.wrong.push(format!("{} is {} without a step", delivery.id, delivery.outcome));
+            }
+        }
         storage.shutdown().await;
         let bodies: BTreeMap<_, _> = inbox.iter().map(|delivery| (&delivery.id, &delivery.body)).collect();
         let causes: BTreeSet<_> = self.log.iter().map(|recorded| &recorded.metadata.cause).collect();

@@ -31,6 +31,11 @@ impl fmt::Debug for Secrets {
 pub struct BadSecrets;
 
 impl Secrets {
+    /// The places at which there are secrets, counted from 1, as they are told apart where they must not be shown.
+    pub fn places(&self) -> impl Iterator<Item = usize> {
+        1..=self.0.len()
+    }
+
     /// Reads a comma-separated list of `whsec_…`.
     pub fn parse(text: &str) -> Result<Self, BadSecrets> {
         let secrets: Vec<_> =
@@ -59,8 +64,14 @@ pub enum BadSignature {
     TooOld,
 }
 
-/// Checks a header against a body.
-pub fn verify(secrets: &Secrets, header: &str, body: &[u8], now: DateTime<Utc>) -> Result<(), BadSignature> {
+/// Checks a header against a body. Answers with the places of the secrets that signed: while one is being replaced, Stripe
+/// signs with both.
+pub fn verify(
+    secrets: &Secrets,
+    header: &str,
+    body: &[u8],
+    now: DateTime<Utc>,
+) -> Result<Vec<usize>, BadSignature> {
     let mut timestamp = None;
     let mut candidates = Vec::new();
     for (key, value) in header.split(',').filter_map(|part| part.trim().split_once('=')) {
@@ -75,15 +86,20 @@ pub fn verify(secrets: &Secrets, header: &str, body: &[u8], now: DateTime<Utc>) 
     if candidates.is_empty() {
         return Err(BadSignature::Malformed);
     }
-    let genuine = secrets.0.iter().any(|secret| {
+    let signed = |secret: &String| {
         let mac = mac(secret, timestamp, body);
         candidates.iter().any(|candidate| mac.clone().verify_slice(candidate).is_ok())
-    });
+    };
+    let signers: Vec<_> = secrets
+        .places()
+        .zip(&secrets.0)
+        .filter_map(|(place, secret)| signed(secret).then_some(place))
+        .collect();
     // Age is looked at only once the sender is known: an unsigned request learns nothing about our clock.
-    match genuine {
-        false => Err(BadSignature::NoMatch),
-        true if now.timestamp().saturating_sub(signed_at) > TOLERANCE_SECONDS => Err(BadSignature::TooOld),
-        true => Ok(()),
+    match signers.is_empty() {
+        true => Err(BadSignature::NoMatch),
+        false if now.timestamp().saturating_sub(signed_at) > TOLERANCE_SECONDS => Err(BadSignature::TooOld),
+        false => Ok(signers),
     }
 }
 
@@ -114,7 +130,7 @@ mod tests {
         DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
     }
 
-    fn check(header: &str) -> Result<(), BadSignature> {
+    fn check(header: &str) -> Result<Vec<usize>, BadSignature> {
         verify(&Secrets::parse("whsec_one, whsec_two").unwrap(), header, BODY, at(0))
     }
 
@@ -131,9 +147,11 @@ mod tests {
     fn any_v1_of_any_secret_is_enough_and_other_entries_are_passed_over() {
         let good = sign("whsec_two", BODY, at(0));
         let (t, v1) = good.split_once(',').unwrap();
-        assert_eq!(check(&good), Ok(()));
-        assert_eq!(check(&format!("{v1},{t}")), Ok(()));
-        assert_eq!(check(&format!("{t},v0=abc,v1=zz,v1={},{v1},later=1", "0".repeat(64))), Ok(()));
+        assert_eq!(check(&good), Ok(vec![2]));
+        assert_eq!(check(&format!("{v1},{t}")), Ok(vec![2]));
+        assert_eq!(check(&format!("{t},v0=abc,v1=zz,v1={},{v1},later=1", "0".repeat(64))), Ok(vec![2]));
+        let both = sign(SECRET, BODY, at(0));
+        assert_eq!(check(&format!("{good},{}", both.split_once(',').unwrap().1)), Ok(vec![1, 2]));
     }
 
     #[test]
@@ -149,9 +167,9 @@ mod tests {
 
     #[test]
     fn a_signature_may_be_five_minutes_old_and_any_time_ahead() {
-        assert_eq!(check(&sign(SECRET, BODY, at(-299))), Ok(()));
+        assert_eq!(check(&sign(SECRET, BODY, at(-299))), Ok(vec![1]));
         assert_eq!(check(&sign(SECRET, BODY, at(-301))), Err(BadSignature::TooOld));
-        assert_eq!(check(&sign(SECRET, BODY, at(86_400))), Ok(()));
+        assert_eq!(check(&sign(SECRET, BODY, at(86_400))), Ok(vec![1]));
         assert_eq!(check(&sign("whsec_three", BODY, at(-301))), Err(BadSignature::NoMatch));
     }
 

@@ -174,7 +174,52 @@ pub fn translate(event: &Envelope) -> Translation {
     })
 }
 
-/// The types that say something about a membership.
+/// What a webhook endpoint has to be subscribed to: every type that says something about a membership.
+pub const SUBSCRIBED: [&str; 41] = [
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.updated",
+    "charge.refund.updated",
+    "charge.refunded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.completed",
+    "checkout.session.expired",
+    "customer.created",
+    "customer.deleted",
+    "customer.subscription.created",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.pending_update_applied",
+    "customer.subscription.pending_update_expired",
+    "customer.subscription.resumed",
+    "customer.subscription.trial_will_end",
+    "customer.subscription.updated",
+    "customer.updated",
+    "invoice.finalization_failed",
+    "invoice.marked_uncollectible",
+    "invoice.overdue",
+    "invoice.paid",
+    "invoice.payment_action_required",
+    "invoice.payment_failed",
+    "invoice.voided",
+    "invoice_payment.paid",
+    "radar.early_fraud_warning.created",
+    "refund.created",
+    "refund.failed",
+    "refund.updated",
+    "subscription_schedule.aborted",
+    "subscription_schedule.canceled",
+    "subscription_schedule.completed",
+    "subscription_schedule.created",
+    "subscription_schedule.expiring",
+    "subscription_schedule.released",
+    "subscription_schedule.updated",
+];
+
+/// The types that say something about a membership. Of families whose every member does, those that are to come too.
 pub fn is_handled(event_type: &str) -> bool {
     let families = ["customer.subscription.", "subscription_schedule.", "charge.dispute.", "refund."];
     families.iter().any(|family| event_type.starts_with(family))
@@ -204,6 +249,28 @@ pub fn is_handled(event_type: &str) -> bool {
 /// A subscription that Stripe was asked for: what it looks like, and the member it names.
 pub(crate) fn seen(object: &Value) -> Option<(SubscriptionId, Terms, Option<String>)> {
     Some((wire::subscription_id(object)?, wire::terms(object)?, wire::named_member(object)))
+}
+
+/// A finished checkout that Stripe was asked for, and the members it names.
+pub(crate) fn checkout_seen(object: &Value, at: DateTime<Utc>) -> Option<(Checkout, Vec<String>)> {
+    match checkout(object, at)? {
+        Translation::Checkout { checkout, named_members } => Some((checkout, named_members)),
+        _ => None,
+    }
+}
+
+/// A schedule that Stripe was asked for: whose it is, and the change that is to come.
+pub(crate) fn schedule_seen(object: &Value) -> Option<(SubscriptionId, Option<NextPlans>)> {
+    let (subscription, next) = wire::schedule(object)?;
+    Some((subscription, next.map(|(from, items)| NextPlans { from, items, plans: Vec::new() })))
+}
+
+/// The members that a checkout names.
+pub(crate) fn named_by(checkout: &Value) -> Vec<String> {
+    let reference = wire::member_in(checkout, "client_reference_id");
+    let mut named: Vec<String> = [reference, wire::named_member(checkout)].into_iter().flatten().collect();
+    named.dedup();
+    named
 }
 
 /// Where an invoice that Stripe was asked for belongs.
@@ -363,10 +430,6 @@ fn checkout(object: &Value, at: DateTime<Utc>) -> Option<Translation> {
     if mode.as_deref().map_or(subscription.is_none(), |mode| mode != "subscription") {
         return Some(Translation::Ignore(why("no_subscription", "the checkout was not for a subscription")));
     }
-    let reference = wire::member_in(object, "client_reference_id");
-    let mut named_members: Vec<String> =
-        [reference, wire::named_member(object)].into_iter().flatten().collect();
-    named_members.dedup();
     Some(Translation::Checkout {
         checkout: Checkout {
             session: wire::text(object, "id")?,
@@ -375,7 +438,7 @@ fn checkout(object: &Value, at: DateTime<Utc>) -> Option<Translation> {
             payment_status: wire::text(object, "payment_status"),
             at,
         },
-        named_members,
+        named_members: named_by(object),
     })
 }
 

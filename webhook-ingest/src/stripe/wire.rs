@@ -40,6 +40,8 @@ pub struct Envelope {
     pub previous_attributes: Option<Value>,
     /// The id of the object that a thin event is about.
     pub related: Option<String>,
+    /// The key that came with the call which made this happen.
+    pub idempotency_key: Option<String>,
 }
 
 impl Envelope {
@@ -58,6 +60,7 @@ impl Envelope {
             object: inside("object"),
             previous_attributes: inside("previous_attributes"),
             related: id_of(event.get("related_object")),
+            idempotency_key: event.get("request").and_then(|request| text(request, "idempotency_key")),
         })
     }
 
@@ -202,7 +205,7 @@ pub(super) struct Invoice {
     pub(super) attempt_count: Option<u32>,
     pub(super) next_attempt_at: Option<DateTime<Utc>>,
     pub(super) paid_at: Option<DateTime<Utc>>,
-    /// What was paid of it, in the currency's smallest unit; less than the total where a credit paid the rest.
+    /// What was paid of it, in the currency's smallest unit: of what was due, since a credit may have covered some or all.
     pub(super) amount_paid: Option<i64>,
     /// What paid it, where the invoice says.
     pub(super) payment: Option<PaymentId>,
@@ -245,7 +248,10 @@ pub(super) fn invoice(object: &Value) -> Option<Invoice> {
         attempt_count: number(object, "attempt_count").and_then(|count| u32::try_from(count).ok()),
         next_attempt_at: moment(object.get("next_payment_attempt")),
         paid_at: moment(object.pointer("/status_transitions/paid_at")),
-        amount_paid: number(object, "amount_paid").filter(|paid| *paid > 0),
+        // What was paid elsewhere was due all the same.
+        amount_paid: number(object, "amount_paid")
+            .filter(|paid| *paid > 0)
+            .or_else(|| number(object, "amount_due")),
         payment: payment_of(object)
             .or_else(|| object.pointer("/payments/data/0/payment").and_then(payment_of)),
     })

@@ -97,6 +97,28 @@ fn a_refund_that_did_not_reach_the_payer_was_none() {
 }
 
 #[test]
+fn a_debt_that_a_credit_settles_is_no_payment_after_a_refund() {
+    let by_credit = PaymentAttempt { invoice: "in_2".into(), amount: 0, ..attempt("evt_5", 30) };
+    let failed = PaymentAttempt { amount: 1_700, at: at(20), source: "evt_4".into(), ..by_credit.clone() };
+    let told = [
+        refund("evt_3", 10, given_back(1_700)),
+        SubscriptionCommand::RecordPaymentFailure(failed),
+        SubscriptionCommand::RecordPayment(by_credit),
+    ];
+    assert_eq!(anchors(told.clone()).refunded_at, Some(at(10)));
+    let paid = paid("evt_6", 40, "in_3");
+    assert_eq!(anchors(told.into_iter().chain([paid])).refunded_at, None);
+}
+
+#[test]
+fn a_refund_that_fails_in_the_second_it_was_made_is_none_whatever_the_ids_are() {
+    for [whole, failed] in [["evt_3", "evt_4"], ["evt_4", "evt_3"]] {
+        let told = [refund(whole, 10, given_back(1_700)), refund(failed, 10, one("re_1", 1_700, true))];
+        assert_eq!(anchors(told).refunded_at, None, "{failed} after {whole}");
+    }
+}
+
+#[test]
 fn one_refund_told_by_the_payment_and_by_itself_is_given_back_once() {
     let half = [refund("evt_3", 10, given_back(850)), refund("evt_4", 10, one("re_1", 850, false))];
     assert_eq!(anchors(half).refunded_at, None);

@@ -207,6 +207,21 @@ fn an_invoice_says_what_it_sells_in_every_version() {
 }
 
 #[test]
+fn what_a_credit_covered_was_not_paid() {
+    let paid = |due: i64, paid: i64| {
+        let object = json!({
+            "id": "in_1", "customer": "cus_1", "subscription": "sub_1", "status": "paid", "total": 1_700,
+            "starting_balance": due - 1_700, "ending_balance": 0, "amount_due": due, "amount_paid": paid,
+        });
+        payment_of(&object).1.amount
+    };
+    assert_eq!(paid(1_700, 1_700), 1_700);
+    assert_eq!(paid(900, 900), 900);
+    assert_eq!(paid(0, 0), 0, "all of it by the credit");
+    assert_eq!(paid(1_700, 0), 1_700, "elsewhere, as the owner told Stripe");
+}
+
+#[test]
 fn a_checkout_links_only_through_a_subscription() {
     let session = |change: fn(&mut Value)| {
         let mut session = json!({

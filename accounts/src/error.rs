@@ -1,0 +1,105 @@
+//! Why something was not done.
+
+use std::time::Duration;
+
+use domain::ports::{CommandError, StoreError};
+use thiserror::Error;
+
+/// Why something was not done. None of these tells whether an address is known, unless its owner has shown who she is.
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// The address cannot be one.
+    #[error("it is not an address such as ada@example.com of at most 254 bytes")]
+    InvalidEmail,
+    /// The password cannot be chosen.
+    #[error(transparent)]
+    Password(#[from] PasswordRefusal),
+    /// No account has this address and this password.
+    #[error("the e-mail address or the password is wrong")]
+    WrongCredentials,
+    /// Both are right, but the letter with the link has not been followed yet.
+    #[error(
+        "the e-mail address has not been confirmed yet; follow the link in the letter, or have it sent again"
+    )]
+    EmailNotVerified,
+    /// The code of the second factor is wrong, too old, or was used before.
+    #[error("the code is wrong or was used before; wait for the next one")]
+    WrongCode,
+    /// Too many attempts; after this time there may be another.
+    #[error("too many attempts; try again in {} s", whole_seconds(*retry_after))]
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// There were too many wrong passwords. From a device that she has used before, or after a reset, it goes on.
+    #[error(
+        "too many wrong passwords; have a letter sent to choose another, or use a device that has signed in before"
+    )]
+    Exhausted,
+    /// More passwords wait to be checked than is sensible.
+    #[error("too many people sign in at this moment; try again in a few seconds")]
+    Busy,
+    /// A link or challenge is unknown, was used, or is too old.
+    #[error("this link is not valid any more; ask for another")]
+    BadToken,
+    /// The refresh token is of no session that lives.
+    #[error("the session has ended; sign in again")]
+    SessionEnded,
+    /// No session of hers has this id.
+    #[error("there is no such session")]
+    NoSession,
+    /// The address belongs to somebody else.
+    #[error("this address cannot be used; choose another")]
+    EmailTaken,
+    /// Her account cannot be deleted while she pays.
+    #[error("there is a membership that is still being paid for; cancel it first")]
+    Paying,
+    /// The member has no account.
+    #[error("this member has no account")]
+    NoAccount,
+    /// There is a second factor already.
+    #[error("a second factor is set up already; remove it first")]
+    SecondFactorSet,
+    /// There is none to confirm, to remove, or to make codes for.
+    #[error("no second factor is set up")]
+    NoSecondFactor,
+    /// Somebody else kept changing the same account.
+    #[error("{0} is being changed by others; try again")]
+    Contended(String),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A wait in whole seconds, none of which is too short.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// Why a password cannot be chosen.
+#[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
+pub enum PasswordRefusal {
+    /// Guessed too fast.
+    #[error("the password is too short: at least 8 characters, better 15 or more")]
+    TooShort,
+    /// Longer than anybody types.
+    #[error("the password is too long: at most 128 characters")]
+    TooLong,
+    /// It is among the first that anybody tries.
+    #[error("this password is one of the most common ones and is guessed at once; choose another")]
+    Common,
+    /// It follows from what everybody knows.
+    #[error("the password is the e-mail address or the name of this service; choose another")]
+    Obvious,
+}
+
+impl<R: std::error::Error> From<CommandError<R>> for AccountError {
+    fn from(error: CommandError<R>) -> Self {
+        match error {
+            // The rules of both aggregates refuse nothing.
+            CommandError::Refused(why) => Self::Contended(why.to_string()),
+            CommandError::Contended(what) => Self::Contended(what),
+            CommandError::Store(error) => Self::Store(error),
+        }
+    }
+}

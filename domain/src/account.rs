@@ -1,0 +1,504 @@
+//! A member's account: who may sign in, and with which rights. Nothing personal and nothing secret.
+//!
+//! A stream of its own under the member's id: what an account goes through has nothing to do with what she pays for, and a
+//! command on the one never waits for, or reads, the history of the other.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use serde::{Deserialize, Serialize};
+
+use crate::events::Dated;
+use crate::ids::SessionId;
+
+/// What is told so often is recorded once in this time.
+const SELDOM: TimeDelta = TimeDelta::hours(1);
+/// How many ended sessions, and how many readers, are remembered.
+const REMEMBERED: usize = 256;
+
+/// What somebody who is signed in may do. Each may do what those before it may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Learn.
+    #[default]
+    Member,
+    /// Help members.
+    Support,
+    /// Everything.
+    Owner,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::Member, Self::Support, Self::Owner];
+
+    /// The role as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Support => "support",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What somebody proved herself with beside her password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondFactor {
+    /// A code of her authenticator app.
+    Totp,
+    /// One of the codes she keeps for when the app is lost.
+    BackupCode,
+}
+
+/// Why a session was ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevokedBecause {
+    /// She signed out.
+    SignedOut,
+    /// She ended it from another device.
+    Revoked,
+    /// The password was changed.
+    PasswordChanged,
+    /// A refresh token was used twice, so that one of the two was not hers.
+    ReuseDetected,
+    /// The account was deleted.
+    AccountDeleted,
+    /// Somebody of the staff ended it.
+    ByStaff,
+    /// Her rights became fewer.
+    RoleChanged,
+}
+
+impl RevokedBecause {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::SignedOut,
+        Self::Revoked,
+        Self::PasswordChanged,
+        Self::ReuseDetected,
+        Self::AccountDeleted,
+        Self::ByStaff,
+        Self::RoleChanged,
+    ];
+
+    /// The reason as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignedOut => "signed_out",
+            Self::Revoked => "revoked",
+            Self::PasswordChanged => "password_changed",
+            Self::ReuseDetected => "reuse_detected",
+            Self::AccountDeleted => "account_deleted",
+            Self::ByStaff => "by_staff",
+            Self::RoleChanged => "role_changed",
+        }
+    }
+
+    /// Reads a reason.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.as_str() == text)
+    }
+}
+
+/// How a password came to be another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordChange {
+    /// By somebody who knew the one before.
+    Changed,
+    /// With the link of a letter.
+    Reset,
+    /// By whoever has the command line.
+    Set,
+}
+
+/// What can be told to an account. Written down only for as long as the log is still to be told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountCommand {
+    /// It is open from now on, and its address is hers.
+    Open,
+    /// She signed in.
+    SignIn {
+        /// The session that begins.
+        session: SessionId,
+        /// Whether the device had not been used before.
+        new_device: bool,
+        /// What she proved herself with beside her password.
+        second_factor: Option<SecondFactor>,
+    },
+    /// Sign-ins are refused for a while, since there were too many wrong ones.
+    RefuseSignIn {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// These sessions are ended.
+    RevokeSessions {
+        /// Which.
+        sessions: Vec<SessionId>,
+        /// Why.
+        why: RevokedBecause,
+    },
+    /// The password is another.
+    ChangePassword(PasswordChange),
+    /// The address is another.
+    ChangeEmail,
+    /// A code is asked for from now on.
+    EnableSecondFactor,
+    /// No code is asked for any more.
+    DisableSecondFactor,
+    /// A backup code was used.
+    UseBackupCode,
+    /// She has these rights from now on.
+    ChangeRole(Role),
+    /// The account is deleted.
+    Delete,
+    /// Somebody of the staff looked at something of hers.
+    RecordStaffRead {
+        /// The session of whoever looked.
+        session: SessionId,
+        /// What it was.
+        what: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+/// What happened to an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum AccountEvent {
+    /// It is open from now on.
+    #[serde(rename = "AccountRegistered")]
+    AccountRegistered,
+    /// The address was shown to be hers.
+    #[serde(rename = "EmailVerified")]
+    EmailVerified,
+    /// She signed in.
+    #[serde(rename = "SignedIn")]
+    SignedIn {
+        /// The session that began.
+        session: SessionId,
+        /// Whether the device had not been used before.
+        new_device: bool,
+        /// What she proved herself with beside her password.
+        second_factor: Option<SecondFactor>,
+    },
+    /// Sign-ins were refused for a while.
+    #[serde(rename = "SignInRefused")]
+    SignInRefused {
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// A session was ended.
+    #[serde(rename = "SessionRevoked")]
+    SessionRevoked {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        why: RevokedBecause,
+    },
+    /// The password is another.
+    #[serde(rename = "PasswordChanged")]
+    PasswordChanged {
+        /// How that came.
+        how: PasswordChange,
+    },
+    /// The address is another.
+    #[serde(rename = "EmailChanged")]
+    EmailChanged,
+    /// A code is asked for from now on.
+    #[serde(rename = "SecondFactorEnabled")]
+    SecondFactorEnabled,
+    /// No code is asked for any more.
+    #[serde(rename = "SecondFactorDisabled")]
+    SecondFactorDisabled,
+    /// A backup code was used.
+    #[serde(rename = "BackupCodeUsed")]
+    BackupCodeUsed,
+    /// She has other rights from now on.
+    #[serde(rename = "RoleChanged")]
+    RoleChanged {
+        /// These.
+        role: Role,
+    },
+    /// The account was deleted.
+    #[serde(rename = "AccountDeleted")]
+    AccountDeleted,
+    /// Somebody of the staff looked at something of hers.
+    #[serde(rename = "StaffRead")]
+    StaffRead {
+        /// The session of whoever looked.
+        session: SessionId,
+        /// What it was first in that hour.
+        what: String,
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+/// One account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    open: bool,
+    role: Role,
+    second_factor: bool,
+    /// The sessions that ended last, so that each ends once.
+    ended: Vec<SessionId>,
+    refused_at: Option<DateTime<Utc>>,
+    reads: Vec<(SessionId, DateTime<Utc>)>,
+}
+
+impl Account {
+    /// Whether there is one.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// With which rights.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+}
+
+/// Whether `at` is so soon after `last` that it is not worth another event. A clock that was set back makes none wait.
+fn too_soon(last: DateTime<Utc>, at: DateTime<Utc>) -> bool {
+    at >= last && at - last < SELDOM
+}
+
+/// The events that follow from `command`; none means already so.
+pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
+    use AccountCommand as C;
+    use AccountEvent as E;
+    let when = |changes: bool, event: E| if changes { vec![event] } else { Vec::new() };
+    match command {
+        C::Open if account.open => Vec::new(),
+        C::Open => vec![E::AccountRegistered, E::EmailVerified],
+        C::SignIn { session, new_device, second_factor } => {
+            vec![E::SignedIn { session, new_device, second_factor }]
+        }
+        C::RefuseSignIn { at } => {
+            when(!account.refused_at.is_some_and(|last| too_soon(last, at)), E::SignInRefused { at })
+        }
+        C::RevokeSessions { sessions, why } => {
+            let mut events = Vec::new();
+            for session in sessions {
+                let event = E::SessionRevoked { session: session.clone(), why };
+                if !account.ended.contains(&session) && !events.contains(&event) {
+                    events.push(event);
+                }
+            }
+            events
+        }
+        C::ChangePassword(how) => vec![E::PasswordChanged { how }],
+        C::ChangeEmail => vec![E::EmailChanged],
+        C::EnableSecondFactor => when(!account.second_factor, E::SecondFactorEnabled),
+        C::DisableSecondFactor => when(account.second_factor, E::SecondFactorDisabled),
+        C::UseBackupCode => vec![E::BackupCodeUsed],
+        C::ChangeRole(role) => when(account.role != role, E::RoleChanged { role }),
+        C::Delete => when(account.open, E::AccountDeleted),
+        C::RecordStaffRead { session, what, at } => {
+            let known = account.reads.iter().any(|(reader, last)| *reader == session && too_soon(*last, at));
+            when(!known, E::StaffRead { session, what, at })
+        }
+    }
+}
+
+/// Takes an event in. Total: any event in any state.
+pub fn evolve(account: &mut Account, event: &AccountEvent) {
+    match event {
+        AccountEvent::AccountRegistered => account.open = true,
+        AccountEvent::SignInRefused { at } => account.refused_at = Some(*at),
+        AccountEvent::SessionRevoked { session, .. } => remember(&mut account.ended, session.clone()),
+        AccountEvent::SecondFactorEnabled => account.second_factor = true,
+        AccountEvent::SecondFactorDisabled => account.second_factor = false,
+        AccountEvent::RoleChanged { role } => account.role = *role,
+        AccountEvent::AccountDeleted => {
+            (account.open, account.second_factor, account.role) = (false, false, Role::default());
+        }
+        AccountEvent::StaffRead { session, at, .. } => {
+            account.reads.retain(|(reader, _)| reader != session);
+            remember(&mut account.reads, (session.clone(), *at));
+        }
+        AccountEvent::EmailVerified
+        | AccountEvent::SignedIn { .. }
+        | AccountEvent::PasswordChanged { .. }
+        | AccountEvent::EmailChanged
+        | AccountEvent::BackupCodeUsed => {}
+    }
+}
+
+fn remember<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == REMEMBERED {
+        list.remove(0);
+    }
+    list.push(item);
+}
+
+impl AccountEvent {
+    /// The name it is stored under.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AccountRegistered => "AccountRegistered",
+            Self::EmailVerified => "EmailVerified",
+            Self::SignedIn { .. } => "SignedIn",
+            Self::SignInRefused { .. } => "SignInRefused",
+            Self::SessionRevoked { .. } => "SessionRevoked",
+            Self::PasswordChanged { .. } => "PasswordChanged",
+            Self::EmailChanged => "EmailChanged",
+            Self::SecondFactorEnabled => "SecondFactorEnabled",
+            Self::SecondFactorDisabled => "SecondFactorDisabled",
+            Self::BackupCodeUsed => "BackupCodeUsed",
+            Self::RoleChanged { .. } => "RoleChanged",
+            Self::AccountDeleted => "AccountDeleted",
+            Self::StaffRead { .. } => "StaffRead",
+        }
+    }
+}
+
+impl DomainEvent for AccountEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}
+
+impl Dated for AccountEvent {
+    fn occurred_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::SignInRefused { at } | Self::StaffRead { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+}
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "account";
+    type Command = AccountCommand;
+    type Event = AccountEvent;
+    type Error = Infallible;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Self::Command,
+        _services: &Self::Services,
+        sink: &EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        for event in decide(self, command) {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Self::Event) {
+        evolve(self, &event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::*;
+
+    fn account() -> TestFramework<Account> {
+        TestFramework::with(())
+    }
+
+    fn noon(minutes: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes)
+    }
+
+    fn read(session: &str, what: &str, minutes: i64) -> (AccountCommand, AccountEvent) {
+        let (session, what, at) = (SessionId::from(session), what.to_owned(), noon(minutes));
+        (
+            AccountCommand::RecordStaffRead { session: session.clone(), what: what.clone(), at },
+            AccountEvent::StaffRead { session, what, at },
+        )
+    }
+
+    #[test]
+    fn an_account_is_opened_once() {
+        let opened = vec![AccountEvent::AccountRegistered, AccountEvent::EmailVerified];
+        account().given_no_previous_events().when(AccountCommand::Open).then_expect_events(opened.clone());
+        account().given(opened).when(AccountCommand::Open).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_session_ends_once_whatever_ends_it_again() {
+        let revoke = |sessions: &[&str], why| AccountCommand::RevokeSessions {
+            sessions: sessions.iter().map(|id| SessionId::from(*id)).collect(),
+            why,
+        };
+        let revoked = |id: &str, why| AccountEvent::SessionRevoked { session: SessionId::from(id), why };
+        account()
+            .given(vec![revoked("ses_1", RevokedBecause::SignedOut)])
+            .when(revoke(&["ses_1", "ses_2", "ses_2"], RevokedBecause::PasswordChanged))
+            .then_expect_events(vec![revoked("ses_2", RevokedBecause::PasswordChanged)]);
+    }
+
+    #[test]
+    fn strangers_who_are_refused_do_not_fill_a_history() {
+        let refused = |minutes| AccountEvent::SignInRefused { at: noon(minutes) };
+        let refuse = |minutes| AccountCommand::RefuseSignIn { at: noon(minutes) };
+        account().given(vec![refused(0)]).when(refuse(59)).then_expect_events(vec![]);
+        account().given(vec![refused(0)]).when(refuse(60)).then_expect_events(vec![refused(60)]);
+        account().given(vec![refused(60)]).when(refuse(0)).then_expect_events(vec![refused(0)]);
+    }
+
+    #[test]
+    fn what_staff_reads_is_told_once_an_hour_and_session() {
+        let (_, first) = read("ses_1", "timeline", 0);
+        let (again, _) = read("ses_1", "explain", 59);
+        let (other, of_other) = read("ses_2", "timeline", 1);
+        let (later, of_later) = read("ses_1", "timeline", 61);
+        account().given(vec![first.clone()]).when(again).then_expect_events(vec![]);
+        account().given(vec![first.clone()]).when(other).then_expect_events(vec![of_other]);
+        account().given(vec![first]).when(later).then_expect_events(vec![of_later]);
+    }
+
+    #[test]
+    fn a_role_that_she_has_is_no_news() {
+        account()
+            .given_no_previous_events()
+            .when(AccountCommand::ChangeRole(Role::Member))
+            .then_expect_events(vec![]);
+        let owner = AccountEvent::RoleChanged { role: Role::Owner };
+        account()
+            .given_no_previous_events()
+            .when(AccountCommand::ChangeRole(Role::Owner))
+            .then_expect_events(vec![owner.clone()]);
+        let gone = vec![AccountEvent::AccountRegistered, owner.clone(), AccountEvent::AccountDeleted];
+        account().given(gone).when(AccountCommand::ChangeRole(Role::Owner)).then_expect_events(vec![owner]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut account = Account::default();
+        for number in 0..3 * REMEMBERED {
+            let session = SessionId::from(format!("ses_{number}"));
+            evolve(
+                &mut account,
+                &AccountEvent::SessionRevoked { session: session.clone(), why: RevokedBecause::Revoked },
+            );
+            evolve(&mut account, &AccountEvent::StaffRead { session, what: String::new(), at: noon(0) });
+        }
+        assert_eq!((account.ended.len(), account.reads.len()), (REMEMBERED, REMEMBERED));
+    }
+}

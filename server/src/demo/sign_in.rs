@@ -1,0 +1,33 @@
+//! Accounts for the demo's cast, each of which a click signs in.
+
+use accounts::NewAccount;
+use domain::account::Role;
+use domain::metadata::Actor;
+
+use crate::app::App;
+use crate::commands::{Failure, command_id};
+use crate::config::SignIn;
+
+/// Looks after everybody.
+const OWNER: &str = "owner@example.com";
+
+/// Somebody, and the address that signs her in.
+pub(super) struct Click {
+    pub(super) member: String,
+    pub(super) url: String,
+}
+
+/// Lets people in as `door` says, with an account for everybody in the cast, whose addresses are `emails`, and for an owner, who
+/// comes last. Asked again it changes nothing.
+pub(super) async fn let_in(app: &mut App, door: &SignIn, emails: &[&str]) -> Result<Vec<Click>, Failure> {
+    let accounts = app.let_people_in(Some(door), true)?;
+    let mut clicks = Vec::new();
+    let cast = emails.iter().map(|email| (*email, Role::Member));
+    for (email, role) in cast.chain([(OWNER, Role::Owner)]) {
+        let new = NewAccount { email, password: None, role };
+        let member = accounts.create(new, Actor::system(), &command_id()).await?.member.to_string();
+        let url = api::demo::link(&door.public_url, &member, "/");
+        clicks.push(Click { member, url });
+    }
+    Ok(clicks)
+}
