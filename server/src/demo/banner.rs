@@ -14,6 +14,9 @@ use super::{KEY, SECRET, TOKEN};
 use crate::app::App;
 use crate::commands::Failure;
 
+/// Who has nothing yet and may buy.
+const BUYER: &str = "mem_max";
+
 /// A command to paste and what it will answer.
 struct Example {
     command: String,
@@ -76,12 +79,13 @@ impl Banner<'_> {
             if self.is_new { String::new() } else { self.played.format(", on %-d %B %Y").to_string() };
         lines.extend([String::new(), format!("  The cast{as_of}")]);
         lines.extend(self.cast());
-        let clicks = self.clicks.iter().map(|click| format!("    {}", click.url));
+        let click = |click: &Click| format!("    {}", click.url);
+        let member = self.clicks.iter().find(|click| click.member == BUYER);
         lines.extend([
             String::new(),
-            "  Sign in with a click, on this machine (the last one is staff)".to_owned(),
+            format!("  Sign in with a click, on this machine: as {BUYER} or anybody else of the cast, and as staff"),
         ]);
-        lines.extend(clicks);
+        lines.extend(member.into_iter().chain(self.clicks.last()).map(click));
         for (title, examples) in
             [("Paste these into another terminal", examples), ("Try Stripe's side", at_stripe)]
         {
@@ -147,7 +151,7 @@ impl Banner<'_> {
         let stripe = &self.stripe;
         let session = format!(
             "curl -s {stripe}/v1/checkout/sessions -u {KEY}: -d mode=subscription -d 'line_items[0][price]={PRO}' \
-             -d client_reference_id=mem_max -d success_url={}/docs",
+             -d client_reference_id={BUYER} -d success_url={}/docs",
             self.url
         );
         let clock = format!("curl -s {stripe}/_sim/clock -d '{{\"advance\":\"30d\"}}'");

@@ -26,7 +26,7 @@ pub(super) async fn let_in(app: &mut App, door: &SignIn, emails: &[&str]) -> Res
     for (email, role) in cast.chain([(OWNER, Role::Owner)]) {
         let new = NewAccount { email, password: None, role };
         let member = accounts.create(new, Actor::system(), &command_id()).await?.member.to_string();
-        let url = api::demo::link(&door.public_url, &member, "/");
+        let url = api::demo::link(&door.public_url, &member, "/docs");
         clicks.push(Click { member, url });
     }
     Ok(clicks)
