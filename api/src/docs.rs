@@ -20,6 +20,7 @@ use utoipa::openapi::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::idempotency::is_a_command;
+use crate::learner::events::AccessChanged;
 use crate::observe::is_check;
 use crate::webhook::Webhook;
 
@@ -62,6 +63,7 @@ pub(crate) fn preamble() -> OpenApi {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(SCOPES)).build();
     let session = ApiKey::Cookie(ApiKeyValue::with_description("__Host-access", SESSION));
     let components = ComponentsBuilder::new()
+        .schema_from::<AccessChanged<'_>>()
         .security_scheme("bearer", SecurityScheme::Http(bearer))
         .security_scheme("session", SecurityScheme::ApiKey(session))
         .build();

@@ -140,8 +140,7 @@ async fn run_as(caller: Caller, store: Store, examples: u32, document: Option<&V
         Caller::Staff => command
             .args(["--header", &format!("Cookie: {cookie}"), "--header", "Sec-Fetch-Site: same-origin"])
             .args(["--exclude-path-regex", "^/v1/auth/(login|logout|refresh|delete-account)"])
-            .args(["--exclude-operation-id", "endSession"])
-            .env("CONTRACT_POSITION", &position),
+            .args(["--exclude-operation-id", "endSession"]),
     };
     // What it would send to have a cookie refused is not sent: the header above takes its place.
     let refusals = if caller == Caller::Staff { "" } else { ",negative_data_rejection" };
@@ -154,7 +153,10 @@ async fn run_as(caller: Caller, store: Store, examples: u32, document: Option<&V
         "20261122",
     ]);
     command.args(["--workers", "1", "--no-color", "--warnings", "off"]);
-    command.env("CONTRACT_SECRET", SECRETS[1]).env("CONTRACT_MEMBERS", members.join(","));
+    command
+        .env("CONTRACT_POSITION", &position)
+        .env("CONTRACT_SECRET", SECRETS[1])
+        .env("CONTRACT_MEMBERS", members.join(","));
     command.env("CONTRACT_VIDEOS", [FREE, BASIC, ADVANCED].join(","));
     command.current_dir(app.home.path("."));
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it is waited for");

@@ -88,6 +88,20 @@ impl Drop for Place {
     }
 }
 
+/// An event of the stream, as a browser hands it on.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "written as lines of text; this tells the document of them")]
+pub struct StreamedEvent {
+    /// `access_state` or `access_changed`.
+    #[schema(example = "access_changed")]
+    event: String,
+    /// A position, for `Last-Event-ID`.
+    #[schema(example = "p-1f")]
+    id: String,
+    /// The JSON of an `AccessOverview` or an `AccessChanged`.
+    data: String,
+}
+
 /// Some of a member's decisions are other ones now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccessChanged<'d> {
@@ -123,7 +137,7 @@ type Known = HashMap<VideoId, [u8; 8]>;
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard")),
     security(("session" = [])),
     responses(
-        (status = 200, description = "The stream", content_type = "text/event-stream", body = AccessChanged),
+        (status = 200, description = "The stream", content_type = "text/event-stream", body = StreamedEvent),
         (status = 429, description = "`too_many_streams`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
