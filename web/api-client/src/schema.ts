@@ -2771,6 +2771,21 @@ export interface components {
             /** @description In which session. */
             session: string;
         };
+        /** @description An event of the stream, as a browser hands it on. */
+        StreamedEvent: {
+            /** @description The JSON of an `AccessOverview` or an `AccessChanged`. */
+            data: string;
+            /**
+             * @description `access_state` or `access_changed`.
+             * @example access_changed
+             */
+            event: string;
+            /**
+             * @description A position, for `Last-Event-ID`.
+             * @example p-1f
+             */
+            id: string;
+        };
         /** @description One thing that happened to a member. */
         TimelineEntry: {
             /**
@@ -7894,8 +7909,49 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `billing_not_configured` */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
             500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `billing_refused` */
+            502: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
                     "Membership-Position"?: string;
@@ -8527,7 +8583,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["AccessChanged"];
+                    "text/event-stream": components["schemas"]["StreamedEvent"];
                 };
             };
             /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
