@@ -117,7 +117,7 @@ fn describe(operation: &mut Operation, limited: bool, is_a_command: bool) {
             "Idempotency-Key",
             "Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. \
              Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not.",
-            Some(r"^[!-~]{1,255}$"),
+            Some(r"^[ \t]*[!-~]{1,255}[ \t]*$"),
         ));
     }
     let request_id = "Names the request in logs, events and problems; made when left out.";

@@ -137,9 +137,8 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(key) = keys.next() else { return Ok(None) };
     let key = key.to_str().ok().map(str::trim);
     let bare = key.map(|key| key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key));
-    let good = |key: &&str| {
-        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-    };
+    let good =
+        |key: &&str| (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
     let key = bare.filter(good).filter(|_| keys.next().is_none()).ok_or(ApiError::BadIdempotencyKey)?;
     Ok(Some(key.to_owned()))
 }
