@@ -137,7 +137,7 @@ pub enum ApiError {
     TooLarge,
     /// The key of a command cannot be one.
     #[error(
-        "Idempotency-Key has to be sent once, with 1 to 255 printable ASCII characters, such as a UUID made for this command."
+        "Idempotency-Key has to be sent once, with 1 to 255 visible ASCII characters, such as a UUID made for this command."
     )]
     BadIdempotencyKey,
     /// The command with this key is being carried out.
