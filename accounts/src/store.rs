@@ -43,6 +43,13 @@ pub struct AccountRecord {
     pub backup_codes: usize,
 }
 
+impl AccountRecord {
+    /// Whether a code is asked for beside the password.
+    pub fn has_second_factor(&self) -> bool {
+        self.totp.as_ref().is_some_and(|totp| totp.confirmed)
+    }
+}
+
 /// The secret of an authenticator app.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TotpRecord {
@@ -108,12 +115,17 @@ pub enum Change {
     Announced,
     /// A secret that is not confirmed yet, in place of one that was not either.
     TotpSecret(Vec<u8>),
-    /// The secret is confirmed by the code of this step; these are the backup codes.
+    /// The secret is confirmed by the code of this step; these are the backup codes. In the same moment her sessions but one,
+    /// which began without a second factor, end.
     TotpConfirmed {
+        /// The secret whose code it was.
+        secret: Vec<u8>,
         /// The step.
         step: i64,
         /// The hashes of the codes.
         backup_codes: Vec<Hash>,
+        /// The session that goes on.
+        keep: SessionId,
     },
     /// The code of this step is used, unless it or a later one was before.
     TotpStep(i64),
@@ -374,8 +386,9 @@ pub trait AccountStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// Begins a session, from this device, and forgets these counters; false, with nothing done, where her password or her rights
-    /// are not those of `account` any more: whoever ended her sessions meanwhile has ended this one too.
+    /// Begins a session, from this device, and forgets these counters; false, with nothing done, where her password, her rights or
+    /// whether she has a second factor are not those of `account` any more: whoever ended her sessions meanwhile has ended this
+    /// one too. Of her sessions only the fifty used last go on.
     async fn begin_session(
         &self,
         account: &AccountRecord,

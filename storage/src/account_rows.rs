@@ -7,6 +7,8 @@ use domain::ports::StoreError;
 
 /// How many devices of a member are known at most: those used last.
 pub(crate) const DEVICES: i64 = 50;
+/// How many sessions of a member live at once at most: those in use last.
+pub(crate) const SESSIONS_AT_ONCE: i64 = 50;
 /// A device nobody has signed in from for so long is forgotten.
 pub(crate) const DEVICE_LIFE: TimeDelta = TimeDelta::days(400);
 /// The rules of counters look back no longer than this after the wait.

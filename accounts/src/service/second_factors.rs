@@ -1,7 +1,7 @@
 //! Codes beside the password.
 
 use domain::account::{AccountCommand, SecondFactor};
-use domain::ids::MemberId;
+use domain::ids::{MemberId, SessionId};
 use domain::ports::Position;
 
 use super::{Accounts, CODES, FREE, MOST_IN_A_ROW};
@@ -86,13 +86,15 @@ impl Accounts {
         Ok(enrolment(&secret, &name, &self.inner.settings.service_name)?)
     }
 
-    /// Confirms it with a code of the app. From now on a code is asked for. The backup codes are shown once.
+    /// Confirms it with a code of the app. From now on a code is asked for, and her other sessions, which began without one, end.
+    /// The backup codes are shown once.
     pub async fn confirm_totp(
         &self,
         member: &MemberId,
+        session: &SessionId,
         code: &str,
         origin: &Origin,
-    ) -> Result<Vec<String>, AccountError> {
+    ) -> Result<(Vec<String>, Position), AccountError> {
         let account = self.open_account_of(member).await?;
         let totp: &TotpRecord = match &account.totp {
             None => return Err(AccountError::NoSecondFactor),
@@ -103,12 +105,18 @@ impl Accounts {
         self.attempt(vec![counter]).await?;
         let step = step(totp, code, self.now())?.ok_or(AccountError::WrongCode)?;
         let (codes, backup_codes) = backup_codes(self.inner.parts.random.as_ref())?;
-        let change = Change::TotpConfirmed { step, backup_codes };
+        let (secret, keep) = (totp.secret.clone(), session.clone());
+        let change = Change::TotpConfirmed { secret, step, backup_codes, keep };
         let (command, context) = (AccountCommand::EnableSecondFactor, self.by_herself(member, origin));
-        self.change(member, change, command, context).await?.ok_or(AccountError::SecondFactorSet)?;
+        let Some(position) = self.change(member, change, command, context.clone()).await? else {
+            let set = self.open_account_of(member).await?.has_second_factor();
+            // Unless it was confirmed meanwhile, the code is one of a secret that another has replaced.
+            return Err(if set { AccountError::SecondFactorSet } else { AccountError::WrongCode });
+        };
+        let (_, last) = self.finish_ended(Some(member), &context).await?;
         self.inner.parts.store.clear(&[format!("confirm:{member}")]).await?;
         self.write_to(&account, Letter::SecondFactorEnabled);
-        Ok(codes)
+        Ok((codes, position.max(last)))
     }
 
     /// Removes the second factor; needs the password and a code.

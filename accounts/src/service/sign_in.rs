@@ -109,7 +109,7 @@ impl Accounts {
                 account.password = Some(to);
             }
         }
-        if account.totp.as_ref().is_some_and(|totp| totp.confirmed) {
+        if account.has_second_factor() {
             let of = (Some(account.member.clone()), None, None);
             let (challenge, expires_at) = self.new_token(TokenKind::Challenge, CHALLENGE_LIFE, of).await?;
             return Ok(Login::SecondFactorRequired { challenge, expires_at });
@@ -194,12 +194,16 @@ impl Accounts {
         // First the history: a session that it does not tell of is worse than one that it tells of and that never began.
         let command =
             AccountCommand::SignIn { session: id.clone(), new_device: new_device.is_some(), second_factor };
-        let position = self.tell(member, command, context).await?;
+        let position = self.tell(member, command, context.clone()).await?;
         let used = known.map(Device::Known).or_else(|| new_device.as_deref().map(hash).map(Device::New));
         let (device, session_expires_at) = (session.device.clone(), session.expires_at);
         let used = used.unwrap_or(Device::Known([0; 32]));
         if !self.inner.parts.store.begin_session(account, session, used, cleared).await? {
             return Err(AccountError::WrongCredentials);
+        }
+        // One more than a member may have has ended another, of which the log is told; in the background, if that fails now.
+        if let Err(error) = self.finish_ended(Some(member), &context).await {
+            tracing::warn!(%error, "the end of older sessions is told a little later");
         }
         let role = account.role;
         let access = Access { member: member.clone(), session: id.clone(), role };

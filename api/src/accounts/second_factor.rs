@@ -103,15 +103,12 @@ pub async fn enrol(
 )]
 pub async fn confirm(
     State(state): State<ApiState>,
-    viewer: Viewer,
+    Viewer { member, session, .. }: Viewer,
     visit: Visit,
     Body(Code { code }): Body<Code>,
 ) -> Result<Response, ApiError> {
     let accounts = &state.sign_in()?.accounts;
-    let codes = accounts.confirm_totp(&viewer.member, &code, &visit.origin).await?;
-    let (actor, request) = (viewer.actor(), &visit.origin.request_id);
-    let (_, position) =
-        accounts.revoke_other_sessions(&viewer.member, Some(&viewer.session), actor, request).await?;
+    let (codes, position) = accounts.confirm_totp(&member, &session, &code, &visit.origin).await?;
     Ok((AnsweredAt(position), shown(codes)).into_response())
 }
 

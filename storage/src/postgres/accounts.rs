@@ -17,7 +17,7 @@ use sqlx::{PgConnection, Row};
 use super::error::{is, store_error};
 use super::{Postgres, limit};
 use crate::account_rows::{
-    COUNTER_LIFE, DEVICE_LIFE, DEVICES, SWEPT_AT_ONCE, joined, role, split, token_kind, why,
+    COUNTER_LIFE, DEVICE_LIFE, DEVICES, SESSIONS_AT_ONCE, SWEPT_AT_ONCE, joined, role, split, token_kind, why,
 };
 
 macro_rules! account {
@@ -65,7 +65,7 @@ const ANNOUNCED: &str = "UPDATE accounts SET announced = true WHERE member = $1"
 const TOTP_SECRET: &str = "UPDATE accounts SET totp_secret = $2, totp_step = 0 \
                            WHERE member = $1 AND NOT totp_confirmed AND deleted_at IS NULL";
 const TOTP_CONFIRMED: &str = "UPDATE accounts SET totp_confirmed = true, totp_step = $2 \
-                              WHERE member = $1 AND NOT totp_confirmed AND totp_secret IS NOT NULL AND deleted_at IS NULL";
+                              WHERE member = $1 AND NOT totp_confirmed AND totp_secret = $3 AND deleted_at IS NULL";
 const TOTP_STEP: &str =
     "UPDATE accounts SET totp_step = $2 WHERE member = $1 AND totp_confirmed AND totp_step < $2";
 const TOTP_REMOVED: &str = "UPDATE accounts SET totp_secret = NULL, totp_confirmed = false, totp_step = 0 \
@@ -101,7 +101,13 @@ const ADD_SESSION: &str = "INSERT INTO account_sessions (id, member, family, cur
                            created_at, rotated_at, expires_at, device, network) \
                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 const SIGNED_IN: &str = "UPDATE accounts SET signed_in_at = $2 \
-                         WHERE member = $1 AND deleted_at IS NULL AND password IS NOT DISTINCT FROM $3 AND role = $4";
+                         WHERE member = $1 AND deleted_at IS NULL AND password IS NOT DISTINCT FROM $3 AND role = $4 \
+                         AND totp_confirmed = $5";
+/// All but the one that begins and those in use last.
+const END_OLDEST: &str = "UPDATE account_sessions SET ended_why = $4 \
+                          WHERE member = $1 AND id <> $2 AND ended_why IS NULL AND id NOT IN \
+                          (SELECT id FROM account_sessions WHERE member = $1 AND id <> $2 AND ended_why IS NULL \
+                          ORDER BY rotated_at DESC, created_at DESC, id DESC LIMIT $3)";
 const USE_DEVICE: &str = "UPDATE account_devices SET used_at = $3 WHERE hash = $1 AND member = $2";
 const ADD_DEVICE: &str = "INSERT INTO account_devices (hash, member, used_at) VALUES ($1, $2, $3)";
 const OLD_DEVICES: &str = "DELETE FROM account_devices WHERE member = $1 AND hash NOT IN \
@@ -502,8 +508,12 @@ impl Postgres {
     ) -> sqlx::Result<bool> {
         let (member, now) = (session.member.as_str(), session.created_at);
         let mut transaction = self.connections.pool().begin().await?;
-        let signed_in =
-            sqlx::query(SIGNED_IN).bind(member).bind(now).bind(&account.password).bind(account.role.as_str());
+        let signed_in = sqlx::query(SIGNED_IN)
+            .bind(member)
+            .bind(now)
+            .bind(&account.password)
+            .bind(account.role.as_str())
+            .bind(account.has_second_factor());
         if signed_in.execute(&mut *transaction).await?.rows_affected() == 0 {
             return Ok(false);
         }
@@ -522,6 +532,8 @@ impl Postgres {
             .bind(&session.device)
             .bind(&session.network);
         add.execute(&mut *transaction).await?;
+        let end = sqlx::query(END_OLDEST).bind(member).bind(session.id.as_str()).bind(SESSIONS_AT_ONCE - 1);
+        end.bind(RevokedBecause::Revoked.as_str()).execute(&mut *transaction).await?;
         let (sql, hash) = match device {
             Device::Known(hash) => (USE_DEVICE, hash),
             Device::New(hash) => (ADD_DEVICE, hash),
@@ -590,9 +602,10 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
         Change::TotpSecret(secret) => {
             sqlx::query(TOTP_SECRET).bind(member).bind(secret).execute(connection).await?
         }
-        Change::TotpConfirmed { step, backup_codes } => {
-            let changed =
-                sqlx::query(TOTP_CONFIRMED).bind(member).bind(step).execute(&mut *connection).await?;
+        Change::TotpConfirmed { secret, step, backup_codes, keep } => {
+            let confirm = sqlx::query(TOTP_CONFIRMED).bind(member).bind(step).bind(secret);
+            let changed = confirm.execute(&mut *connection).await?;
+            end_but(connection, member, Some(keep.as_str()), RevokedBecause::Revoked).await?;
             replace_codes(connection, member, backup_codes).await?;
             changed
         }

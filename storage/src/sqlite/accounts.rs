@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::error::store_error;
 use super::{Sqlite, micros, moment};
 use crate::account_rows::{
-    COUNTER_LIFE, DEVICE_LIFE, DEVICES, SWEPT_AT_ONCE, joined, role, split, token_kind, why,
+    COUNTER_LIFE, DEVICE_LIFE, DEVICES, SESSIONS_AT_ONCE, SWEPT_AT_ONCE, joined, role, split, token_kind, why,
 };
 
 macro_rules! account {
@@ -58,7 +58,7 @@ const ANNOUNCED: &str = "UPDATE accounts SET announced = 1 WHERE member = ?1";
 const TOTP_SECRET: &str = "UPDATE accounts SET totp_secret = ?2, totp_step = 0 \
                            WHERE member = ?1 AND totp_confirmed = 0 AND deleted_at IS NULL";
 const TOTP_CONFIRMED: &str = "UPDATE accounts SET totp_confirmed = 1, totp_step = ?2 \
-                              WHERE member = ?1 AND totp_confirmed = 0 AND totp_secret IS NOT NULL AND deleted_at IS NULL";
+                              WHERE member = ?1 AND totp_confirmed = 0 AND totp_secret = ?3 AND deleted_at IS NULL";
 const TOTP_STEP: &str =
     "UPDATE accounts SET totp_step = ?2 WHERE member = ?1 AND totp_confirmed = 1 AND totp_step < ?2";
 const TOTP_REMOVED: &str = "UPDATE accounts SET totp_secret = NULL, totp_confirmed = 0, totp_step = 0 \
@@ -108,7 +108,13 @@ const ADD_SESSION: &str = "INSERT INTO account_sessions (id, member, family, cur
                            created_at, rotated_at, expires_at, device, network) \
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 const SIGNED_IN: &str = "UPDATE accounts SET signed_in_at = ?2 \
-                         WHERE member = ?1 AND deleted_at IS NULL AND password IS ?3 AND role = ?4";
+                         WHERE member = ?1 AND deleted_at IS NULL AND password IS ?3 AND role = ?4 \
+                         AND totp_confirmed = ?5";
+/// All but the one that begins and those in use last.
+const END_OLDEST: &str = "UPDATE account_sessions SET ended_why = ?4 \
+                          WHERE member = ?1 AND id <> ?2 AND ended_why IS NULL AND id NOT IN \
+                          (SELECT id FROM account_sessions WHERE member = ?1 AND id <> ?2 AND ended_why IS NULL \
+                          ORDER BY rotated_at DESC, created_at DESC, id DESC LIMIT ?3)";
 const USE_DEVICE: &str = "UPDATE account_devices SET used_at = ?3 WHERE hash = ?1 AND member = ?2";
 const ADD_DEVICE: &str = "INSERT INTO account_devices (hash, member, used_at) VALUES (?1, ?2, ?3)";
 const OLD_DEVICES: &str = "DELETE FROM account_devices WHERE member = ?1 AND hash NOT IN \
@@ -499,9 +505,10 @@ fn apply(connection: &Connection, member: &str, change: Change) -> Result<bool, 
         }
         Change::Announced => run(connection, ANNOUNCED, [member])?,
         Change::TotpSecret(secret) => run(connection, TOTP_SECRET, params![member, secret])?,
-        Change::TotpConfirmed { step, backup_codes } => {
-            let changed = run(connection, TOTP_CONFIRMED, params![member, step])?;
+        Change::TotpConfirmed { secret, step, backup_codes, keep } => {
+            let changed = run(connection, TOTP_CONFIRMED, params![member, step, secret])?;
             if changed == 1 {
+                end(connection, END_BUT, member, Some(keep.as_str()), RevokedBecause::Revoked)?;
                 replace_codes(connection, member, &backup_codes)?;
             }
             changed
@@ -566,7 +573,8 @@ fn begin(
     counters: &[String],
 ) -> Result<bool, StoreError> {
     let (member, now) = (session.member.as_str(), micros(session.created_at));
-    if run(connection, SIGNED_IN, params![member, now, account.password, account.role.as_str()])? == 0 {
+    let known = params![member, now, account.password, account.role.as_str(), account.has_second_factor()];
+    if run(connection, SIGNED_IN, known)? == 0 {
         return Ok(false);
     }
     let values = params![
@@ -585,6 +593,8 @@ fn begin(
         session.network
     ];
     run(connection, ADD_SESSION, values)?;
+    let why = RevokedBecause::Revoked.as_str();
+    run(connection, END_OLDEST, params![member, session.id.as_str(), SESSIONS_AT_ONCE - 1, why])?;
     match device {
         Device::Known(hash) => run(connection, USE_DEVICE, params![hash, member, now])?,
         Device::New(hash) => run(connection, ADD_DEVICE, params![hash, member, now])?,

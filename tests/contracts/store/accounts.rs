@@ -26,6 +26,8 @@ on_both! {
     another_password_ends_sessions_devices_and_letters_but_what_is_kept,
     a_password_is_hashed_again_only_where_it_is_still_the_same,
     a_session_does_not_begin_with_a_password_or_rights_that_are_others_by_now,
+    a_second_factor_leaves_no_session_that_began_without_it,
+    of_too_many_sessions_those_unused_for_longest_end,
     fewer_rights_end_all_sessions_and_more_end_none,
     a_refresh_token_is_spent_once_however_many_ask,
     what_was_seen_only_goes_up,
@@ -292,6 +294,52 @@ async fn a_session_does_not_begin_with_a_password_or_rights_that_are_others_by_n
     assert!(!begin(&looked_at, 4).await);
 }
 
+fn confirmed(secret: Vec<u8>, step: i64) -> Change {
+    Change::TotpConfirmed { secret, step, backup_codes: vec![hash(1), hash(2)], keep: "ses_2".into() }
+}
+
+async fn a_second_factor_leaves_no_session_that_began_without_it(place: Place) {
+    let store = with_ada(&place).await;
+    for number in 1..=3 {
+        begin(&store, number).await;
+    }
+    let before = read(&store).await;
+    assert!(change(&store, Change::TotpSecret(vec![1])).await);
+    assert!(!change(&store, confirmed(vec![2], 7)).await);
+    assert_eq!(store.sessions(&ada()).await.unwrap().len(), 3, "nothing was done");
+    assert!(change(&store, confirmed(vec![1], 7)).await);
+    assert_eq!(store.sessions(&ada()).await.unwrap(), [session(2)]);
+    assert_eq!(store.ended_sessions(Some(&ada()), 9).await.unwrap().len(), 2, "the log is to be told");
+    let begin = async |account: &AccountRecord, number| {
+        store.begin_session(account, session(number), Device::New(hash(number)), &[]).await.unwrap()
+    };
+    assert!(!begin(&before, 4).await, "no code was asked for");
+    let with_code = read(&store).await;
+    assert!(begin(&with_code, 5).await);
+    assert!(change(&store, Change::TotpRemoved).await);
+    assert!(!begin(&with_code, 6).await);
+    assert_eq!(store.sessions(&ada()).await.unwrap(), [session(5), session(2)]);
+}
+
+async fn of_too_many_sessions_those_unused_for_longest_end(place: Place) {
+    let store = with_ada(&place).await;
+    let account = read(&store).await;
+    for number in 1..=50 {
+        begin(&store, number).await;
+    }
+    assert!(store.rotate(rotation(100, 101)).await.unwrap(), "the first is in use");
+    assert!(store.ended_sessions(None, 9).await.unwrap().is_empty());
+    begin(&store, 51).await;
+    // Its clock is behind, and it lives all the same.
+    let early =
+        SessionRecord { created_at: noon() - seconds(9), rotated_at: noon() - seconds(9), ..session(52) };
+    assert!(store.begin_session(&account, early, Device::New(hash(52)), &[]).await.unwrap());
+    let lives = async |number| store.session(&hash(number)).await.unwrap().is_some();
+    assert!(lives(1).await && !lives(2).await && !lives(3).await && lives(4).await && lives(52).await);
+    assert_eq!(store.sessions(&ada()).await.unwrap().len(), 50);
+    assert_eq!(store.ended_sessions(Some(&ada()), 9).await.unwrap().len(), 2, "the log is to be told");
+}
+
 async fn fewer_rights_end_all_sessions_and_more_end_none(place: Place) {
     let store = with_ada(&place).await;
     begin(&store, 1).await;
@@ -425,12 +473,13 @@ async fn an_address_that_somebody_has_is_not_given_away(place: Place) {
 
 async fn a_second_factor_is_set_up_used_and_removed_once(place: Place) {
     let store = with_ada(&place).await;
-    let confirm = |step| Change::TotpConfirmed { step, backup_codes: vec![hash(1), hash(2)] };
+    let confirm = |step| confirmed(vec![2, 3], step);
     assert!(!change(&store, confirm(7)).await, "there is no secret yet");
     assert_eq!(read(&store).await.backup_codes, 0);
     assert!(change(&store, Change::TotpSecret(vec![1])).await);
     assert!(change(&store, Change::TotpSecret(vec![2, 3])).await);
     assert!(!change(&store, Change::TotpStep(6)).await, "it is not confirmed");
+    assert!(!change(&store, confirmed(vec![1], 6)).await, "the code was one of another secret");
     assert!(change(&store, confirm(7)).await);
     assert!(!change(&store, confirm(8)).await);
     assert!(!change(&store, Change::TotpSecret(vec![9])).await);
