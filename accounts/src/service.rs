@@ -39,7 +39,7 @@ use crate::service_tokens::ServiceCaller;
 use crate::store::{AccountRecord, Change, Hash, SessionRecord, TokenKind, TokenRecord, Whose};
 use crate::throttle::{Counter, Refused, Rule};
 
-/// How many letters may wait to be sent.
+/// How many letters may wait to be sent, and as many again may wait to be tried again.
 const LETTERS: usize = 1_024;
 /// How many notes of access tokens that were seen, and of refused sign-ins, may wait. What does not fit is noted the next time.
 const NOTES: usize = 4_096;

@@ -1,5 +1,6 @@
 //! What goes on beside requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -8,17 +9,17 @@ use domain::ids::{MemberId, SessionId};
 use domain::metadata::{Actor, Context};
 use domain::ports::StoreError;
 use metrics::counter;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Accounts;
+use super::{Accounts, LETTERS};
 use crate::error::AccountError;
 use crate::letters::{Letter, MailError};
 use crate::news;
 use crate::store::News;
 
-/// How many letters are on their way at once.
+/// How many letters are sent at once.
 const AT_ONCE: usize = 4;
 /// How long after a failure that passes a letter is tried again, each time; then it is given up.
 const AGAIN: [Duration; 4] =
@@ -69,27 +70,31 @@ impl Background {
 }
 
 async fn send_letters(accounts: Accounts, mut letters: mpsc::Receiver<(String, Letter)>) {
-    let mut sending = JoinSet::new();
+    let (places, mut under_way) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     while let Some((to, letter)) = letters.recv().await {
-        if sending.len() >= AT_ONCE {
-            sending.join_next().await;
+        while under_way.try_join_next().is_some() {}
+        if under_way.len() >= LETTERS {
+            under_way.join_next().await;
         }
-        let accounts = accounts.clone();
-        sending.spawn(async move {
-            send(&accounts, &to, &letter).await;
+        let (accounts, places) = (accounts.clone(), places.clone());
+        under_way.spawn(async move {
+            send(&accounts, &places, &to, &letter).await;
             accounts.inner.unsent.send_modify(|unsent| *unsent -= 1);
         });
     }
 }
 
-/// Where a letter goes is never logged.
-async fn send(accounts: &Accounts, to: &str, letter: &Letter) {
+/// A letter has a place only while it is being sent: what is to be tried again holds up no other. Where it goes is never logged.
+async fn send(accounts: &Accounts, places: &Semaphore, to: &str, letter: &Letter) {
     let name = letter.name();
     let count = |outcome| {
         counter!("membership_letters_total", "letter" => name, "outcome" => outcome).increment(1);
     };
     for pause in AGAIN.iter().map(Some).chain([None]) {
-        match (accounts.inner.parts.mailer.send(to, letter).await, pause) {
+        let place = places.acquire().await;
+        let sent = accounts.inner.parts.mailer.send(to, letter).await;
+        drop(place);
+        match (sent, pause) {
             (Ok(()), _) => return count("sent"),
             (Err(MailError::Passing(why)), Some(pause)) => {
                 tracing::warn!(letter = name, why, "a letter was not sent and is tried again");

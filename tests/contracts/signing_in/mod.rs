@@ -1,5 +1,6 @@
 //! The service for accounts over a real store.
 
+mod letters;
 mod race;
 mod tampered;
 mod telling;
@@ -24,16 +25,23 @@ use tokio::task::AbortHandle;
 use crate::store::Place;
 
 const EMAIL: &str = "ada@example.com";
+/// Where letters are never taken at once.
+const SLOW: &str = "@slow.example";
 const PASSWORD: &str = "four wild geese";
 
 /// Everybody is as she says, and nobody reads letters.
 struct Outside {
     paying: AtomicBool,
+    sent: Mutex<Vec<String>>,
 }
 
 #[async_trait]
 impl Mailer for Outside {
-    async fn send(&self, _to: &str, _letter: &Letter) -> Result<(), MailError> {
+    async fn send(&self, to: &str, _letter: &Letter) -> Result<(), MailError> {
+        if to.ends_with(SLOW) {
+            return Err(MailError::Passing("ask me again".to_owned()));
+        }
+        self.sent.lock().unwrap().push(to.to_owned());
         Ok(())
     }
 }
@@ -105,7 +113,7 @@ impl World {
         let clock = Arc::new(MovableClock::standing_at(noon));
         let storage = storage::open(&place.url(), Access::Write, clock.clone()).await.unwrap();
         let line = Arc::new(Line { bus: storage.accounts.clone(), cut: Mutex::new(Cut::Nobodys) });
-        let outside = Arc::new(Outside { paying: AtomicBool::new(false) });
+        let outside = Arc::new(Outside { paying: AtomicBool::new(false), sent: Mutex::default() });
         let store = tamper(storage.account_store.clone());
         let parts = Parts {
             store: store.clone(),
