@@ -32,6 +32,11 @@ impl Asker {
         if let Some(viewer) = parts.extensions.get::<Viewer>() {
             return Self::Member(viewer.member.clone());
         }
+        Self::stranger(parts)
+    }
+
+    /// Whoever asks from there, as long as it is not known who that is.
+    pub(crate) fn stranger(parts: &Parts) -> Self {
         Self::SignedOut(match client_address::of(parts).0 {
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
             address @ IpAddr::V4(_) => address,

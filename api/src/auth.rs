@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use accounts::ServiceCaller;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
-use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use domain::account::Role;
@@ -230,13 +229,16 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
     if sign_in.strict_staff && !account.second_factor.enabled {
         return Err(ApiError::SecondFactorRequired);
     }
-    if parts.method == Method::GET
+    if parts.method.is_safe()
         && let Some((member, what)) = read_of_a_member(parts).await
-        && state.index.check(&member, "", state.now()) != Err(NotThere::Member)
     {
-        let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
-        let Viewer { member: staff, session, .. } = &viewer;
-        sign_in.accounts.record_staff_read(staff, session, &member, &what, request).await?;
+        // Before the index has caught up nobody is a member to it, and nothing would be recorded.
+        state.index_progress.applied().ok_or(ApiError::NotReady)?;
+        if state.index.check(&member, "", state.now()) != Err(NotThere::Member) {
+            let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
+            let Viewer { member: staff, session, .. } = &viewer;
+            sign_in.accounts.record_staff_read(staff, session, &member, &what, request).await?;
+        }
     }
     Ok(Caller { actor: Actor::staff(&viewer.member), scopes: Arc::new([scope]) })
 }

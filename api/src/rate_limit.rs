@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, MonotonicClock};
@@ -154,6 +155,26 @@ impl CallerLimits {
         };
         policy.as_ref().map(|policy| policy.ask(asker))
     }
+
+    /// Takes one from the bucket of the address, before it is known who asks; a refusal is said in `headers` too.
+    pub(crate) fn ask_as_stranger(&self, parts: &Parts, headers: &mut HeaderMap) -> Result<(), ApiError> {
+        let Some(left) = self.ask(&Asker::stranger(parts)).filter(|left| !left.allowed) else {
+            return Ok(());
+        };
+        let seconds = left.seconds;
+        left.say(headers);
+        Err(ApiError::AskedTooOften { seconds })
+    }
+}
+
+impl Left {
+    fn say(self, headers: &mut HeaderMap) {
+        let said = format!("\"{}\";r={};t={}", self.name, self.remaining, self.seconds);
+        if let Ok(said) = HeaderValue::try_from(said) {
+            headers.insert(RATE_LIMIT, said);
+        }
+        headers.insert(RATE_LIMIT_POLICY, self.header);
+    }
 }
 
 impl Policy {
@@ -200,11 +221,7 @@ pub(crate) async fn limit(State(state): State<ApiState>, request: Request, next:
     } else {
         ApiError::AskedTooOften { seconds: left.seconds }.into_response()
     };
-    let said = format!("\"{}\";r={};t={}", left.name, left.remaining, left.seconds);
-    if let Ok(said) = HeaderValue::try_from(said) {
-        response.headers_mut().insert(RATE_LIMIT, said);
-    }
-    response.headers_mut().insert(RATE_LIMIT_POLICY, left.header);
+    left.say(response.headers_mut());
     response
 }
 

@@ -81,8 +81,10 @@ impl SignIn {
     async fn enter(&self, state: &ApiState, parts: &mut Parts, set: &mut HeaderMap) -> Result<(), ApiError> {
         let cookies = self.cookies.read(&parts.headers);
         self.origins.allow(parts, cookies.any())?;
-        let viewer = match cookies.access.one().map(|token| self.accounts.authenticate(token)) {
-            Some(Ok(access)) => {
+        let access = cookies.access.one().and_then(|token| self.accounts.authenticate(token).ok());
+        // Before the index has caught up it does not know which sessions have ended, and the store has to say.
+        let viewer = match access.filter(|_| state.index_progress.applied().is_some()) {
+            Some(access) => {
                 let viewer = Viewer { member: access.member, session: access.session, role: access.role };
                 let ended = state.index.session_is_revoked(&viewer.session);
                 if ended {
@@ -119,6 +121,8 @@ impl SignIn {
             }
             return Ok(None);
         };
+        // A made-up token costs as much as a real one, and comes by no other limit before.
+        state.rates.ask_as_stranger(parts, set)?;
         let _place = self.renewals.0.try_acquire().map_err(|_| ApiError::Overloaded)?;
         match self.accounts.refresh(token, &origin(parts, &cookies)).await {
             Ok(renewed) => {

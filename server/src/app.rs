@@ -241,7 +241,7 @@ impl App {
             clock: self.clock.clone(),
             random: Arc::new(SystemRandom),
             mailer,
-            paying: Arc::new(Payments { index: self.index.clone() }),
+            paying: Arc::new(Payments { index: self.index.clone(), progress: self.index_progress.clone() }),
         };
         let (accounts, background) = Accounts::new(parts, accounts::Settings::new(keys, issuer));
         self.tasks.spawn(background.run());
@@ -541,11 +541,16 @@ impl api::Deliveries for Deliveries {
 /// Who is still asked for money, as far as the log tells.
 struct Payments {
     index: Arc<AccessIndex>,
+    progress: Progress,
 }
 
 #[async_trait]
 impl Paying for Payments {
     async fn is_paying(&self, member: &MemberId) -> Result<bool, StoreError> {
+        if self.progress.applied().is_none() {
+            let why = "the access index has not caught up, so it is not known who pays";
+            return Err(StoreError::Unavailable(why.to_owned()));
+        }
         let sources = self.index.sources(member, &self.index.catalog());
         // Whatever has not ended and has no end may be collected for again, also what is owed or suspended now.
         Ok(sources.iter().any(|source| source.state != State::Ended && source.ends_at.is_none()))

@@ -8,6 +8,7 @@ mod idempotency;
 mod learner;
 mod members;
 mod shell;
+mod sign_in;
 mod stores;
 mod story;
 mod support;

@@ -16,8 +16,8 @@ use super::stores::Stores;
 use super::story::moment;
 use crate::state::{ApiParts, ApiState, LearnerParts};
 use crate::{
-    Admission, CallerLimits, EventStreams, Rates, RequestLimits, ServiceTokens, TrustedProxies, router,
-    serve_shell,
+    Admission, CallerLimits, EventStreams, Rates, RequestLimits, ServiceTokens, SignIn, TrustedProxies,
+    router, serve_shell,
 };
 
 pub(super) const ALL: &str = "all-scopes-token-0001";
@@ -91,15 +91,20 @@ impl World {
 
     /// A service whose index and directory may never have caught up.
     pub(super) async fn starting(index: bool, directory: bool) -> Self {
-        Self::made(index, directory, Rates::OFF).await
+        Self::made(index, directory, Rates::OFF, None).await
     }
 
     /// A service that lets each kind of caller ask so often.
     pub(super) async fn limited(rates: Rates) -> Self {
-        Self::made(true, true, rates).await
+        Self::made(true, true, rates, None).await
     }
 
-    async fn made(index: bool, directory: bool, rates: Rates) -> Self {
+    /// A service that people can sign in to.
+    pub(super) async fn signing_in(index: bool, rates: Rates, sign_in: SignIn) -> Self {
+        Self::made(index, true, rates, Some(sign_in)).await
+    }
+
+    async fn made(index: bool, directory: bool, rates: Rates, sign_in: Option<SignIn>) -> Self {
         let stores = Arc::new(Stores::default());
         let [index_dial, directory_dial] = &stores.dials;
         let (index, directory) = (index_dial.progress(index).await, directory_dial.progress(directory).await);
@@ -128,7 +133,7 @@ impl World {
             tokens: ServiceTokens::parse(LIST).unwrap(),
             proxies: TrustedProxies::default(),
             accounts: None,
-            sign_in: None,
+            sign_in,
             random: Arc::new(|| [7; 10]),
             continue_trace: |_, _| {},
         });
