@@ -20,9 +20,9 @@ const STEP: i64 = KEPT / 6;
 /// What readers see of them, and by how much it is to be forgotten.
 #[derive(Default)]
 pub(super) struct Revoked {
-    /// When each was recorded to have ended.
+    /// When each was recorded to have ended, or the latest moment then, if that was later.
     sessions: papaya::HashMap<Key, i64>,
-    /// The latest moment that the log has told.
+    /// The latest moment that the log has told, as far as it is to be believed.
     latest: AtomicI64,
 }
 
@@ -42,13 +42,14 @@ impl Revoked {
     /// Takes an event of the log in. Only the one follower of the log calls this.
     pub(super) fn take_in(&self, recorded: &Recorded, event: &Event) {
         let at = micros(recorded.metadata.recorded_at);
-        let before = self.latest.fetch_max(at, Ordering::Relaxed);
-        if let Event::Account(_, AccountEvent::SessionRevoked { session, .. }) = event
-            && at >= self.oldest()
-        {
-            self.sessions.pin().insert(Key::of_session(session), at);
+        let before = self.latest.load(Ordering::Relaxed);
+        // An event of a clock that is far ahead moves the time on by a step, so that it makes nothing be forgotten too soon.
+        let latest = if before == 0 { at } else { at.clamp(before, before.saturating_add(STEP)) };
+        self.latest.store(latest, Ordering::Relaxed);
+        if let Event::Account(_, AccountEvent::SessionRevoked { session, .. }) = event {
+            self.sessions.pin().insert(Key::of_session(session), at.max(latest));
         }
-        if before.div_euclid(STEP) < self.latest.load(Ordering::Relaxed).div_euclid(STEP) {
+        if before.div_euclid(STEP) < latest.div_euclid(STEP) {
             let oldest = self.oldest();
             self.sessions.pin().retain(|_, at| *at >= oldest);
         }
@@ -82,6 +83,8 @@ fn micros(moment: DateTime<Utc>) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use domain::account::RevokedBecause;
     use domain::metadata::Metadata;
     use domain::ports::Position;
@@ -104,6 +107,10 @@ mod tests {
         revoked.take_in(&recorded, &Event::Account("mem_ada".into(), event.clone()));
     }
 
+    fn pass(revoked: &Revoked, minutes: RangeInclusive<i64>) {
+        minutes.for_each(|minute| at(revoked, minute, &AccountEvent::EmailChanged));
+    }
+
     fn ended(number: i64) -> (SessionId, AccountEvent) {
         let session = SessionId::from(format!("ses_{number}"));
         (session.clone(), AccountEvent::SessionRevoked { session, why: RevokedBecause::SignedOut })
@@ -116,9 +123,9 @@ mod tests {
         assert!(!revoked.contains(&session));
         at(&revoked, 1_000, &event);
         assert!(revoked.contains(&session));
-        at(&revoked, 1_059, &AccountEvent::EmailChanged);
+        pass(&revoked, 1_001..=1_059);
         assert!(revoked.contains(&session));
-        at(&revoked, 1_071, &AccountEvent::EmailChanged);
+        pass(&revoked, 1_060..=1_071);
         assert!(!revoked.contains(&session));
     }
 
@@ -131,7 +138,37 @@ mod tests {
         }
         assert!(revoked.sessions.len() <= 71, "{}", revoked.sessions.len());
         at(&revoked, 5, &ended(-1).1);
-        assert!(!revoked.contains(&ended(-1).0), "its access tokens are over");
+        assert!(revoked.contains(&ended(-1).0), "a clock that is behind may have recorded it just now");
         assert!(revoked.contains(&ended(9_999).0), "a clock that was set back forgets nothing");
+        pass(&revoked, 10_000..=10_071);
+        assert_eq!(revoked.sessions.len(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_makes_no_ended_session_count_again() {
+        let revoked = Revoked::default();
+        at(&revoked, 1_000, &ended(1).1);
+        at(&revoked, 1_000_000, &AccountEvent::EmailChanged);
+        assert!(revoked.contains(&ended(1).0), "it ended just before");
+        at(&revoked, 1_001, &ended(2).1);
+        assert!(revoked.contains(&ended(2).0), "it ended just after");
+        pass(&revoked, 1_002..=1_049);
+        assert!(revoked.contains(&ended(1).0) && revoked.contains(&ended(2).0));
+        pass(&revoked, 1_050..=1_081);
+        assert!(
+            !revoked.contains(&ended(1).0) && !revoked.contains(&ended(2).0),
+            "they are not kept for ever"
+        );
+    }
+
+    #[test]
+    fn after_a_quiet_night_a_session_that_ends_is_known_however_much_happens_then() {
+        let revoked = Revoked::default();
+        at(&revoked, 1_000, &AccountEvent::EmailChanged);
+        at(&revoked, 2_000, &ended(1).1);
+        for _ in 0..1_000 {
+            at(&revoked, 2_001, &AccountEvent::EmailChanged);
+        }
+        assert!(revoked.contains(&ended(1).0));
     }
 }
