@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::{IntoResponseParts, Response, ResponseParts};
@@ -50,20 +51,21 @@ pub(crate) async fn wait(state: &ApiState, admission: &Admission, request: &Part
 
 /// Whether what a request asks for is applied already.
 fn has_come(state: &ApiState, request: &Parts) -> Result<bool, ApiError> {
-    let Some(wanted) = wanted(request)? else { return Ok(true) };
+    let Some(wanted) = wanted(&request.headers)? else { return Ok(true) };
     let applied = |progress: &Progress| progress.applied().is_some_and(|applied| applied >= wanted);
     let both = reads_the_directory(&request.uri);
     Ok(applied(&state.index_progress) && (!both || applied(&state.directory_progress)))
 }
 
-fn wanted(request: &Parts) -> Result<Option<Position>, ApiError> {
-    let Some(header) = request.headers.get(HEADER) else { return Ok(None) };
+/// The position that a request carries.
+pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
+    let Some(header) = headers.get(HEADER) else { return Ok(None) };
     header.to_str().ok().and_then(Position::parse).map(Some).ok_or(ApiError::BadPosition)
 }
 
 /// Waits for the position of a request, whoever asks.
 pub(crate) async fn reach(state: &ApiState, request: &Parts) -> Result<(), ApiError> {
-    let Some(wanted) = wanted(request)? else { return Ok(()) };
+    let Some(wanted) = wanted(&request.headers)? else { return Ok(()) };
     let both = reads_the_directory(&request.uri);
     let reached = |progress: &Progress| {
         let progress = progress.clone();
@@ -107,14 +109,44 @@ fn reads_the_directory(uri: &Uri) -> bool {
 
 /// Whether the answer is about a moment that the request names.
 pub(crate) fn asks_about_a_moment(uri: &Uri) -> bool {
-    names(uri, "at=")
+    names(uri, "at")
 }
 
 /// Whether the request waits for a purchase that it names.
 pub(crate) fn comes_from_a_checkout(uri: &Uri) -> bool {
-    names(uri, "session_id=")
+    names(uri, "session_id")
 }
 
+/// Whether a query has such a field, read as the routes read it: names may be escaped. One that cannot be read is taken to
+/// have any.
 fn names(uri: &Uri, what: &str) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with(what)))
+    uri.query().is_some_and(|_| {
+        Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_or(true, |Query(fields)| fields.iter().any(|(name, _)| name == what))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_however_its_name_is_written() {
+        for path in [
+            "/?session_id=cs_1",
+            "/?a=b&session_id=",
+            "/?%73ession_id=cs_1",
+            "/?session%5Fid=cs_1",
+            "/?session_id",
+        ] {
+            assert!(comes_from_a_checkout(&path.parse().unwrap()), "{path}");
+        }
+        for path in ["/?at=now", "/?%61t=now", "/?a%74=now"] {
+            assert!(asks_about_a_moment(&path.parse().unwrap()), "{path}");
+        }
+        for path in ["/", "/?", "/?session_ids=1", "/?what=at=now", "/session_id=cs_1"] {
+            let uri = path.parse().unwrap();
+            assert!(!comes_from_a_checkout(&uri) && !asks_about_a_moment(&uri), "{path}");
+        }
+    }
 }

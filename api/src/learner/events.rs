@@ -21,11 +21,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::Visit;
 use super::watch::{AccessOverview, VideoAccess, decisions};
 use crate::decision::AccessDecision;
 use crate::error::{ApiError, Problem};
-use crate::position::{self, AnsweredAt, PATIENCE};
+use crate::position;
 use crate::state::ApiState;
 use crate::viewer::Viewer;
 
@@ -130,7 +129,7 @@ type Known = HashMap<VideoId, [u8; 8]>;
 ///
 /// Server-sent events. First `access_state` with all decisions (an `AccessOverview`), then `access_changed` with those that
 /// are new (an `AccessChanged`), also when only time has passed. The id of each is a position; with `Last-Event-ID` the stream
-/// waits until this node is as far, and begins with the state again. It ends with the session, when the service stops, and
+/// begins with the state again, once this node is as far: until then only comments come. It ends with the session, when the service stops, and
 /// after ten minutes: connect again then, as browsers do by themselves. A member may have 8 streams open.
 #[utoipa::path(
     get, path = "/v1/me/events", operation_id = "streamMyEvents", tag = "Learner",
@@ -143,27 +142,23 @@ type Known = HashMap<VideoId, [u8; 8]>;
 )]
 pub async fn stream(
     State(state): State<ApiState>,
-    visit: Visit,
+    viewer: Viewer,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let viewer = visit.viewer()?.clone();
-    let mut position = visit.position;
-    if let Some(last) = headers.get(LAST_EVENT_ID) {
-        let last = last.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadEventId)?;
-        if !state.index_progress.wait_for(last, PATIENCE).await {
-            return Err(ApiError::Behind);
-        }
-        position = state.index_progress.applied().ok_or(ApiError::NotReady)?;
-    }
+    let last = match headers.get(LAST_EVENT_ID) {
+        Some(last) => last.to_str().ok().and_then(Position::parse).ok_or(ApiError::BadEventId)?,
+        None => Position::START,
+    };
+    let from = position::wanted(&headers)?.map_or(last, |wanted| wanted.max(last));
     let place = state.learner.streams.take(&viewer.member)?;
-    let telling = Telling { state, viewer, place, began: Instant::now(), told: None };
+    let telling = Telling { state, viewer, place, began: Instant::now(), from, told: None };
     let events = unfold(telling, |mut telling| async {
         let event = telling.next().await?;
         Some((Ok::<_, Infallible>(event), telling))
     });
     let body = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("still here"));
     let unbuffered = [(BUFFERING, HeaderValue::from_static("no"))];
-    Ok((AnsweredAt(position), unbuffered, body).into_response())
+    Ok((unbuffered, body).into_response())
 }
 
 /// A stream, and what it has told.
@@ -173,6 +168,8 @@ struct Telling {
     #[expect(dead_code, reason = "held until the stream ends")]
     place: Place,
     began: Instant,
+    /// Nothing older is told. Browsers do not come again after a refusal, so they wait for it in the stream.
+    from: Position,
     told: Option<Told>,
 }
 
@@ -194,8 +191,7 @@ impl Telling {
             if let Some(event) = self.news() {
                 return Some(event);
             }
-            let after = self.told.as_ref().map_or(Position::START, |told| told.position);
-            let next = Position::new(after.get() + 1);
+            let next = self.told.as_ref().map_or(self.from, |told| Position::new(told.position.get() + 1));
             self.state.index_progress.wait_for(next, TICK).await;
         }
     }
@@ -209,7 +205,7 @@ impl Telling {
     /// What has changed since the last event, if anything has.
     fn news(&mut self) -> Option<Event> {
         // Before anything is looked up, so that an event is never older than the position it names.
-        let position = self.state.index_progress.applied()?;
+        let position = self.state.index_progress.applied().filter(|applied| *applied >= self.from)?;
         let (viewing, at) = (self.state.index.viewing(Some(&self.viewer.member)), self.state.now());
         if let Some(told) = &mut self.told
             && told.viewing.is_same_as(&viewing)

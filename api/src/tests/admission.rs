@@ -88,6 +88,9 @@ async fn when_all_is_taken_access_checks_and_webhooks_still_have_room_and_others
     busy.post("/others/held", Body::empty()).await.problem(503, "overloaded");
     busy.world.get("/v1/support/deliveries").await.problem(503, "overloaded");
     busy.world.get(&format!("{ADA}?at=2026-01-01T00:00:00Z")).await.problem(503, "overloaded");
+    // However the name of a field is written.
+    busy.world.get(&format!("{ADA}?%61t=2026-01-01T00:00:00Z")).await.problem(503, "overloaded");
+    busy.world.get(&format!("{ADA}?%73ession_id=cs_1")).await.problem(503, "overloaded");
     assert_eq!(busy.world.get(ADA).await.status, 200);
     let checks = r#"{"checks":[{"member":"mem_ada","video":"projections"}]}"#;
     assert_eq!(busy.world.post("/v1/access/check", checks).await.status, 200);
