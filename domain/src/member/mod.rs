@@ -82,6 +82,14 @@ pub struct CheckoutEnd {
     pub source: SourceEventId,
 }
 
+impl CheckoutEnd {
+    /// Whether another one tells the same: it expires once, whoever tells it.
+    fn is_told_by(&self, other: &Self) -> bool {
+        let expired = |end: &Self| end.outcome == CheckoutOutcome::Expired;
+        self.source == other.source || (self.session == other.session && expired(self) && expired(other))
+    }
+}
+
 /// How a checkout ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -213,7 +221,7 @@ pub fn decide(member: &Member, command: MemberCommand) -> Result<Vec<MemberEvent
         MemberCommand::Register => vec![MemberEvent::MemberRegistered],
         MemberCommand::RecordCheckout(checkout) if member.checkout(&checkout.session).is_some() => Vec::new(),
         MemberCommand::RecordCheckout(checkout) => vec![MemberEvent::CheckoutCompleted { checkout }],
-        MemberCommand::RecordCheckoutEnd(end) if member.ends.iter().any(|held| held.source == end.source) => {
+        MemberCommand::RecordCheckoutEnd(end) if member.ends.iter().any(|held| held.is_told_by(&end)) => {
             Vec::new()
         }
         MemberCommand::RecordCheckoutEnd(end) => vec![MemberEvent::CheckoutEnded { end }],
@@ -393,6 +401,26 @@ mod tests {
             .given(vec![MemberEvent::CheckoutCompleted { checkout: checkout.clone() }])
             .when(MemberCommand::RecordCheckout(checkout))
             .then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_checkout_that_was_found_expired_and_is_told_to_be_expired_once() {
+        let end = |source: &str, outcome| CheckoutEnd {
+            session: "cs_1".to_owned(),
+            outcome,
+            at: DateTime::UNIX_EPOCH,
+            source: source.into(),
+        };
+        let found = MemberEvent::CheckoutEnded { end: end("api:cs_1", CheckoutOutcome::Expired) };
+        TestFramework::<Member>::with(())
+            .given(vec![found.clone()])
+            .when(MemberCommand::RecordCheckoutEnd(end("evt_1", CheckoutOutcome::Expired)))
+            .then_expect_events(vec![]);
+        let paid = end("evt_2", CheckoutOutcome::PaymentSucceeded);
+        TestFramework::<Member>::with(())
+            .given(vec![found])
+            .when(MemberCommand::RecordCheckoutEnd(paid.clone()))
+            .then_expect_events(vec![MemberEvent::CheckoutEnded { end: paid }]);
     }
 
     fn order(plan: &str) -> Order {
