@@ -429,7 +429,7 @@ impl Worker {
         Ok(if names.is_empty() { no_change("this was known") } else { applied(&names) })
     }
 
-    async fn delete_customer(
+    pub(crate) async fn delete_customer(
         &self,
         customer: CustomerId,
         deletion: Deletion,

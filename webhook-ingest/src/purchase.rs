@@ -2,7 +2,8 @@
 //! faster than the webhook that tells of it, and that may be late or lost.
 
 use domain::billing::BillingError;
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::customer::Deletion;
+use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
 use domain::metadata::Context;
 use domain::subscription::Schedule;
 use serde_json::Value;
@@ -97,7 +98,12 @@ impl Worker {
         let provider = self.provider.as_deref().ok_or(BillingError::NotConfigured)?;
         let mut after: Option<String> = None;
         loop {
-            let page = provider.subscriptions(Some(payer), after.as_deref()).await?;
+            let page = match provider.subscriptions(Some(payer), after.as_deref()).await {
+                Err(BillingError::Refused { code, .. }) if code == "resource_missing" => {
+                    return self.payer_is_gone(payer, request).await;
+                }
+                page => page?,
+            };
             let mut last = None;
             for raw in &page.objects {
                 let object: Value = serde_json::from_str(raw.get()).map_err(|error| {
@@ -111,6 +117,26 @@ impl Worker {
             }
             after = last;
         }
+    }
+
+    /// Writes down that Stripe does not know a payer any more, so that she pays for nothing again. While something of hers runs
+    /// that is left to people and to comparing: a key of another account would end it all otherwise.
+    async fn payer_is_gone(&self, payer: &CustomerId, request: &str) -> Result<(), ReconcileError> {
+        for id in self.registry.subscriptions_of(payer).await? {
+            let (state, _) = self.held(&id, None).await?;
+            if state.standing(None).is_some_and(|standing| !standing.terms.status.is_final()) {
+                tracing::warn!(%payer, subscription = %id, "the provider does not know the payer of what runs");
+                return Ok(());
+            }
+        }
+        let now = self.clock.now();
+        let source: SourceEventId = format!("api:{payer}@{}", now.timestamp_micros()).into();
+        let mut context = Context::told_by(PROVIDER, &source, now);
+        request.clone_into(&mut context.correlation_id);
+        let (outcome, why) =
+            self.delete_customer(payer.clone(), Deletion { source, at: now }, context).await?;
+        tracing::info!(%payer, ?outcome, why = why.detail, "the provider does not know a payer any more");
+        Ok(())
     }
 
     /// By the link that is held, else by the member that the checkout names.
