@@ -16,7 +16,7 @@
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
 //! Every route is in one of [`router`]'s tables, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
-//! what all answers share: request ids, problem answers, positions and [`admission`]. Around all but access checks is how
+//! what all answers share: request ids, problem answers, positions and [`admission`]. Around all but access checks that come from memory is how
 //! often one caller may ask ([`rate_limit`]), and around commands their keys ([`idempotency`]).
 
 pub mod access;
@@ -65,6 +65,7 @@ pub use auth::ServiceTokens;
 pub use client_address::TrustedProxies;
 pub use cookies::CookieStyle;
 pub use learner::events::EventStreams;
+pub use learner::looks::Looks;
 pub use origins::Origins;
 pub use rate_limit::{CallerLimits, Rate, Rates};
 pub use shell::serve_shell;
@@ -84,6 +85,7 @@ pub fn router(state: ApiState) -> Router {
     let (unlimited, mut document) = checks_table().merge(health_table()).split_for_parts();
     let (limited, limited_document) = table().split_for_parts();
     document.merge(limited_document);
+    let unlimited = unlimited.route_layer(from_fn_with_state(state.clone(), rate_limit::limit_lookups));
     let limited = limited
         .route_layer(from_fn_with_state(state.clone(), idempotency::once))
         .route_layer(from_fn_with_state(state.clone(), rate_limit::limit));

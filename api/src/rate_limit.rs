@@ -1,7 +1,7 @@
 //! How often one caller may ask.
 //!
-//! A bucket for each service, member and strange address, kept in memory by each node. Access checks by service token do not
-//! come by here: they are answered from memory at less than the look-up would cost. Answers say what is left, in the fields of
+//! A bucket for each service, member and strange address, kept in memory by each node. Access checks do not come
+//! by here unless they name a purchase: they are answered from memory at less than the look-up would cost. Answers say what is left, in the fields of
 //! the IETF's draft (`RateLimit-Policy`, `RateLimit`).
 
 use std::fmt;
@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::asker::Asker;
 use crate::error::ApiError;
+use crate::position::comes_from_a_checkout;
 use crate::state::ApiState;
 
 /// What the answers' policy is in.
@@ -223,6 +224,15 @@ pub(crate) async fn limit(State(state): State<ApiState>, request: Request, next:
     };
     left.say(response.headers_mut());
     response
+}
+
+/// The same for an access check where it may have the provider asked about a purchase, which costs far more than memory.
+pub(crate) async fn limit_lookups(state: State<ApiState>, request: Request, next: Next) -> Response {
+    if comes_from_a_checkout(request.uri()) {
+        limit(state, request, next).await
+    } else {
+        next.run(request).await
+    }
 }
 
 #[cfg(test)]

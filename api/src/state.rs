@@ -29,6 +29,7 @@ use crate::auth::ServiceTokens;
 use crate::client_address::TrustedProxies;
 use crate::error::ApiError;
 use crate::learner::events::EventStreams;
+use crate::learner::looks::Looks;
 use crate::rate_limit::CallerLimits;
 use crate::sign_in::SignIn;
 
@@ -94,6 +95,8 @@ pub struct LearnerParts {
     pub site: String,
     /// Room for answers that go on and on.
     pub streams: EventStreams,
+    /// Looks at purchases that are under way.
+    pub looks: Looks,
 }
 
 /// How a checkout stands, by the provider's own account.

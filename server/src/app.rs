@@ -8,8 +8,8 @@ use std::time::Duration;
 use accounts::{Accounts, Keys, Mailer, Parts, Paying, SystemRandom};
 use api::{
     ApiParts, ApiState, CallerLimits, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome,
-    DeliveryRecord, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Origins, Purchase, Renewals,
-    Replayed, ResyncError, ResyncFinding, ResyncReport,
+    DeliveryRecord, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks, Origins, Purchase,
+    Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport,
 };
 use async_trait::async_trait;
 use domain::access::State;
@@ -306,6 +306,7 @@ impl App {
                 purchases: Arc::new(Purchases { worker: self.worker.clone() }),
                 site: self.site.clone(),
                 streams: EventStreams::new(limits::EVENT_STREAMS),
+                looks: Looks::default(),
             },
             rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe {

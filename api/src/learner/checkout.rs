@@ -1,10 +1,11 @@
 //! Buying, coming back from it, and the provider's pages about payments.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cqrs_es::Aggregate;
 use domain::billing::{BillingError, CheckoutState, HostedPage, NewCheckout};
@@ -12,13 +13,12 @@ use domain::catalog::{Catalog, Plan};
 use domain::customer::{CustomerCommand, CustomerError, LinkedThrough};
 use domain::events::{Event, upcasters};
 use domain::ids::{CustomerId, MemberId, PlanId, PriceId, SubscriptionId};
-use domain::member::{self, Answer, Member, MemberCommand, Order, Wish};
+use domain::member::{self, Answer, CheckoutEnd, CheckoutOutcome, Member, MemberCommand, Order, Wish};
 use domain::ports::{Position, StoreError};
 use domain::subscription::{self, Status, Subscription};
 use projections::dossier::Dossier;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
-use tracing::Instrument;
+use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
 use super::asking::Asking;
@@ -26,11 +26,14 @@ use super::refusal::Refusal;
 use crate::error::{ApiError, Problem, not_done};
 use crate::extract::Body;
 use crate::position::AnsweredAt;
-use crate::state::{ApiState, Purchase, ResyncError};
+use crate::state::{ApiState, LearnerParts, Purchase};
 use crate::viewer::Viewer;
 
 /// How long somebody who comes back from paying waits for her access.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How soon what has been told of a purchase is read again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Stripe's ids of sessions are far shorter.
 const LONGEST_SESSION: usize = 255;
@@ -117,9 +120,13 @@ impl Asking {
         let catalog = self.state.index.catalog();
         let (plan, price) = offered(&catalog, &wanted.plan, wanted.price.as_deref())?;
         let mut dossier = self.dossier().await?;
-        if let Some(payer) = dossier.customer() {
-            // What was bought a moment ago may not have been told yet.
+        let there = dossier.customers.iter().filter(|(_, customer)| customer.deletion().is_none());
+        let payers: Vec<_> = there.map(|(id, _)| id.clone()).collect();
+        for payer in &payers {
+            // What was bought a moment ago may not have been told yet, and whoever pays for it, it is hers.
             self.learner().purchases.payer(payer, &self.key).await?;
+        }
+        if !payers.is_empty() {
             dossier = self.dossier().await?;
         }
         may_buy(&dossier)?;
@@ -144,7 +151,7 @@ impl Asking {
         let page = self.billing()?.begin_checkout(&checkout, &key).await;
         let opened = |page: &HostedPage| Answer::Opened { session: page.session.clone() };
         let page = self.answered(&key, page, opened).await?;
-        self.keep_one(&page, &key).await?;
+        self.keep_one(&page, &key, &order).await?;
         Ok(CheckoutBody::new(page, order, key != self.key))
     }
 
@@ -181,28 +188,47 @@ impl Asking {
                 Some(CheckoutState::Open(page)) if held == order => found = Some(page),
                 Some(CheckoutState::Open(_)) => self.close(session).await?,
                 Some(CheckoutState::Complete) => self.take_in(session).await?,
-                Some(CheckoutState::Expired) | None => {}
+                Some(CheckoutState::Expired) => self.expired(session).await?,
+                None => self.withdraw(session).await?,
             }
         }
         Ok(found)
     }
 
+    /// Writes down that a page can no longer be paid, so that it is not looked at again.
+    async fn withdraw(&self, session: &str) -> Result<(), ApiError> {
+        let command = MemberCommand::WithdrawCheckout { session: session.to_owned() };
+        self.tell(&self.key, command).await.map(drop)
+    }
+
+    /// The same of one that was not paid in time, which no webhook has told.
+    async fn expired(&self, session: &str) -> Result<(), ApiError> {
+        let (at, source) = (self.state.now(), format!("api:{session}").into());
+        let end = CheckoutEnd { session: session.to_owned(), outcome: CheckoutOutcome::Expired, at, source };
+        self.tell(&self.key, MemberCommand::RecordCheckoutEnd(end)).await.map(drop)
+    }
+
     async fn close(&self, session: &str) -> Result<(), ApiError> {
         match self.billing()?.expire_checkout(session, &self.key).await {
-            Ok(()) => {
-                let command = MemberCommand::WithdrawCheckout { session: session.to_owned() };
-                self.tell(&self.key, command).await.map(drop)
-            }
+            Ok(()) => self.withdraw(session).await,
             // She may have paid it this very moment.
             Err(BillingError::Refused { .. }) => self.take_in(session).await,
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Takes in a checkout that was paid while another one was asked for.
+    /// Takes in a checkout that was paid while another one was asked for. One that can still be paid is not over, and no second
+    /// one is handed out beside it.
     async fn take_in(&self, session: &str) -> Result<(), ApiError> {
-        self.learner().purchases.checkout(self.member(), session).await?;
-        may_buy(&self.dossier().await?)
+        match self.learner().purchases.checkout(self.member(), session).await? {
+            Purchase::Complete { .. } => may_buy(&self.dossier().await?),
+            Purchase::Expired => self.expired(session).await,
+            Purchase::NotHers => self.withdraw(session).await,
+            Purchase::Open => {
+                let what = "a checkout that you began before is still open and cannot be closed now";
+                Err(ApiError::BillingUnavailable(what.to_owned()))
+            }
+        }
     }
 
     /// Writes down the order. The same order that waits for its page in another window is one with this: its key is used, and
@@ -217,14 +243,17 @@ impl Asking {
         key.ok_or_else(|| Refusal::CheckoutReplaced.into())
     }
 
-    /// Of several pages that were opened at once the one asked for last stays.
-    async fn keep_one(&self, page: &HostedPage, key: &str) -> Result<(), ApiError> {
-        let member = self.dossier().await?.member;
-        if member.is_overtaken(key) {
+    /// Of several pages that were opened at once the one asked for last stays, and none where she has bought meanwhile.
+    async fn keep_one(&self, page: &HostedPage, key: &str, order: &Order) -> Result<(), ApiError> {
+        let dossier = self.dossier().await?;
+        let twice_tried = order.trial_days.is_some() && dossier.membership.had_trial();
+        let is_replaced = dossier.member.is_overtaken(key) || twice_tried;
+        let replaced = if is_replaced { Err(Refusal::CheckoutReplaced.into()) } else { Ok(()) };
+        if let Err(refusal) = may_buy(&dossier).and(replaced) {
             self.close(&page.session).await?;
-            return Err(Refusal::CheckoutReplaced.into());
+            return Err(refusal);
         }
-        for (_, session) in member.open_checkouts().filter(|(_, session)| *session != page.session) {
+        for (_, session) in dossier.member.open_checkouts().filter(|(_, session)| *session != page.session) {
             self.close(session).await?;
         }
         Ok(())
@@ -333,6 +362,10 @@ pub enum ReturnState {
     Open,
     /// It was not paid in time.
     Expired,
+    /// What she bought opens nothing at the moment: a payment is missing, or it is suspended.
+    OnHold,
+    /// What she bought is over.
+    Ended,
 }
 
 /// How a purchase stands to who comes back from it.
@@ -349,6 +382,11 @@ impl ReturnState {
         matches!(self, Self::PaymentReceived | Self::PaymentPending | Self::Checking)
     }
 
+    /// Whether looking again cannot show anything else.
+    fn is_known_for_good(self) -> bool {
+        matches!(self, Self::Unlocked | Self::Expired | Self::Ended)
+    }
+
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Unlocked => "Welcome! Your membership is open.",
@@ -359,6 +397,8 @@ impl ReturnState {
             Self::Checking => "We are asking the payment provider about your payment.",
             Self::Open => "The checkout has not been finished; nothing was paid.",
             Self::Expired => "The checkout was not finished in time; nothing was paid.",
+            Self::OnHold => "Your membership is on hold; your membership page says what is missing.",
+            Self::Ended => "What you bought here has ended; you can buy again.",
         }
     }
 }
@@ -373,9 +413,11 @@ impl ReturnState {
     security(("session" = [])),
     request_body = Return,
     responses(
-        (status = 200, description = "`unlocked`, or `open` or `expired`: then nothing was paid", body = ReturnBody),
-        (status = 202, description = "`payment_received`, `payment_pending` or `checking`: ask again", body = ReturnBody),
+        (status = 200, description = "`unlocked`; `open` or `expired`: nothing was paid; `on_hold` or `ended`: it opens nothing any more", body = ReturnBody),
+        (status = 202, description = "`payment_received`, `payment_pending` or `checking`: ask again", body = ReturnBody,
+            headers(("Retry-After" = u32, description = "After how many seconds"))),
         (status = 404, description = "`unknown_checkout`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`: too many checkouts are looked up that were not begun here", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn come_back(
@@ -387,49 +429,89 @@ pub async fn come_back(
     let status = if how.is_on_its_way() { StatusCode::ACCEPTED } else { StatusCode::OK };
     let (object, message) = ("checkout_return", how.message());
     let body = ReturnBody { object, session, state: how, message, subscription };
-    Ok((status, AnsweredAt(position), Json(body)).into_response())
+    let mut response = (status, AnsweredAt(position), Json(body)).into_response();
+    if how.is_on_its_way() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    Ok(response)
 }
 
 impl ApiState {
     /// Has the index know of a purchase, looked up at the provider where nothing has told of it, or says how far it is when
-    /// that takes too long.
+    /// that takes too long. Where the provider cannot be asked, what it tells by itself is waited for.
     pub(super) async fn arrive(&self, member: &MemberId, session: &str) -> Result<Arrival, ApiError> {
-        let began = Instant::now();
+        let until = Instant::now() + PATIENCE;
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if !session.starts_with("cs_") || session.len() > LONGEST_SESSION || !session.bytes().all(plain) {
             return Err(Refusal::UnknownCheckout.into());
         }
-        let (mut how, mut subscription) = (ReturnState::Checking, None);
-        if let Some(known) = self.told_of(member, session).await? {
-            (how, subscription) = (self.unlocked(&known).await?, Some(known));
-        }
-        if how != ReturnState::Unlocked {
-            let left = PATIENCE.saturating_sub(began.elapsed());
-            let (purchases, of, asked) = (self.learner.purchases.clone(), member.clone(), session.to_owned());
-            // Goes on when this answer does not wait for it any longer.
-            let look = async move { purchases.checkout(&of, &asked).await };
-            match timeout(left, tokio::spawn(look.in_current_span())).await {
-                Ok(Ok(Ok(found))) => (how, subscription) = self.found(found).await?,
-                Ok(Ok(Err(ResyncError::Billing(
-                    error @ (BillingError::Refused { .. } | BillingError::NotConfigured),
-                )))) => {
-                    return Err(error.into());
-                }
-                Ok(Ok(Err(error))) => tracing::warn!(%error, "a purchase could not be looked up"),
-                Ok(Err(panic)) => return Err(ApiError::Panicked(panic.to_string())),
-                Err(_) => {}
+        let known = self.member(member).await?;
+        let told = self.told_of(&known, session).await?;
+        let (mut how, subscription) = if told.0.is_known_for_good() {
+            told
+        } else {
+            let is_known = known.knows_checkout(session);
+            tokio::select! {
+                Some(found) = self.looked_up(member, session, is_known) => self.found(found?).await?,
+                told = self.told_until(member, session, until) => told?,
             }
-        }
+        };
         let position = self.feed.head().await?;
-        let left = PATIENCE.saturating_sub(began.elapsed());
+        let left = until.saturating_duration_since(Instant::now());
         if how == ReturnState::Unlocked && !self.index_progress.wait_for(position, left).await {
             how = ReturnState::PaymentReceived;
         }
         Ok(Arrival { how, subscription, position })
     }
 
-    /// What a checkout of hers started, if that has been told.
-    async fn told_of(&self, id: &MemberId, session: &str) -> Result<Option<SubscriptionId>, ApiError> {
+    /// How a checkout stands by the provider's account; nothing where it cannot be asked.
+    async fn looked_up(
+        &self,
+        member: &MemberId,
+        session: &str,
+        is_known: bool,
+    ) -> Option<Result<Purchase, ApiError>> {
+        let LearnerParts { looks, purchases, .. } = &self.learner;
+        // Hers will be told; of one that nobody knows it cannot be said that it is unknown.
+        let full = |error| (!is_known).then_some(Err(error));
+        let (look, is_shared) = match looks.look(purchases, member, session, is_known) {
+            Ok(look) => look,
+            Err(error) => return full(error),
+        };
+        let found = look.await?;
+        if !(is_shared && matches!(found, Purchase::Open | Purchase::NotHers)) {
+            return Some(Ok(found));
+        }
+        // It had begun before she came, and may have seen what was before she paid.
+        match looks.look(purchases, member, session, is_known) {
+            Ok((look, _)) => look.await.map(Ok),
+            Err(error) => full(error),
+        }
+    }
+
+    /// How a checkout stands by the log, as soon as that is known for good, or at this moment.
+    async fn told_until(
+        &self,
+        id: &MemberId,
+        session: &str,
+        until: Instant,
+    ) -> Result<(ReturnState, Option<SubscriptionId>), ApiError> {
+        loop {
+            let read = self.index_progress.applied();
+            let told = self.told_of(&self.member(id).await?, session).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if told.0.is_known_for_good() || left.is_zero() {
+                return Ok(told);
+            }
+            // Whatever others do is applied too, and is no reason to read hers ever faster.
+            sleep(AGAIN.min(left)).await;
+            let next = Position::new(read.map_or(0, Position::get) + 1);
+            let left = until.saturating_duration_since(Instant::now());
+            self.index_progress.wait_for(next, left).await;
+        }
+    }
+
+    async fn member(&self, id: &MemberId) -> Result<Member, ApiError> {
         let mut member = Member::default();
         let (upcasters, recorded) = (upcasters(), self.feed.read_stream(Member::TYPE, id.as_str()).await?);
         for recorded in &recorded {
@@ -442,7 +524,19 @@ impl ApiState {
                 }
             }
         }
-        Ok(member.checkout(session).and_then(|checkout| checkout.subscription.clone()))
+        Ok(member)
+    }
+
+    /// How a checkout stands as far as it has been told, and what it started.
+    async fn told_of(
+        &self,
+        member: &Member,
+        session: &str,
+    ) -> Result<(ReturnState, Option<SubscriptionId>), ApiError> {
+        match member.checkout(session).and_then(|checkout| checkout.subscription.clone()) {
+            Some(started) => Ok((self.unlocked(&started).await?, Some(started))),
+            None => Ok((ReturnState::Checking, None)),
+        }
     }
 
     /// Whether a subscription opens anything yet.
@@ -457,10 +551,14 @@ impl ApiState {
             }
         }
         let Some(standing) = subscription.standing(None) else { return Ok(ReturnState::Checking) };
+        let recovered = standing.anchors.recovered_at.is_some();
         Ok(match standing.terms.status {
-            Status::Incomplete if standing.anchors.recovered_at.is_none() => ReturnState::PaymentPending,
+            Status::Incomplete if !recovered => ReturnState::PaymentPending,
+            // With days of grace, after which the next state comes.
+            Status::Incomplete | Status::Trialing | Status::Active | Status::PastDue => ReturnState::Unlocked,
             Status::IncompleteExpired => ReturnState::Expired,
-            _ => ReturnState::Unlocked,
+            Status::Unpaid | Status::Paused | Status::Unknown(_) => ReturnState::OnHold,
+            Status::Canceled => ReturnState::Ended,
         })
     }
 

@@ -8,7 +8,7 @@
 //! | [`checkout`] | buying, coming back from it, and the provider's pages |
 //! | [`change`] | another plan, an end, and no end after all |
 //!
-//! Who is signed in comes from [`crate::viewer::Viewer`]. What changes something is written to the log before the provider
+//! Purchases are looked up at the provider by [`looks`]. Who is signed in comes from [`crate::viewer::Viewer`]. What changes something is written to the log before the provider
 //! is asked, and what came of it after ([`asking`]); [`refusal`] says why something cannot be.
 
 pub mod account;
@@ -16,6 +16,7 @@ pub(crate) mod asking;
 pub mod change;
 pub mod checkout;
 pub mod events;
+pub(crate) mod looks;
 pub(crate) mod refusal;
 pub mod watch;
 

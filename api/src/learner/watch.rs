@@ -302,8 +302,9 @@ pub struct CheckQuery {
         (status = 200, description = "The decision, yes or no", body = AccessDecision),
         (status = 404, description = "`unknown_video` or `unknown_checkout`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`billing_not_configured`", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`: only with a `session_id`", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "`billing_refused`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`: too many checkouts are looked up that were not begun here", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn check(
@@ -409,7 +410,7 @@ pub async fn check_all(
     let member = &visit.viewer()?.member;
     let viewing = state.index.viewing(Some(member));
     let at = state.now();
-    let tag = tag(&viewing, at);
+    let tag = tag(member, &viewing, at);
     let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
     let is_known = known.split(',').map(str::trim).any(|known| known == "*" || known == tag);
     let cached = [
@@ -424,9 +425,12 @@ pub async fn check_all(
     Ok((answered, cached, Json(body)).into_response())
 }
 
-/// Names all decisions of a viewer at a moment. Weak, since the moment itself is in the answer too.
-pub(super) fn tag(viewing: &Viewing, at: DateTime<Utc>) -> String {
+/// Names all decisions of a member at a moment: also hers where another one's are equal, since the answer names her and one
+/// browser may know several members. Weak, since the moment itself is in the answer too.
+fn tag(member: &MemberId, viewing: &Viewing, at: DateTime<Utc>) -> String {
     let mut hash = Sha256::new();
+    hash.update(member.as_str().len().to_le_bytes());
+    hash.update(member.as_str());
     for video in viewing.catalog().videos() {
         let access = VideoAccess::from(viewing.decide(video, at));
         let line = serde_json::to_vec(&(&video.id, access)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +61,9 @@ pub(super) struct Stores {
     pub(super) worker_gone: AtomicBool,
     pub(super) stopping: AtomicBool,
     pub(super) panics: AtomicBool,
+    /// How often the provider was asked about a checkout, and whether it ever answers.
+    pub(super) looks: AtomicUsize,
+    pub(super) provider_hangs: AtomicBool,
     pub(super) index: Arc<AccessIndex>,
     pub(super) dials: [Arc<Dial>; 2],
 }
@@ -394,6 +397,10 @@ impl Resync for Stores {
 #[async_trait]
 impl Purchases for Stores {
     async fn checkout(&self, _member: &MemberId, _session: &str) -> Result<Purchase, ResyncError> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        if self.provider_hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         Err(BillingError::NotConfigured.into())
     }
 

@@ -16,7 +16,7 @@ use super::stores::Stores;
 use super::story::moment;
 use crate::state::{ApiParts, ApiState, LearnerParts};
 use crate::{
-    Admission, CallerLimits, EventStreams, Rates, RequestLimits, ServiceTokens, SignIn, TrustedProxies,
+    Admission, CallerLimits, EventStreams, Looks, Rates, RequestLimits, ServiceTokens, SignIn, TrustedProxies,
     router, serve_shell,
 };
 
@@ -125,6 +125,7 @@ impl World {
                 purchases: stores.clone(),
                 site: "https://learn.test".to_owned(),
                 streams: EventStreams::new(20),
+                looks: Looks::default(),
             },
             probe: stores.clone(),
             idempotency: stores.clone(),

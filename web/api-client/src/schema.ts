@@ -587,7 +587,7 @@ export interface paths {
          * Hear of changes.
          * @description Server-sent events. First `access_state` with all decisions (an `AccessOverview`), then `access_changed` with those that
          *     are new (an `AccessChanged`), also when only time has passed. The id of each is a position; with `Last-Event-ID` the stream
-         *     waits until this node is as far, and begins with the state again. It ends with the session, when the service stops, and
+         *     begins with the state again, once this node is as far: until then only comments come. It ends with the session, when the service stops, and
          *     after ten minutes: connect again then, as browsers do by themselves. A member may have 8 streams open.
          */
         get: operations["streamMyEvents"];
@@ -2658,7 +2658,7 @@ export interface components {
          * @description How a purchase stands.
          * @enum {string}
          */
-        ReturnState: "unlocked" | "payment_received" | "payment_pending" | "checking" | "open" | "expired";
+        ReturnState: "unlocked" | "payment_received" | "payment_pending" | "checking" | "open" | "expired" | "on_hold" | "ended";
         /** @description A row of courses. */
         Roadmap: {
             /** @description Its courses, in their order. */
@@ -8277,7 +8277,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description `unlocked`, or `open` or `expired`: then nothing was paid */
+            /** @description `unlocked`; `open` or `expired`: nothing was paid; `on_hold` or `ended`: it opens nothing any more */
             200: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -8307,6 +8307,8 @@ export interface operations {
                     RateLimit?: string;
                     /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
                     "RateLimit-Policy"?: string;
+                    /** @description After how many seconds */
+                    "Retry-After"?: number;
                     /** @description Names the request. */
                     "x-request-id"?: string;
                     [name: string]: unknown;
@@ -8530,7 +8532,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            /** @description `overloaded`: too many checkouts are looked up that were not begun here */
             503: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
