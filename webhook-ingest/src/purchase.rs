@@ -104,6 +104,16 @@ impl Worker {
                 }
                 page => page?,
             };
+            // An empty list may be that of a payer that was deleted.
+            if after.is_none() && page.objects.is_empty() && payer.as_str().starts_with("cus_") {
+                let payer_there = provider.object(payer.as_str()).await?;
+                let is_gone = |payer: &Value| payer.get("deleted").and_then(Value::as_bool) == Some(true);
+                return if payer_there.as_ref().is_none_or(is_gone) {
+                    self.payer_is_gone(payer, request).await
+                } else {
+                    Ok(())
+                };
+            }
             let mut last = None;
             for raw in &page.objects {
                 let object: Value = serde_json::from_str(raw.get()).map_err(|error| {
