@@ -114,6 +114,80 @@ on_every_store! {
         refused(&shop.get(ADA, "/v1/me/access/videos/loops?session_id=cs_test_other").await, 404, "unknown_checkout");
     }
 
+    async fn a_webhook_that_is_faster_than_the_provider_works_again_unlocks(store: Store) {
+        let shop = Shop::on(store).await;
+        let refusing = json!({ "status": 402, "path": "/v1/checkout/sessions" });
+        shop.register(ADA).await;
+        shop.steer("faults", &json!({ "delay": "30d" })).await;
+        let checkout = shop.checkout(ADA, "pro").await;
+        shop.pay(&checkout, CARD).await;
+        shop.steer("faults", &json!({ "delay": "30d", "api": refusing })).await;
+        let waiting = shop.come_back(ADA, &checkout).await;
+        assert_eq!((waiting.status.as_u16(), &waiting.body["state"]), (202, &json!("checking")), "{waiting:?}");
+        assert_eq!(waiting.header("retry-after"), Some("1"));
+        let told = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            shop.steer("flush", &json!({})).await;
+        };
+        let (mut back, ()) = tokio::join!(shop.come_back(ADA, &checkout), told);
+        // On a busy machine the webhooks may take longer than the answer waits.
+        let begun = Instant::now();
+        while back.status == 202 {
+            assert!(begun.elapsed() < HANG, "{back:?}");
+            back = shop.come_back(ADA, &checkout).await;
+        }
+        assert_eq!((back.status.as_u16(), &back.body["state"]), (200, &json!("unlocked")), "{back:?}");
+        let end = json!({ "when": "now" });
+        shop.steer("faults", &json!({})).await;
+        shop.done(ADA, "/v1/me/membership/cancel", &end).await;
+        assert_eq!(shop.come_back(ADA, &checkout).await.body["state"], "ended");
+    }
+
+    async fn a_page_that_cannot_be_closed_is_not_followed_by_a_second_one(store: Store) {
+        let shop = Shop::on(store).await;
+        no_webhooks(&shop).await;
+        shop.register(ADA).await;
+        let first = shop.checkout(ADA, "basic").await;
+        let page = format!("checkout/sessions/{}", first["session"].as_str().unwrap());
+        let api = json!({ "status": 402, "path": format!("/v1/{page}/expire") });
+        shop.steer("faults", &json!({ "drop": 1.0, "api": api })).await;
+        refused(&shop.post(ADA, "/v1/me/checkout", &json!({ "plan": "pro" })).await, 503, "billing_unavailable");
+        assert_eq!(shop.at_stripe(Method::GET, &page, "").await["status"], "open");
+        let count = |told: &[(String, String)], event: &str| told.iter().filter(|(name, _)| name == event).count();
+        assert_eq!(count(&told(&shop, ADA).await, "CheckoutOpened"), 1);
+
+        // One that expired, which nobody told, is known to be over from then on.
+        no_webhooks(&shop).await;
+        shop.at_stripe(Method::POST, &format!("{page}/expire"), "").await;
+        for _ in 0..2 {
+            shop.checkout(ADA, "pro").await;
+        }
+        let told = told(&shop, ADA).await;
+        assert_eq!((count(&told, "CheckoutEnded"), count(&told, "CheckoutWithdrawn")), (1, 0), "{told:?}");
+    }
+
+    async fn what_any_payer_of_hers_bought_is_found_and_one_that_is_gone_is_no_hindrance(store: Store) {
+        let shop = Shop::on(store).await;
+        no_webhooks(&shop).await;
+        for (member, payer) in [(ADA, "cus_zzzzzzzz"), ("mem_eve", "cus_zzzzzzzy")] {
+            shop.register(member).await;
+            let pro = shop.checkout(member, "pro").await;
+            if member == ADA {
+                shop.pay(&pro, CARD).await;
+            }
+            let link = json!({ "customer": payer });
+            let linked = shop.staff(Method::PUT, &format!("/v1/members/{member}/stripe-customer"), Some(&link)).await;
+            assert!(linked.status.is_success(), "{linked:?}");
+        }
+        refused(&shop.post(ADA, "/v1/me/checkout", &json!({ "plan": "basic" })).await, 409, "already_subscribed");
+        // Who has bought nothing buys, through the payer that is there.
+        shop.buy("mem_eve", "basic").await;
+        for member in [ADA, "mem_eve"] {
+            let told = told(&shop, member).await;
+            assert_eq!(told.iter().filter(|(name, _)| name == "CustomerDeleted").count(), 1, "{told:?}");
+        }
+    }
+
     async fn two_windows_are_one_purchase(store: Store) {
         let shop = Shop::on(store).await;
         no_webhooks(&shop).await;

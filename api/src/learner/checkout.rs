@@ -132,7 +132,12 @@ impl Asking {
         may_buy(&dossier)?;
         let customer = match dossier.customer() {
             Some(customer) => customer.clone(),
-            None => self.make_customer(dossier.customers.len()).await?,
+            None => {
+                let made = self.make_customer(dossier.customers.len()).await?;
+                // Another window may have been faster.
+                dossier = self.dossier().await?;
+                made
+            }
         };
         let trial_days = plan.trial_days.filter(|_| !dossier.membership.had_trial());
         let order = Order { plan: plan.id.clone(), price, customer, trial_days };
