@@ -130,14 +130,13 @@ impl Asking {
             dossier = self.dossier().await?;
         }
         may_buy(&dossier)?;
-        let customer = match dossier.customer() {
-            Some(customer) => customer.clone(),
-            None => {
-                let made = self.make_customer(dossier.customers.len()).await?;
-                // Another window may have been faster.
-                dossier = self.dossier().await?;
-                made
-            }
+        let customer = if let Some(customer) = dossier.customer() {
+            customer.clone()
+        } else {
+            let made = self.make_customer(dossier.customers.len()).await?;
+            // Another window may have been faster.
+            dossier = self.dossier().await?;
+            made
         };
         let trial_days = plan.trial_days.filter(|_| !dossier.membership.had_trial());
         let order = Order { plan: plan.id.clone(), price, customer, trial_days };
