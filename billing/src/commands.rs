@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::billing::{
     Billing, BillingError, ChangePreview, CheckoutState, HostedPage, NewCheckout, PlanChange, When,
 };
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, PriceId, SubscriptionId};
 use serde::Serialize;
 use serde_json::Value;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
@@ -20,9 +20,10 @@ use stripe_billing::subscription::{
     UpdateSubscriptionPaymentBehavior, UpdateSubscriptionProrationBehavior,
 };
 use stripe_billing::subscription_schedule::{
-    CreateSubscriptionSchedule, ReleaseSubscriptionSchedule, UpdateSubscriptionSchedule,
-    UpdateSubscriptionSchedulePhases, UpdateSubscriptionSchedulePhasesEndDate,
-    UpdateSubscriptionSchedulePhasesItems, UpdateSubscriptionSchedulePhasesStartDate,
+    CreateSubscriptionSchedule, ReleaseSubscriptionSchedule, RetrieveSubscriptionSchedule,
+    UpdateSubscriptionSchedule, UpdateSubscriptionSchedulePhases, UpdateSubscriptionSchedulePhasesDiscounts,
+    UpdateSubscriptionSchedulePhasesEndDate, UpdateSubscriptionSchedulePhasesItems,
+    UpdateSubscriptionSchedulePhasesStartDate, UpdateSubscriptionSchedulePhasesTrialEnd,
 };
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionSubscriptionData,
@@ -33,6 +34,9 @@ use stripe_core::customer::CreateCustomer;
 use stripe_shared::{CheckoutSessionMode, SubscriptionScheduleEndBehavior};
 
 use crate::gateway::{Gateway, text};
+
+/// Names a schedule after the request that it was made for.
+const MADE_FOR: &str = "request_id";
 
 /// Takes a date back: Stripe reads an empty value as none.
 #[derive(Serialize)]
@@ -219,7 +223,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// With the end of the period: a schedule whose first phase is what runs now, and whose second sells the other price.
+    /// With the end of the period: a schedule that sells what it sells now, and the other price after that.
+    ///
+    /// A schedule that is there is looked at first and then changed: one that was made by an attempt before this one is not
+    /// taken away, as Stripe would answer what made it from memory and make no other.
     async fn change_later(
         &self,
         subscription: &Value,
@@ -227,12 +234,30 @@ impl Gateway {
         request_id: &str,
     ) -> Result<(), BillingError> {
         let goes = item_of(subscription, change)?;
-        self.release(subscription, request_id).await?;
-        let create = CreateSubscriptionSchedule::new().from_subscription(change.subscription.as_str());
-        let schedule = self.change(create.build(), &key("schedule", request_id)).await?;
-        let current = schedule.pointer("/phases/0").ok_or_else(|| unreadable("phases"))?;
-        let moment =
-            |field: &str| current.get(field).and_then(Value::as_i64).ok_or_else(|| unreadable(field));
+        if is_ending(subscription) {
+            return Err(refused(
+                "end_scheduled",
+                "its end is scheduled; take that back before the plan is changed",
+            ));
+        }
+        let held = match text(subscription, "schedule") {
+            Some(id) => {
+                self.get(RetrieveSubscriptionSchedule::new(id).build()).await?.map(|found| found.object)
+            }
+            None => None,
+        };
+        let schedule = match held.filter(is_on) {
+            Some(held) if is_made_for(&held, request_id) || sells_next(&held, &change.to) => return Ok(()),
+            Some(held) if text(&held, "end_behavior").as_deref() == Some("cancel") => {
+                return Err(refused(
+                    "end_scheduled",
+                    "it ends with its schedule; take that back before the plan is changed",
+                ));
+            }
+            Some(held) => held,
+            None => self.begin_schedule(&change.subscription, request_id).await?,
+        };
+        let (id, on) = (required(&schedule, "id")?, phase_on(&schedule).ok_or_else(|| unreadable("phases"))?);
         let items = subscription.pointer("/items/data").and_then(Value::as_array).into_iter().flatten();
         let (mut now, mut next) = (Vec::new(), Vec::new());
         for item in items {
@@ -246,27 +271,110 @@ impl Gateway {
             now.push(sold);
             next.push(sold_next);
         }
+        let starts = moment(on, "start_date").ok_or_else(|| unreadable("start_date"))?;
+        // A schedule of somebody else's may go on after the period.
+        let items = subscription.pointer("/items/data").and_then(Value::as_array).into_iter().flatten();
+        let period = items.filter_map(|item| moment(item, "current_period_end")).min();
+        let period = period.or_else(|| moment(subscription, "current_period_end"));
+        let ends = period.or_else(|| moment(on, "end_date")).ok_or_else(|| unreadable("end_date"))?;
         let mut phase = UpdateSubscriptionSchedulePhases::new(now);
-        let (starts, ends) = (moment("start_date")?, moment("end_date")?);
         phase.start_date = Some(UpdateSubscriptionSchedulePhasesStartDate::Timestamp(starts));
         phase.end_date = Some(UpdateSubscriptionSchedulePhasesEndDate::Timestamp(ends));
+        phase.trial_end = moment(on, "trial_end").map(UpdateSubscriptionSchedulePhasesTrialEnd::Timestamp);
+        phase.discounts = discounts(on);
         let mut following = UpdateSubscriptionSchedulePhases::new(next);
         following.start_date = Some(UpdateSubscriptionSchedulePhasesStartDate::Timestamp(ends));
-        let update = UpdateSubscriptionSchedule::new(required(&schedule, "id")?)
+        following.discounts = phase.discounts.clone();
+        let update = UpdateSubscriptionSchedule::new(id.as_str())
             .phases(vec![phase, following])
+            .metadata(HashMap::from([(MADE_FOR.to_owned(), request_id.to_owned())]))
             .end_behavior(SubscriptionScheduleEndBehavior::Release);
-        self.change(update.build(), &key("phases", request_id)).await?;
+        self.change(update.build(), &key("phases", &format!("{request_id}-{id}"))).await?;
         Ok(())
+    }
+
+    /// A schedule that goes on with what the subscription is. Stripe takes its phases and names only afterwards.
+    async fn begin_schedule(
+        &self,
+        subscription: &SubscriptionId,
+        request_id: &str,
+    ) -> Result<Value, BillingError> {
+        let create = CreateSubscriptionSchedule::new().from_subscription(subscription.as_str());
+        let made = self.change(create.build(), &key("schedule", request_id)).await?;
+        // What was told from memory may be one that was taken away since.
+        let id = required(&made, "id")?;
+        let there = self.get(RetrieveSubscriptionSchedule::new(id).build()).await?;
+        there.map(|found| found.object).filter(is_on).ok_or_else(|| {
+            refused("taken_back", "this change was scheduled and taken back since; ask for it with a new key")
+        })
     }
 
     /// Takes a subscription out of its schedule, which would not let it be changed.
     async fn release(&self, subscription: &Value, request_id: &str) -> Result<(), BillingError> {
         if let Some(schedule) = text(subscription, "schedule") {
-            let release = ReleaseSubscriptionSchedule::new(schedule).build();
-            self.change(release, &key("release", request_id)).await?;
+            let release = ReleaseSubscriptionSchedule::new(schedule.as_str()).build();
+            // A later attempt may find another one.
+            self.change(release, &key("release", &format!("{request_id}-{schedule}"))).await?;
         }
         Ok(())
     }
+}
+
+/// Whether a schedule still decides what is sold.
+fn is_on(schedule: &Value) -> bool {
+    !matches!(text(schedule, "status").as_deref(), Some("released" | "canceled" | "completed"))
+}
+
+fn is_made_for(schedule: &Value, request_id: &str) -> bool {
+    schedule.pointer("/metadata").and_then(|names| text(names, MADE_FOR)).as_deref() == Some(request_id)
+}
+
+/// The phase that a schedule is in: its first one, where it does not say.
+fn phase_on(schedule: &Value) -> Option<&Value> {
+    let phases = schedule.get("phases")?.as_array()?;
+    let began = schedule.pointer("/current_phase/start_date").and_then(Value::as_i64);
+    let is_on = |phase: &&Value| began.is_some() && moment(phase, "start_date") == began;
+    phases.iter().find(is_on).or_else(|| phases.first())
+}
+
+/// Whether the phase after the one that is on sells this price.
+fn sells_next(schedule: &Value, price: &PriceId) -> bool {
+    let Some(ends) = phase_on(schedule).and_then(|on| moment(on, "end_date")) else { return false };
+    let phases = schedule.get("phases").and_then(Value::as_array).into_iter().flatten();
+    let next = phases.filter(|phase| moment(phase, "start_date") == Some(ends));
+    let mut items = next.filter_map(|next| next.get("items")?.as_array()).flatten();
+    items.any(|item| text(item, "price").as_deref() == Some(price.as_str()))
+}
+
+/// What a phase takes off the price, to be taken off as before.
+fn discounts(phase: &Value) -> Option<Vec<UpdateSubscriptionSchedulePhasesDiscounts>> {
+    let held = phase.get("discounts")?.as_array().filter(|held| !held.is_empty())?;
+    let same = held.iter().map(|held| {
+        let mut same = UpdateSubscriptionSchedulePhasesDiscounts::new();
+        // One that runs already keeps its end; the others are what it was begun with.
+        same.discount = text(held, "discount");
+        if same.discount.is_none() {
+            same.promotion_code = text(held, "promotion_code");
+        }
+        if same.discount.is_none() && same.promotion_code.is_none() {
+            same.coupon = text(held, "coupon");
+        }
+        same
+    });
+    Some(same.collect())
+}
+
+fn moment(object: &Value, field: &str) -> Option<i64> {
+    object.get(field).and_then(Value::as_i64)
+}
+
+fn is_ending(subscription: &Value) -> bool {
+    subscription.get("cancel_at_period_end").and_then(Value::as_bool) == Some(true)
+        || moment(subscription, "cancel_at").is_some()
+}
+
+fn refused(code: &str, why: &str) -> BillingError {
+    BillingError::Refused { code: code.to_owned(), message: why.to_owned() }
 }
 
 /// The item of a subscription that a change replaces.

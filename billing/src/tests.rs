@@ -434,24 +434,98 @@ async fn of_several_items_the_plan_that_goes_is_replaced_and_nothing_is_guessed(
 #[tokio::test]
 async fn a_change_with_the_period_is_a_schedule_of_two_phases() {
     let (gateway, fake) = stripe(QUICK).await;
-    let schedule = json!({ "id": "sub_sched_1", "phases": [{ "start_date": 100, "end_date": 200 }] });
+    let schedule = json!({ "id": "sub_sched_1", "status": "active", "phases": [{
+        "start_date": 100, "end_date": 200, "trial_end": 200,
+        "discounts": [{ "coupon": "half", "discount": "di_1", "promotion_code": null }],
+    }] });
     fake.answer([Told::Json(200, subscription("sub_1")), Told::Json(200, schedule)]);
     gateway.change_plan(&change(), When::PeriodEnd, None, "req_6").await.unwrap();
     let got = fake.got();
     assert!(got[1].line() == "POST /v1/subscription_schedules" && got[1].has("from_subscription=sub_1"));
-    assert_eq!(got[2].line(), "POST /v1/subscription_schedules/sub_sched_1");
+    assert_eq!(got[1].header("idempotency-key"), "membership-schedule-req_6");
+    assert_eq!(got[3].line(), "POST /v1/subscription_schedules/sub_sched_1");
     for part in [
         "end_behavior=release",
+        "metadata[request_id]=req_6",
         "phases[0][items][0][price]=price_basic",
         "phases[0][start_date]=100",
         "phases[0][end_date]=200",
+        "phases[0][trial_end]=200",
+        "phases[0][discounts][0][discount]=di_1",
         "phases[1][items][0][price]=price_pro",
         "phases[1][start_date]=200",
+        "phases[1][discounts][0][discount]=di_1",
     ] {
+        assert!(got[3].has(part), "{part} in {:?}", got[3].form);
+    }
+    assert!(!got[3].form.iter().any(|part| part.contains("coupon")), "a discount is not begun anew");
+    assert_eq!(got[3].header("idempotency-key"), "membership-phases-req_6-sub_sched_1");
+}
+
+/// A subscription in a schedule with this name whose next phase sells this.
+fn scheduled(made_for: &str, next: &str) -> [Told; 2] {
+    let mut held = subscription("sub_1");
+    held["schedule"] = json!("sub_sched_1");
+    let phase = |price: &str, start: i64| json!({ "start_date": start, "end_date": start + 100, "items": [{ "price": price, "quantity": 1 }] });
+    let schedule = json!({ "id": "sub_sched_1", "status": "active", "metadata": { "request_id": made_for },
+        "current_phase": { "start_date": 100, "end_date": 200 },
+        "phases": [phase("price_older", 0), phase("price_basic", 100), phase(next, 200)] });
+    [Told::Json(200, held), Told::Json(200, schedule)]
+}
+
+#[tokio::test]
+async fn a_change_that_an_attempt_before_has_scheduled_is_left_as_it_is() {
+    let (gateway, fake) = stripe(QUICK).await;
+    for (made_for, next) in [("req_6", "price_of_an_older_catalogue"), ("req_5", "price_pro")] {
+        fake.got.lock().unwrap().clear();
+        fake.answer(scheduled(made_for, next));
+        gateway.change_plan(&change(), When::PeriodEnd, None, "req_6").await.unwrap();
+        let got: Vec<_> = fake.got().iter().map(Got::line).collect();
+        assert_eq!(got, ["GET /v1/subscriptions/sub_1", "GET /v1/subscription_schedules/sub_sched_1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_for_something_else_is_changed_and_not_taken_away_first() {
+    let (gateway, fake) = stripe(QUICK).await;
+    fake.answer(scheduled("req_5", "price_gold"));
+    gateway.change_plan(&change(), When::PeriodEnd, None, "req_6").await.unwrap();
+    let got = fake.got();
+    assert_eq!((got.len(), got[2].line().as_str()), (3, "POST /v1/subscription_schedules/sub_sched_1"));
+    for part in
+        ["phases[0][start_date]=100", "phases[1][start_date]=200", "phases[1][items][0][price]=price_pro"]
+    {
         assert!(got[2].has(part), "{part} in {:?}", got[2].form);
     }
-    let keys: Vec<_> = got[1..].iter().map(|got| got.header("idempotency-key").to_owned()).collect();
-    assert_eq!(keys, ["membership-schedule-req_6", "membership-phases-req_6"]);
+}
+
+#[tokio::test]
+async fn a_schedule_that_stripe_tells_of_from_memory_is_not_taken_for_one_that_is_there() {
+    let (gateway, fake) = stripe(QUICK).await;
+    let phases = json!([{ "start_date": 100, "end_date": 200 }]);
+    let schedule = |status: &str| json!({ "id": "sub_sched_1", "status": status, "phases": phases });
+    fake.answer([
+        Told::Json(200, subscription("sub_1")),
+        Told::Json(200, schedule("active")),
+        Told::Json(200, schedule("released")),
+    ]);
+    let told = gateway.change_plan(&change(), When::PeriodEnd, None, "req_6").await.unwrap_err();
+    assert!(matches!(&told, BillingError::Refused { code, .. } if code == "taken_back"), "{told}");
+    assert_eq!(fake.got().len(), 3);
+}
+
+#[tokio::test]
+async fn what_ends_is_not_scheduled_to_go_on_with_another_plan() {
+    let (gateway, fake) = stripe(QUICK).await;
+    for end in [("cancel_at_period_end", json!(true)), ("cancel_at", json!(500))] {
+        fake.got.lock().unwrap().clear();
+        let mut held = subscription("sub_1");
+        held[end.0] = end.1;
+        fake.answer([Told::Json(200, held)]);
+        let told = gateway.change_plan(&change(), When::PeriodEnd, None, "req_6").await.unwrap_err();
+        assert!(matches!(&told, BillingError::Refused { code, .. } if code == "end_scheduled"), "{told}");
+        assert_eq!(fake.got().len(), 1, "nothing is changed");
+    }
 }
 
 #[tokio::test]
