@@ -132,7 +132,7 @@ pub(crate) fn is_a_command(method: &Method, path: &str) -> bool {
 }
 
 /// The key of a request. In quotes, as the draft writes it, it is the same one.
-fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let key = key.to_str().ok().map(str::trim);
@@ -160,7 +160,7 @@ fn command(asker: &Asker, parts: &Parts, key: &str, body: &[u8]) -> (KeyedComman
 }
 
 /// A hash of all parts, each with its length, so that none runs into the next.
-fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+pub(crate) fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

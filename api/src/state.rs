@@ -22,6 +22,7 @@ use projections::past::Past;
 use projections::runner::Progress;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::Span;
 use utoipa::ToSchema;
 
@@ -97,6 +98,8 @@ pub struct LearnerParts {
     pub streams: EventStreams,
     /// Looks at purchases that are under way.
     pub looks: Looks,
+    /// Followed by everything that is being asked of the provider, also when nobody waits for it any more.
+    pub under_way: watch::Sender<()>,
 }
 
 /// How a checkout stands, by the provider's own account.

@@ -26,7 +26,7 @@ use projections::past::Past;
 use projections::runner::{Progress, follow, progress, watch_checkpoint};
 use projections::view_store::ViewStore;
 use storage::Storage;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use webhook_ingest::backfill::Backfill;
@@ -82,6 +82,7 @@ pub struct App {
     index_file: Option<Arc<IndexFile>>,
     billing: Option<Arc<dyn Billing>>,
     site: String,
+    under_way: watch::Sender<()>,
 }
 
 impl App {
@@ -189,6 +190,7 @@ impl App {
             index_file: None,
             billing: None,
             site: "http://127.0.0.1:8080".to_owned(),
+            under_way: watch::Sender::new(()),
         }
     }
 
@@ -307,6 +309,7 @@ impl App {
                 site: self.site.clone(),
                 streams: EventStreams::new(limits::EVENT_STREAMS),
                 looks: Looks::default(),
+                under_way: self.under_way.clone(),
             },
             rebuilds: Arc::new(Rebuilds::new(self.storage.clone(), self.clock.clone())),
             probe: Arc::new(Probe {
@@ -347,15 +350,25 @@ impl App {
         self.models.caught_up().await
     }
 
-    /// Ends what runs, lets the worker finish the delivery that it is at, and closes the store.
+    /// Ends what runs, lets the worker finish the delivery that it is at and members' requests hear from the provider, and
+    /// closes the store.
     pub async fn shutdown(mut self) {
         self.worker.stop();
-        if let Some(worker) = &self.running_worker {
+        let asked = timeout(limits::WORKER, self.under_way.closed());
+        let (worker, tasks) = (&self.running_worker, &mut self.tasks);
+        let ended = timeout(limits::WORKER, async {
+            let Some(worker) = worker else { return };
             // The others run until they are ended.
-            let ended = async { while !worker.is_finished() && self.tasks.join_next().await.is_some() {} };
-            if timeout(limits::WORKER, ended).await.is_err() {
-                tracing::warn!("the delivery that was being carried out is begun anew by the next process");
-            }
+            while !worker.is_finished() && tasks.join_next().await.is_some() {}
+        });
+        let (asked, ended) = tokio::join!(asked, ended);
+        if asked.is_err() {
+            tracing::warn!(
+                "what a member asked the billing provider for is not answered; it may be done all the same"
+            );
+        }
+        if ended.is_err() {
+            tracing::warn!("the delivery that was being carried out is begun anew by the next process");
         }
         self.tasks.shutdown().await;
         self.storage.shutdown().await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::app::Reply;
+use tests::app::{Reply, answer};
 use tests::on_every_store;
 use tests::shop::{CARD, Shop};
 use tests::stripe::{ADVANCED, BASIC, FREE};
@@ -26,6 +26,38 @@ async fn told(shop: &Shop, member: &str) -> Vec<(String, String)> {
 fn refused(reply: &Reply, status: u16, code: &str) {
     assert_eq!((reply.status.as_u16(), &reply.body["code"]), (status, &json!(code)), "{reply:?}");
     assert!(reply.body["detail"].as_str().is_some_and(|detail| detail.ends_with('.')), "{reply:?}");
+}
+
+fn count(told: &[(String, String)], event: &str) -> usize {
+    told.iter().filter(|(name, _)| name == event).count()
+}
+
+/// Each answer of Stripe's to calls of this path takes so long.
+async fn slow(shop: &Shop, path: &str, delay: &str) {
+    shop.steer("faults", &json!({ "drop": 1.0, "api": { "delay": delay, "path": path } })).await;
+}
+
+async fn keyed(shop: &Shop, path: &str, key: &str, body: &Value) -> Reply {
+    answer(shop.request(ADA, Method::POST, path).header("idempotency-key", key).json(body)).await
+}
+
+/// Asks again under the same key, with Stripe quick again, until there is an answer.
+async fn answered(shop: &Shop, path: &str, key: &str, body: &Value) -> Value {
+    no_webhooks(shop).await;
+    let begun = Instant::now();
+    loop {
+        let reply = keyed(shop, path, key, body).await;
+        if reply.status == 200 {
+            return reply.body;
+        }
+        let code = reply.body["code"].as_str().unwrap_or_default().to_owned();
+        assert!(
+            matches!(code.as_str(), "billing_unavailable" | "idempotency_key_in_use"),
+            "{path}: {reply:?}"
+        );
+        assert!(begun.elapsed() < HANG, "{reply:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn no_webhooks(shop: &Shop) {
@@ -297,6 +329,89 @@ on_every_store! {
         let said = history["data"].as_array().unwrap();
         assert!(said.iter().any(|entry| entry["sentence"] == "You asked to buy Basic." && entry["by"] == "you"), "{history}");
         assert!(!history.to_string().contains("sub_"), "ids mean nothing to her: {history}");
+    }
+
+    async fn a_lower_plan_that_is_asked_for_again_under_its_key_is_scheduled_once_and_stays(store: Store) {
+        let shop = Shop::on(store).await;
+        no_webhooks(&shop).await;
+        shop.register(ADA).await;
+        shop.buy(ADA, "pro").await;
+        let path = "/v1/me/membership/plan";
+        slow(&shop, "/v1/subscription_schedules", "4s").await;
+        let first = keyed(&shop, path, "later", &json!({ "plan": "basic" })).await;
+        refused(&first, 503, "billing_unavailable");
+        let again = answered(&shop, path, "later", &json!({ "plan": "basic" })).await;
+        assert_eq!(again["state"], "scheduled", "{again}");
+        assert_eq!(again["membership"]["next"]["plan"]["id"], "basic", "{again}");
+        let schedules = shop.at_stripe(Method::GET, "subscription_schedules", "").await;
+        let states: Vec<&Value> = schedules["data"].as_array().unwrap().iter().map(|one| &one["status"]).collect();
+        assert_eq!(states, [&json!("active")], "{schedules}");
+        assert_eq!(count(&told(&shop, ADA).await, "PlanChangeRequested"), 1);
+
+        // Before the end that she wants now there is no other plan.
+        shop.done(ADA, "/v1/me/membership/cancel", &json!({})).await;
+        refused(&shop.post(ADA, path, &json!({ "plan": "basic" })).await, 409, "end_scheduled");
+        shop.end().await.done(&["replay", "--verify"]);
+    }
+
+    async fn what_was_done_though_its_answer_was_lost_is_told_under_the_same_key_and_done_once(store: Store) {
+        let shop = Shop::on(store).await;
+        no_webhooks(&shop).await;
+        shop.register(ADA).await;
+        shop.buy(ADA, "basic").await;
+        let path = "/v1/me/membership";
+        let steps = [
+            ("plan", json!({ "plan": "pro" })),
+            ("cancel", json!({})),
+            ("resume", json!({})),
+            ("cancel", json!({ "when": "now" })),
+        ];
+        // One key for all of them: it belongs to a route, too.
+        for (nth, (what, body)) in steps.into_iter().enumerate() {
+            let (path, key) = (format!("{path}/{what}"), if nth == 3 { "two" } else { "\"one\"" });
+            slow(&shop, "/v1/subscriptions", "3s").await;
+            refused(&keyed(&shop, &path, key, &body).await, 503, "billing_unavailable");
+            let membership = answered(&shop, &path, key.trim_matches('"'), &body).await;
+            match nth {
+                0 => assert_eq!((&membership["state"], &membership["membership"]["plan"]["id"]), (&json!("done"), &json!("pro"))),
+                1 => assert!(membership["ends_at"].is_string(), "{membership}"),
+                2 => assert!(membership["ends_at"].is_null() && membership["state"] == "active", "{membership}"),
+                _ => assert_eq!(membership["state"], "ended", "{membership}"),
+            }
+        }
+        let told = told(&shop, ADA).await;
+        let counts = ["PlanChangeRequested", "CancellationRequested", "ResumptionRequested"].map(|event| count(&told, event));
+        assert_eq!(counts, [1, 2, 1], "{told:?}");
+    }
+
+    async fn requests_without_a_key_are_each_done_whatever_id_they_come_with(store: Store) {
+        let shop = Shop::on(store).await;
+        no_webhooks(&shop).await;
+        shop.register(ADA).await;
+        shop.buy(ADA, "basic").await;
+        for what in ["cancel", "resume", "cancel"] {
+            let request = shop.request(ADA, Method::POST, &format!("/v1/me/membership/{what}"));
+            let reply = answer(request.header("x-request-id", "one-tab").json(&json!({}))).await;
+            assert_eq!(reply.status, 200, "{what}: {reply:?}");
+            let held = shop.at_stripe(Method::GET, "subscriptions", "").await;
+            assert_eq!(held["data"][0]["cancel_at_period_end"], what == "cancel", "{what}: {held}");
+        }
+    }
+
+    async fn an_end_that_was_taken_back_elsewhere_and_never_told_is_scheduled_again(store: Store) {
+        let shop = Shop::on(store).await;
+        no_webhooks(&shop).await;
+        shop.register(ADA).await;
+        shop.buy(ADA, "basic").await;
+        shop.done(ADA, "/v1/me/membership/cancel", &json!({})).await;
+        let held = shop.at_stripe(Method::GET, "subscriptions", "").await;
+        let path = format!("subscriptions/{}", held["data"][0]["id"].as_str().unwrap());
+        shop.at_stripe(Method::POST, &path, "cancel_at_period_end=false").await;
+        let ending = shop.done(ADA, "/v1/me/membership/cancel", &json!({})).await;
+        assert!(ending["ends_at"].is_string(), "{ending}");
+        assert_eq!(shop.at_stripe(Method::GET, &path, "").await["cancel_at_period_end"], true);
+        shop.at_stripe(Method::POST, &path, "cancel_at_period_end=false").await;
+        refused(&shop.post(ADA, "/v1/me/membership/resume", &json!({})).await, 409, "nothing_to_resume");
     }
 
     async fn a_refusal_of_the_provider_is_another_fact_than_the_wish_and_than_no_answer(store: Store) {

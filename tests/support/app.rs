@@ -270,7 +270,8 @@ impl Drop for TestApp {
     }
 }
 
-pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
+/// Sends a request, and reads all of its answer.
+pub async fn answer(request: reqwest::RequestBuilder) -> Reply {
     let response = request.send().await.expect("the service answers");
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.bytes().await.expect("the answer is whole");

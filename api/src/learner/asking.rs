@@ -4,25 +4,23 @@
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderName;
 use axum::http::request::Parts;
 use domain::billing::{Billing, BillingError};
 use domain::ids::{MemberId, SubscriptionId};
-use domain::member::{Answer, MemberCommand, MemberEvent, Wish};
+use domain::member::{Answer, MemberCommand, MemberEvent, Request, Wish};
 use domain::metadata::Context;
 use domain::ports::Position;
 use projections::dossier::Dossier;
-use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::refusal::Refusal;
 use crate::error::{ApiError, not_done};
+use crate::idempotency;
 use crate::shell::Asked;
 use crate::state::{ApiState, LearnerParts};
 use crate::viewer::Viewer;
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How long a member waits for the provider: less than a request may take at all.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -37,6 +35,8 @@ pub struct Asking {
     pub(super) viewer: Viewer,
     pub(super) key: String,
     request_id: String,
+    /// As long as this is there, the process waits with its end.
+    _under_way: watch::Receiver<()>,
 }
 
 impl FromRequestParts<ApiState> for Asking {
@@ -47,12 +47,40 @@ impl FromRequestParts<ApiState> for Asking {
         let Ok(asked) = Asked::from_request_parts(parts, state).await;
         let request_id = asked.request_id().to_owned();
         let member = &viewer.member;
-        // Both come from outside and could be anybody's, so the member is a part of the key.
-        let key = match parts.headers.get(IDEMPOTENCY_KEY) {
-            Some(given) => format!("{member}-idem_{}", &hex::encode(Sha256::digest(given.as_bytes()))[..32]),
-            None => format!("{member}-{request_id}"),
+        // A key comes from outside and could be anybody's, and one of hers may stand at several routes. Where none is given,
+        // one is made up: request ids come from outside too, and the provider would do a second request with the same not at all.
+        let key = match idempotency::key(&parts.headers)? {
+            Some(given) => {
+                let whose =
+                    idempotency::hash([parts.method.as_str(), parts.uri.path(), &given].map(str::as_bytes));
+                format!("{member}-idem_{}", hex::encode(&whose[..16]))
+            }
+            None => format!("{member}-own_{}", hex::encode((state.random)())),
         };
-        Ok(Self { state: state.clone(), viewer, key, request_id })
+        let under_way = state.learner.under_way.subscribe();
+        Ok(Self { state: state.clone(), viewer, key, request_id, _under_way: under_way })
+    }
+}
+
+/// What attempts before this one have brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing that is known.
+    Open,
+    /// What was asked for is so, but its answer was lost.
+    Done,
+    /// The provider's answer, which is on record.
+    Confirmed,
+}
+
+impl Before {
+    /// Of an attempt that was or was not confirmed, now that what it asked for is so or is not.
+    pub(super) fn of(is_confirmed: bool, is_so: bool) -> Self {
+        match (is_confirmed, is_so) {
+            (true, _) => Self::Confirmed,
+            (false, true) => Self::Done,
+            (false, false) => Self::Open,
+        }
     }
 }
 
@@ -85,6 +113,38 @@ impl Asking {
         Ok(done.events)
     }
 
+    /// What she asked for under this key at an attempt before this one.
+    pub(super) async fn before(&self) -> Result<Option<Request>, ApiError> {
+        let member = self.dossier().await?.member;
+        // Whoever asked for these may have been ended before the provider answered. Where one is still at it, its answer counts.
+        for lost in member.unanswered(&self.key) {
+            tracing::warn!(request = lost.key, "nobody saw what became of a request");
+            let command = MemberCommand::RecordAnswer { key: lost.key.clone(), answer: Answer::Unanswered };
+            self.tell(&lost.key, command).await?;
+        }
+        Ok(member.request(&self.key).cloned())
+    }
+
+    /// Has something done that she wants, unless an attempt before this one did it, and has the log know what came of it.
+    pub(super) async fn carry_out(
+        &self,
+        subscription: &SubscriptionId,
+        wish: Wish,
+        before: Before,
+        work: impl Future<Output = Result<(), BillingError>>,
+    ) -> Result<(), ApiError> {
+        let done = match before {
+            Before::Confirmed => return Ok(()),
+            Before::Done => Ok(()),
+            Before::Open => {
+                self.ask(wish).await?;
+                work.await
+            }
+        };
+        self.answered(&self.key, done, |()| Answer::Confirmed).await?;
+        self.look(subscription).await
+    }
+
     /// Writes down what she wants; whether that is new.
     pub(super) async fn ask(&self, wish: Wish) -> Result<bool, ApiError> {
         let command = MemberCommand::Ask { key: self.key.clone(), wish };
@@ -108,12 +168,9 @@ impl Asking {
         Ok(answer?)
     }
 
-    /// Has the log know at once what became of a subscription. What cannot be looked up now is told by webhooks.
-    pub(super) async fn follow(&self, subscription: &SubscriptionId) {
-        let looked = self.learner().purchases.subscription(subscription, &self.key).await;
-        if let Err(error) = looked {
-            tracing::warn!(%subscription, %error, "what came of a request is not known yet");
-        }
+    /// Has the log know what a subscription is now: it may be behind, as webhooks come late or never.
+    pub(super) async fn look(&self, subscription: &SubscriptionId) -> Result<(), ApiError> {
+        Ok(self.learner().purchases.subscription(subscription, &self.key).await?)
     }
 
     /// Waits a little until answers know of this position, so that what she looks at next agrees.

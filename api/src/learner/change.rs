@@ -5,16 +5,16 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::billing::{ChangePreview, PlanChange, When};
 use domain::catalog::Catalog;
-use domain::ids::{PlanId, PriceId};
-use domain::member::{Answer, CancelReason, Cancellation, NewPlan, Wish};
+use domain::ids::{PlanId, PriceId, SubscriptionId};
+use domain::member::{CancelReason, Cancellation, NewPlan, Request, Wish};
 use domain::membership::{Held, Membership};
 use domain::ports::Position;
-use domain::subscription::Status;
+use domain::subscription::{Item, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::account::MembershipBody;
-use super::asking::Asking;
+use super::asking::{Asking, Before};
 use super::checkout::offered;
 use super::refusal::Refusal;
 use crate::error::{ApiError, Problem};
@@ -157,7 +157,7 @@ struct Wanted {
     request_body = WantedPlan,
     responses(
         (status = 200, description = "What it costs and when it takes effect; nothing was changed", body = PreviewBody),
-        (status = 409, description = "`no_subscription`, `several_subscriptions`, `same_plan` or `billing_not_configured`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no_subscription`, `several_subscriptions`, `same_plan`, `end_scheduled` or `billing_not_configured`", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "`billing_refused`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`billing_unavailable`", body = Problem, content_type = "application/problem+json"),
     ),
@@ -204,7 +204,7 @@ impl From<ChangePreview> for Cost {
     request_body = WantedPlan,
     responses(
         (status = 200, description = "What came of it", body = ChangeBody),
-        (status = 409, description = "`no_subscription`, `several_subscriptions`, `same_plan`, `preview_outdated` or `billing_not_configured`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no_subscription`, `several_subscriptions`, `same_plan`, `end_scheduled`, `taken_back`, `preview_outdated` or `billing_not_configured`", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "`billing_refused`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`billing_unavailable`: it may or may not have been done; ask again later", body = Problem, content_type = "application/problem+json"),
     ),
@@ -221,10 +221,8 @@ impl Asking {
         let membership = self.dossier().await?.membership;
         let held = chosen(&membership, wanted.subscription.as_deref())?.clone();
         let from = held.plan(&catalog);
-        let sells =
-            |price: &PriceId| held.standing.terms.items.iter().any(|item| item.price.as_ref() == Some(price));
         let same_plan = from.as_ref() == Some(&plan.id);
-        let same = same_plan && (wanted.price.is_none() || sells(&price));
+        let same = same_plan && (wanted.price.is_none() || sells(&held, &price));
         // The plan she has is chosen to take back another one that was to come.
         let takes_back = same && held.next.is_some();
         if same && !takes_back {
@@ -237,36 +235,62 @@ impl Asking {
         let change =
             PlanChange { subscription: held.id.clone(), from: prices(&catalog, from.as_ref(), &held), to };
         let when = if takes_back { When::Now } else { wanted.when.map_or(usual, When::from) };
+        if when == When::PeriodEnd && held.ends_at().is_some() {
+            return Err(Refusal::EndScheduled.into());
+        }
         Ok(Wanted { held, change, from, to: plan.id.clone(), when })
     }
 
     async fn change_plan(self, wanted: WantedPlan) -> Result<(ChangeBody, Position), ApiError> {
         let billing = self.billing()?;
-        let Wanted { held, change, from, to, when } = self.understood(&wanted).await?;
+        let (request, before) = match self.before().await? {
+            Some(Request { wish: Wish::PlanChange(asked), confirmed, .. }) if wanted.is(&asked) => {
+                self.look(&asked.subscription).await?;
+                let is_so = self.held(&asked.subscription).await?.is_some_and(|held| is_so(&held, &asked));
+                (asked, Before::of(confirmed, is_so))
+            }
+            Some(_) => return Err(Refusal::KeyReused.into()),
+            None => (self.new_plan(&wanted).await?, Before::Open),
+        };
+        let held = self.held(&request.subscription).await?.ok_or(Refusal::NoSubscription)?;
+        let is_old = |at: DateTime<Utc>| at < self.state.now() - GOOD_FOR;
+        if before == Before::Open && request.reckoned_at.is_some_and(is_old) {
+            return Err(Refusal::PreviewOutdated.into());
+        }
+        let from = prices(&self.state.index.catalog(), request.from.as_ref(), &held);
+        let change = PlanChange { subscription: held.id.clone(), from, to: request.price.clone() };
+        let done = billing.change_plan(&change, request.when, request.reckoned_at, &self.key);
+        self.carry_out(&held.id, Wish::PlanChange(request.clone()), before, done).await?;
+        let (membership, held, position) = self.seen(&held.id).await?;
+        let held = held.ok_or(Refusal::TakenBack)?;
+        let state = match request.when {
+            When::PeriodEnd if comes(&held, &request) => ChangeState::Scheduled,
+            _ if sells(&held, &request.price) => ChangeState::Done,
+            When::Now => ChangeState::PaymentPending,
+            When::PeriodEnd => return Err(Refusal::TakenBack.into()),
+        };
+        Ok((ChangeBody { object: "plan_change", state, membership }, position))
+    }
+
+    async fn new_plan(&self, wanted: &WantedPlan) -> Result<NewPlan, ApiError> {
+        let Wanted { held, change, from, to, when } = self.understood(wanted).await?;
         let reckoned_at = match &wanted.expected {
             Some(expected) if when == When::Now => self.as_shown(&change, expected).await?,
             _ => None,
         };
-        let request = NewPlan {
-            subscription: held.id.clone(),
-            from,
-            to: to.clone(),
-            price: change.to.clone(),
-            when,
-            reckoned_at,
-        };
-        self.ask(Wish::PlanChange(request)).await?;
-        let done = billing.change_plan(&change, when, reckoned_at, &self.key).await;
-        self.answered(&self.key, done, |()| Answer::Confirmed).await?;
-        self.follow(&held.id).await;
-        let (membership, held, position) = self.seen(&held).await?;
-        let catalog = self.state.index.catalog();
-        let state = match &held {
-            Some(held) if when == When::Now && held.plan(&catalog) == Some(to) => ChangeState::Done,
-            _ if when == When::PeriodEnd => ChangeState::Scheduled,
-            _ => ChangeState::PaymentPending,
-        };
-        Ok((ChangeBody { object: "plan_change", state, membership }, position))
+        Ok(NewPlan { subscription: held.id, from, to, price: change.to, when, reckoned_at })
+    }
+
+    /// A subscription of hers as the log knows it.
+    async fn held(&self, id: &SubscriptionId) -> Result<Option<Held>, ApiError> {
+        Ok(self.dossier().await?.membership.subscription(id.as_str()).cloned())
+    }
+
+    /// The subscription that is meant, as it is now.
+    async fn looked_at(&self, named: Option<&str>) -> Result<Held, ApiError> {
+        let id = chosen(&self.dossier().await?.membership, named)?.id.clone();
+        self.look(&id).await?;
+        self.held(&id).await?.ok_or_else(|| Refusal::NoSubscription.into())
     }
 
     /// The moment that a cost was reckoned for, if it still is what was shown.
@@ -283,12 +307,104 @@ impl Asking {
     }
 
     /// The membership as it is now that something was done, and the subscription it was done to.
-    async fn seen(&self, held: &Held) -> Result<(MembershipBody, Option<Held>, Position), ApiError> {
+    async fn seen(&self, id: &SubscriptionId) -> Result<(MembershipBody, Option<Held>, Position), ApiError> {
         let dossier = self.dossier().await?;
         self.known(dossier.position).await;
         let body = MembershipBody::new(&self.state, self.member(), &dossier);
-        let held = dossier.membership.subscription(held.id.as_str()).cloned();
+        let held = dossier.membership.subscription(id.as_str()).cloned();
         Ok((body, held, dossier.position))
+    }
+
+    async fn end(self, wanted: WantedEnd) -> Result<(MembershipBody, Position), ApiError> {
+        let billing = self.billing()?;
+        let named = wanted.subscription.as_deref();
+        let is_so = |held: &Held, when| {
+            held.status().is_final() || (when == When::PeriodEnd && held.ends_at().is_some())
+        };
+        let (end, before) = match self.before().await? {
+            Some(Request { wish: Wish::Cancellation(asked), confirmed, .. })
+                if is_named(named, &asked.subscription) =>
+            {
+                self.look(&asked.subscription).await?;
+                let held = self.held(&asked.subscription).await?;
+                let is_so = held.is_some_and(|held| is_so(&held, asked.when));
+                (asked, Before::of(confirmed, is_so))
+            }
+            Some(_) => return Err(Refusal::KeyReused.into()),
+            None => {
+                let held = self.looked_at(named).await?;
+                let when = wanted.when.map_or(When::PeriodEnd, When::from);
+                if is_so(&held, when) {
+                    let (body, _, position) = self.seen(&held.id).await?;
+                    return Ok((body, position));
+                }
+                let reason = wanted.reason.map(CancelReason::from);
+                (Cancellation { subscription: held.id, when, reason }, Before::Open)
+            }
+        };
+        let done = billing.cancel(&end.subscription, end.when, &self.key);
+        self.carry_out(&end.subscription, Wish::Cancellation(end.clone()), before, done).await?;
+        let (body, _, position) = self.seen(&end.subscription).await?;
+        Ok((body, position))
+    }
+
+    async fn go_on(self, wanted: WantedResumption) -> Result<(MembershipBody, Position), ApiError> {
+        let billing = self.billing()?;
+        let named = wanted.subscription.as_deref();
+        let rests = |held: &Held| held.ends_at().is_some() || *held.status() == Status::Paused;
+        let (subscription, before) = match self.before().await? {
+            Some(Request { wish: Wish::Resumption { subscription }, confirmed, .. })
+                if is_named(named, &subscription) =>
+            {
+                self.look(&subscription).await?;
+                let held = self.held(&subscription).await?;
+                let is_so = held.is_some_and(|held| held.is_running() && !rests(&held));
+                (subscription, Before::of(confirmed, is_so))
+            }
+            Some(_) => return Err(Refusal::KeyReused.into()),
+            None => {
+                let held = self.looked_at(named).await?;
+                if !rests(&held) {
+                    return Err(Refusal::NothingToResume.into());
+                }
+                (held.id, Before::Open)
+            }
+        };
+        let done = billing.resume(&subscription, &self.key);
+        let wish = Wish::Resumption { subscription: subscription.clone() };
+        self.carry_out(&subscription, wish, before, done).await?;
+        let (body, _, position) = self.seen(&subscription).await?;
+        Ok((body, position))
+    }
+}
+
+impl WantedPlan {
+    /// Whether it is this that was asked for.
+    fn is(&self, asked: &NewPlan) -> bool {
+        self.plan == asked.to.as_str() && is_named(self.subscription.as_deref(), &asked.subscription)
+    }
+}
+
+/// Whether this subscription is named, or none is.
+fn is_named(named: Option<&str>, id: &SubscriptionId) -> bool {
+    named.is_none_or(|named| named == id.as_str())
+}
+
+fn sells(held: &Held, price: &PriceId) -> bool {
+    held.standing.terms.items.iter().any(|item| item.price.as_ref() == Some(price))
+}
+
+/// Whether this plan is the next.
+fn comes(held: &Held, asked: &NewPlan) -> bool {
+    let sold = |item: &Item| item.price.as_ref() == Some(&asked.price);
+    held.next.as_ref().is_some_and(|next| next.plans.contains(&asked.to) || next.items.iter().any(sold))
+}
+
+/// Whether she has what she asked for, or is sure to get it.
+fn is_so(held: &Held, asked: &NewPlan) -> bool {
+    match asked.when {
+        When::PeriodEnd => comes(held, asked),
+        When::Now => sells(held, &asked.price) && held.next.is_none(),
     }
 }
 
@@ -385,21 +501,7 @@ impl From<WhyCancelled> for CancelReason {
     ),
 )]
 pub async fn cancel(asking: Asking, Body(wanted): Body<WantedEnd>) -> Result<Response, ApiError> {
-    let end = async move {
-        let billing = asking.billing()?;
-        let membership = asking.dossier().await?.membership;
-        let held = chosen(&membership, wanted.subscription.as_deref())?.clone();
-        let when = wanted.when.map_or(When::PeriodEnd, When::from);
-        if when == When::Now || held.ends_at().is_none() {
-            let (subscription, reason) = (held.id.clone(), wanted.reason.map(CancelReason::from));
-            asking.ask(Wish::Cancellation(Cancellation { subscription, when, reason })).await?;
-            let done = billing.cancel(&held.id, when, &asking.key).await;
-            asking.answered(&asking.key, done, |()| Answer::Confirmed).await?;
-            asking.follow(&held.id).await;
-        }
-        asking.seen(&held).await
-    };
-    let (body, _, position) = Asking::to_its_end(end).await?;
+    let (body, position) = Asking::to_its_end(async move { asking.end(wanted).await }).await?;
     Ok((AnsweredAt(position), Json(body)).into_response())
 }
 
@@ -428,19 +530,6 @@ pub struct WantedResumption {
     ),
 )]
 pub async fn resume(asking: Asking, Body(wanted): Body<WantedResumption>) -> Result<Response, ApiError> {
-    let go_on = async move {
-        let billing = asking.billing()?;
-        let membership = asking.dossier().await?.membership;
-        let held = chosen(&membership, wanted.subscription.as_deref())?.clone();
-        if held.ends_at().is_none() && *held.status() != Status::Paused {
-            return Err(Refusal::NothingToResume.into());
-        }
-        asking.ask(Wish::Resumption { subscription: held.id.clone() }).await?;
-        let done = billing.resume(&held.id, &asking.key).await;
-        asking.answered(&asking.key, done, |()| Answer::Confirmed).await?;
-        asking.follow(&held.id).await;
-        asking.seen(&held).await
-    };
-    let (body, _, position) = Asking::to_its_end(go_on).await?;
+    let (body, position) = Asking::to_its_end(async move { asking.go_on(wanted).await }).await?;
     Ok((AnsweredAt(position), Json(body)).into_response())
 }

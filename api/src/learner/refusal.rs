@@ -52,6 +52,14 @@ pub enum Refusal {
     /// It is the plan she has.
     #[error("You have this plan already; choose another one, or leave everything as it is.")]
     SamePlan,
+    /// It ends, and nothing comes after its end.
+    #[error(
+        "Your membership is about to end, so no plan can come after it; stay with POST /v1/me/membership/resume first."
+    )]
+    EndScheduled,
+    /// It was done, and something else has been done since.
+    #[error("This was done and has been taken back since; ask for it again with a new Idempotency-Key.")]
+    TakenBack,
     /// No end is scheduled, and it is not paused.
     #[error("Your membership goes on anyway, so there is nothing to resume.")]
     NothingToResume,
@@ -80,6 +88,8 @@ impl Refusal {
             Self::SeveralSubscriptions(_) => (S::CONFLICT, "several_subscriptions", "Several memberships"),
             Self::UnknownSubscription(_) => (S::NOT_FOUND, "unknown_subscription", "Unknown membership"),
             Self::SamePlan => (S::CONFLICT, "same_plan", "Same plan"),
+            Self::EndScheduled => (S::CONFLICT, "end_scheduled", "About to end"),
+            Self::TakenBack => (S::CONFLICT, "taken_back", "Taken back since"),
             Self::NothingToResume => (S::CONFLICT, "nothing_to_resume", "Nothing to resume"),
             Self::PreviewOutdated => (S::CONFLICT, "preview_outdated", "Preview outdated"),
             Self::KeyReused => (S::UNPROCESSABLE_ENTITY, "key_reused", "Key used for another request"),

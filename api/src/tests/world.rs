@@ -126,6 +126,7 @@ impl World {
                 site: "https://learn.test".to_owned(),
                 streams: EventStreams::new(20),
                 looks: Looks::default(),
+                under_way: tokio::sync::watch::Sender::new(()),
             },
             probe: stores.clone(),
             idempotency: stores.clone(),

@@ -160,6 +160,16 @@ impl Member {
         self.requests.iter().find(|request| request.key == key)
     }
 
+    /// Her requests about what she has that wait for an answer, but for the one with this key.
+    pub fn unanswered(&self, but: &str) -> impl Iterator<Item = &Request> {
+        let of_these = |wish: &Wish| {
+            matches!(wish, Wish::PlanChange(_) | Wish::Cancellation(_) | Wish::Resumption { .. })
+        };
+        self.requests
+            .iter()
+            .filter(move |request| !request.answered && request.key != but && of_these(&request.wish))
+    }
+
     /// A request for the same order that the provider is being asked about.
     pub fn checkout_in_flight(&self, order: &Order) -> Option<&Request> {
         let same = |request: &&Request| {

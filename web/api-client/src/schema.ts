@@ -9379,7 +9379,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `no_subscription`, `several_subscriptions`, `same_plan`, `preview_outdated` or `billing_not_configured`; `idempotency_key_in_use`: the same command is being carried out */
+            /** @description `no_subscription`, `several_subscriptions`, `same_plan`, `end_scheduled`, `taken_back`, `preview_outdated` or `billing_not_configured`; `idempotency_key_in_use`: the same command is being carried out */
             409: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -9656,7 +9656,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `no_subscription`, `several_subscriptions`, `same_plan` or `billing_not_configured`; `idempotency_key_in_use`: the same command is being carried out */
+            /** @description `no_subscription`, `several_subscriptions`, `same_plan`, `end_scheduled` or `billing_not_configured`; `idempotency_key_in_use`: the same command is being carried out */
             409: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
