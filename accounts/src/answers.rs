@@ -67,8 +67,8 @@ pub struct Renewed {
 pub enum VerifiedWhat {
     /// The account is open; she signs in with her password.
     Registration,
-    /// The account is open and has no password, since several people asked for one with this address: she chooses one through
-    /// `forgot-password`.
+    /// The account is open and has no password, since the link was not followed in the browser that asked for the letter, and
+    /// anybody may have chosen the one that was: she chooses one with [`Verified::password_token`].
     RegistrationWithoutPassword,
     /// She has another address from now on.
     NewEmail,
@@ -83,6 +83,8 @@ pub struct Verified {
     pub what: VerifiedWhat,
     /// Whether the log had not known the member before: deliveries may wait for her.
     pub new_member: bool,
+    /// For `reset-password`, where the account that is open now has no password: the letter box was shown to be hers just now.
+    pub password_token: Option<String>,
     /// From here on the log tells of it.
     pub position: Position,
 }

@@ -14,14 +14,13 @@ pub enum AccountError {
     /// The password cannot be chosen.
     #[error(transparent)]
     Password(#[from] PasswordRefusal),
-    /// No account has this address and this password.
-    #[error("the e-mail address or the password is wrong")]
-    WrongCredentials,
-    /// Both are right, but the letter with the link has not been followed yet.
+    /// No account has this address and this password. One whose address was never confirmed is no account, and is not told from
+    /// others: whoever registers an address would learn whether it had one.
     #[error(
-        "the e-mail address has not been confirmed yet; follow the link in the letter, or have it sent again"
+        "the e-mail address or the password is wrong, or the address has not been confirmed yet: then follow the link \
+         in the letter, or have it sent again"
     )]
-    EmailNotVerified,
+    WrongCredentials,
     /// The code of the second factor is wrong, too old, or was used before.
     #[error("the code is wrong or was used before; wait for the next one")]
     WrongCode,

@@ -97,4 +97,6 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The secret by which the device is known, if it is ([`SignedIn::device`](crate::SignedIn)).
     pub device: Option<String>,
+    /// What the browser keeps of the letters that registrations in it have asked for ([`Accounts::register`](crate::Accounts)).
+    pub registration: Option<String>,
 }

@@ -13,8 +13,11 @@ pub(crate) const OVERLAP: TimeDelta = TimeDelta::seconds(30);
 pub(crate) enum Presented {
     /// It is the present one: make the next.
     Present,
-    /// It is the one before, and the answer that it was worth may not have arrived: give the same answer again.
+    /// It is the one before, spent at this moment: give the same answer again.
     JustSpent,
+    /// It is the one before, and nothing of the answer that it was worth was ever used: that may not have arrived. Make another
+    /// in its place, so that whoever has got it after all is noticed when it comes.
+    Lost,
     /// It was spent, and what it was worth is in use: two have it, and one of them is not its owner.
     Reused,
 }
@@ -27,7 +30,11 @@ pub(crate) fn judge(session: &SessionRecord, hash: &Hash, now: DateTime<Utc>) ->
     let before = session.previous.is_some_and(|previous| same(&previous, hash));
     let just_now = (now - session.rotated_at).abs() < OVERLAP;
     let answer_unused = session.seen < session.generation;
-    if before && (just_now || answer_unused) { Presented::JustSpent } else { Presented::Reused }
+    match before {
+        true if just_now => Presented::JustSpent,
+        true if answer_unused => Presented::Lost,
+        _ => Presented::Reused,
+    }
 }
 
 /// Whether nobody has renewed it for too long, or it has reached its end.
@@ -78,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_lost_is_given_again_however_late() {
-        assert_eq!(judge(&session(1), &[1; 32], at(900)), Presented::JustSpent);
+    fn for_an_answer_that_was_lost_there_is_another_however_late() {
+        assert_eq!(judge(&session(1), &[1; 32], at(900)), Presented::Lost);
     }
 
     #[test]

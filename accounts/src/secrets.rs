@@ -29,6 +29,15 @@ pub(crate) fn hash(secret: &str) -> Hash {
     if secret.len() > LONGEST { [0; 32] } else { Sha256::digest(secret.as_bytes()).into() }
 }
 
+/// How long a proof is as text.
+pub(crate) const PROOF: usize = 43;
+
+/// What shows that a browser asked for the letter with the token of this hash. It tells nothing of the token.
+pub(crate) fn proof(token: &Hash) -> String {
+    let proof = Sha256::new().chain_update(b"asked for in this browser ").chain_update(token).finalize();
+    URL_SAFE_NO_PAD.encode(proof)
+}
+
 /// A refresh token: one half says which family it belongs to and stays, the other is good once. Both are secret.
 #[derive(Clone, Copy)]
 pub(crate) struct RefreshToken {

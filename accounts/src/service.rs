@@ -47,8 +47,10 @@ const NOTES: usize = 4_096;
 const FREE: u32 = 5;
 /// Wrong passwords in a row, from wherever, before only a known device or a reset helps.
 const MOST_IN_A_ROW: u32 = 100;
-/// Letters to one address in an hour.
+/// Letters of one kind to one address in an hour, asked for from one network.
 const LETTERS_TO_ONE: u32 = 5;
+/// Letters to one address in an hour: more than somebody can use up from one network.
+const LETTERS_IN_ALL: u32 = 30;
 /// Letters asked for from one network in an hour.
 const LETTERS_FROM_ONE: u32 = 60;
 /// Sign-ins tried from one network in a quarter of an hour.
@@ -209,15 +211,24 @@ impl Accounts {
         }
     }
 
-    /// Whether a letter may go to an address; asking for too many from one network is an error.
-    async fn may_write_to(&self, email: &Email, origin: &Origin) -> Result<bool, AccountError> {
+    /// Whether a letter may go to an address. Asking for too many from one network is an error.
+    async fn may_write_to(
+        &self,
+        email: &Email,
+        kind: TokenKind,
+        origin: &Origin,
+    ) -> Result<bool, AccountError> {
         let within = |most| Rule::Within { most, window: TimeDelta::hours(1) };
-        let from =
-            Counter { key: format!("letters-from:{}", network(origin)), rule: within(LETTERS_FROM_ONE) };
-        self.attempt(vec![from]).await?;
-        let to =
-            Counter { key: format!("letters-to:{}", hidden(&email.lower)), rule: within(LETTERS_TO_ONE) };
-        Ok(self.inner.parts.store.attempt(vec![to], self.now()).await?.is_ok())
+        let (whose, from) = (hidden(&email.lower), network(origin));
+        let asked = Counter { key: format!("letters-from:{from}"), rule: within(LETTERS_FROM_ONE) };
+        self.attempt(vec![asked]).await?;
+        // So that no stranger keeps her from getting hers.
+        let pair = format!("letters-to:{whose}:{}:{from}", kind.as_str());
+        let to = vec![
+            Counter { key: pair, rule: within(LETTERS_TO_ONE) },
+            Counter { key: format!("letters-to:{whose}"), rule: within(LETTERS_IN_ALL) },
+        ];
+        Ok(self.inner.parts.store.attempt(to, self.now()).await?.is_ok())
     }
 
     async fn attempt(&self, counters: Vec<Counter>) -> Result<(), AccountError> {
@@ -273,9 +284,13 @@ impl Accounts {
         Ok(account)
     }
 
-    /// The hash of a password somebody wants to have.
-    async fn hashed(&self, password: &str, email: &str) -> Result<String, AccountError> {
-        let password = Password::chosen(password, email, &self.inner.settings.service_name)?;
+    /// A password somebody wants to have, if it can be one.
+    fn chosen(&self, password: &str, email: &str) -> Result<Password, AccountError> {
+        Ok(Password::chosen(password, email, &self.inner.settings.service_name)?)
+    }
+
+    /// The hash of a chosen password.
+    async fn hashed(&self, password: Password) -> Result<String, AccountError> {
         let turn = self.inner.hasher.turn().await?;
         turn.hash(password, self.inner.parts.random.as_ref()).await
     }

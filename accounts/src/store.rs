@@ -259,16 +259,21 @@ pub enum Device {
 }
 
 /// The next refresh token of a session, if `from` still is the present one.
+///
+/// Where `from` was lost on its way, the next one takes its place: the one before stays the one before, and it is no new
+/// generation. Only while nothing of the present generation has been seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation {
     /// The session.
     pub session: SessionId,
-    /// The refresh token that is spent.
+    /// The refresh token that is spent, or was lost.
     pub from: Hash,
     /// The next one.
     pub to: Hash,
     /// With what it follows.
     pub salt: [u8; 32],
+    /// Whether `from` was lost.
+    pub lost: bool,
     /// When.
     pub now: DateTime<Utc>,
 }
@@ -400,7 +405,7 @@ pub trait AccountStore: Send + Sync {
     /// The session that has this family of refresh tokens and has not been ended, and the rights of its member.
     async fn session(&self, family: &Hash) -> Result<Option<(SessionRecord, Role)>, StoreError>;
 
-    /// Spends a refresh token: of those who ask at once, one does.
+    /// Spends a refresh token, or replaces one that was lost: of those who ask at once, one does.
     async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError>;
 
     /// Notes of which generations access tokens have been seen.

@@ -5,6 +5,8 @@
 pub mod second_factor;
 pub mod sessions;
 
+use std::time::Duration;
+
 use ::accounts::{AccountView, Login, SignedIn, VerifiedWhat};
 use axum::Json;
 use axum::extract::State;
@@ -23,6 +25,9 @@ use crate::position::AnsweredAt;
 use crate::sign_in::{SignIn, Visit};
 use crate::state::ApiState;
 use crate::viewer::Viewer;
+
+/// How long a browser keeps that an address was registered in it: as long as the link in the letter counts.
+const REGISTRATION: Duration = Duration::from_hours(24);
 
 /// An address and a password.
 #[derive(Deserialize, ToSchema)]
@@ -153,16 +158,21 @@ pub enum LoginBody {
 }
 
 /// What following a link did.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct VerifiedBody {
     /// Always `verification`.
     #[schema(example = "verification")]
     object: &'static str,
     /// `registration`: the account is open, sign in. `registration_without_password`: the account is open, and has no
-    /// password, since several people asked for one with this address; choose one with `POST /v1/auth/forgot-password`.
-    /// `new_email`: the account has this address from now on.
+    /// password, since the link was followed in another browser than the one that registered, and so the password that was
+    /// sent there may be anybody's; have one chosen with `password_token`. `new_email`: the account has this address from now
+    /// on.
     #[schema(example = "registration")]
     what: &'static str,
+    /// With `registration_without_password`: the token for `POST /v1/auth/reset-password`, with which a password is chosen.
+    /// Good once, within the hour. Keep it nowhere.
+    #[schema(required = true)]
+    password_token: Option<String>,
 }
 
 /// An account.
@@ -211,7 +221,8 @@ impl From<AccountView> for AccountBody {
 /// Ask for an account.
 ///
 /// A letter with a link goes to the address; nothing is known of it, and nobody can sign in, until the link is followed. The
-/// answer is the same where the address has an account; its owner is told by letter.
+/// answer is the same where the address has an account; its owner is told by letter. The password comes into force when the
+/// link is followed in the same browser, which is told by the cookie `__Host-registration`; in another one, she chooses one then.
 #[utoipa::path(
     post, path = "/v1/auth/register", operation_id = "register", tag = "Accounts",
     request_body = Credentials,
@@ -225,8 +236,10 @@ pub async fn register(
     visit: Visit,
     Body(Credentials { email, password }): Body<Credentials>,
 ) -> Result<Response, ApiError> {
-    state.sign_in()?.with_letters()?.accounts.register(&email, &password, &visit.origin).await?;
-    Ok(letter("A letter is on its way to this address. Follow the link in it, then sign in."))
+    let sign_in = state.sign_in()?.with_letters()?;
+    let proof = sign_in.accounts.register(&email, &password, &visit.origin).await?;
+    let letter = letter("A letter is on its way to this address. Follow the link in it, then sign in.");
+    Ok((registered(sign_in, &proof), letter).into_response())
 }
 
 /// Have the letter with the link sent again.
@@ -240,13 +253,24 @@ pub async fn resend_verification(
     visit: Visit,
     Body(Address { email }): Body<Address>,
 ) -> Result<Response, ApiError> {
-    state.sign_in()?.with_letters()?.accounts.resend_verification(&email, &visit.origin).await?;
-    Ok(letter("If an account waits for this address to be confirmed, a letter is on its way to it."))
+    let sign_in = state.sign_in()?.with_letters()?;
+    let proof = sign_in.accounts.resend_verification(&email, &visit.origin).await?;
+    let letter =
+        letter("If an account waits for this address to be confirmed, a letter is on its way to it.");
+    Ok((registered(sign_in, &proof), letter).into_response())
+}
+
+/// Has the browser keep that it asked for a letter.
+fn registered(sign_in: &SignIn, proof: &str) -> HeaderMap {
+    let mut set = HeaderMap::new();
+    sign_in.cookies.give_registration(&mut set, proof, REGISTRATION);
+    set
 }
 
 /// Follow the link of a letter.
 ///
-/// Opens an account, or gives it another address. Signs nobody in.
+/// Opens an account, or gives it another address. Signs nobody in. An account that is opened in another browser than the one
+/// that registered has no password yet: the answer has what is needed to choose one.
 #[utoipa::path(
     post, path = "/v1/auth/verify-email", operation_id = "verifyEmail", tag = "Accounts",
     request_body = LinkToken,
@@ -270,7 +294,7 @@ pub async fn verify_email(
         VerifiedWhat::RegistrationWithoutPassword => "registration_without_password",
         VerifiedWhat::NewEmail => "new_email",
     };
-    let body = VerifiedBody { object: "verification", what };
+    let body = VerifiedBody { object: "verification", what, password_token: verified.password_token };
     Ok((AnsweredAt(verified.position), Json(body)).into_response())
 }
 
@@ -282,8 +306,8 @@ pub async fn verify_email(
     request_body = Credentials,
     responses(
         (status = 200, description = "She is signed in, or a code is asked for too", body = LoginBody),
-        (status = 401, description = "`wrong_credentials`: the address or the password is wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`email_not_verified`: both are right, but the link in the letter has not been followed; `foreign_origin`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`wrong_credentials`: the address or the password is wrong, or the address has not been confirmed yet", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`foreign_origin`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn login(

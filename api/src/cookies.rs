@@ -49,6 +49,8 @@ pub struct Cookies<'h> {
     pub refresh: Held<'h>,
     /// What tells a browser again in which somebody has signed in before.
     pub device: Held<'h>,
+    /// What tells a browser again in which an address was registered.
+    pub registration: Held<'h>,
 }
 
 impl Cookies<'_> {
@@ -79,6 +81,11 @@ impl CookieStyle {
         if self.secure { "__Host-device" } else { "device" }
     }
 
+    /// The name of the cookie that tells the browser again in which an address was registered.
+    pub fn registration(self) -> &'static str {
+        if self.secure { "__Host-registration" } else { "registration" }
+    }
+
     /// The cookies of a request.
     pub fn read(self, headers: &HeaderMap) -> Cookies<'_> {
         let mut cookies = Cookies::default();
@@ -88,6 +95,7 @@ impl CookieStyle {
                 name if name == self.access() => &mut cookies.access,
                 name if name == self.refresh() => &mut cookies.refresh,
                 name if name == self.device() => &mut cookies.device,
+                name if name == self.registration() => &mut cookies.registration,
                 _ => continue,
             };
             *held = held.also(value.trim());
@@ -108,6 +116,11 @@ impl CookieStyle {
     /// Has the browser keep what tells it again.
     pub fn give_device(self, headers: &mut HeaderMap, token: &str, keep: Duration) {
         set(headers, &self.cookie(self.device(), token, "/", keep));
+    }
+
+    /// Has the browser keep that an address was registered in it.
+    pub fn give_registration(self, headers: &mut HeaderMap, proof: &str, keep: Duration) {
+        set(headers, &self.cookie(self.registration(), proof, "/", keep));
     }
 
     /// Has the browser forget that anybody is signed in.

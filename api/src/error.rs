@@ -427,7 +427,6 @@ fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str
         E::InvalidEmail => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
         E::Password(_) => (S::UNPROCESSABLE_ENTITY, "password_refused", "Password refused"),
         E::WrongCredentials => (S::UNAUTHORIZED, "wrong_credentials", "Wrong address or password"),
-        E::EmailNotVerified => (S::FORBIDDEN, "email_not_verified", "Address not confirmed"),
         E::WrongCode => (S::UNAUTHORIZED, "wrong_code", "Wrong code"),
         E::Throttled { .. } => (S::TOO_MANY_REQUESTS, "too_many_attempts", "Too many attempts"),
         E::Exhausted => (S::TOO_MANY_REQUESTS, "too_many_wrong_passwords", "Too many wrong passwords"),

@@ -165,6 +165,7 @@ fn origin(parts: &Parts, cookies: &Cookies<'_>) -> Origin {
         address: (!address.is_unspecified()).then_some(address),
         user_agent: agent.map(|agent| agent.chars().take(LONGEST_USER_AGENT).collect()),
         device: cookies.device.one().map(str::to_owned),
+        registration: cookies.registration.one().map(str::to_owned),
     }
 }
 

@@ -342,6 +342,12 @@ enum AccountCommand {
         #[arg(value_parser = role, value_name = "member|support|owner")]
         role: AccountRole,
     },
+    /// Remove the second factor of somebody who has lost it, and her backup codes; first make sure that it is she who asks
+    #[command(after_help = "Example: membership account second-factor-off mem_ada")]
+    SecondFactorOff {
+        /// The member's id
+        member: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -452,6 +458,9 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Account(AccountCommand::Role { member, role }) => {
             commands::account::role(&settings()?, &member, role, json).await
+        }
+        Command::Account(AccountCommand::SecondFactorOff { member }) => {
+            commands::account::second_factor_off(&settings()?, &member, json).await
         }
         Command::Token(TokenCommand::Create { name, scope }) => {
             commands::token::create(&settings()?, &name, &scope, json).await

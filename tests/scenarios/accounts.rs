@@ -47,8 +47,9 @@ on_every_store! {
         let app = serving(store).await;
         let mut ada = Browser::of(&app);
         ada.post("/v1/auth/register", &json!({ "email": "Ada@Example.com", "password": PASSWORD })).await.is(202);
-        ada.try_login(ADA, PASSWORD).await.problem(403, "email_not_verified");
-        ada.try_login(ADA, OTHER).await.problem(401, "wrong_credentials");
+        for password in [PASSWORD, OTHER] {
+            ada.try_login(ADA, password).await.problem(401, "wrong_credentials");
+        }
         assert!(!ada.is_signed_in().await);
         let token = app.home.link("Ada@Example.com", "Confirm").await;
         let follow = json!({ "token": token });
@@ -66,6 +67,20 @@ on_every_store! {
         // A member like any other.
         app.settled().await;
         assert_eq!(app.check(&member, ADVANCED).await["reason"], "no_membership");
+    }
+
+    async fn a_link_that_is_followed_in_another_browser_opens_the_account_and_asks_for_a_password(store: Store) {
+        let app = serving(store).await;
+        let (mut ada, mut phone) = (Browser::of(&app), Browser::of(&app));
+        ada.post("/v1/auth/register", &json!({ "email": ADA, "password": PASSWORD })).await.is(202);
+        let token = app.home.link(ADA, "Confirm").await;
+        let reply = phone.post("/v1/auth/verify-email", &json!({ "token": token })).await;
+        assert_eq!(reply.body["what"], "registration_without_password", "{reply:?}");
+        let chosen = json!({ "token": reply.body["password_token"], "password": OTHER });
+        phone.post("/v1/auth/reset-password", &chosen).await.is(204);
+        phone.post("/v1/auth/reset-password", &chosen).await.problem(400, "bad_token");
+        ada.try_login(ADA, PASSWORD).await.problem(401, "wrong_credentials");
+        phone.login(ADA, OTHER).await;
     }
 
     async fn the_letter_comes_again_when_it_is_asked_for(store: Store) {
@@ -367,13 +382,21 @@ on_every_store! {
         ada.get("/v1/support/deliveries").await.is(200);
         drop(app);
         home.done(&["account", "role", &member, "member"]);
+        home.done(&["account", "second-factor-off", &member]);
         let app = home.serve().await;
         let mut ada = ada.asking(&app);
         ada.get("/v1/support/deliveries").await.problem(401, "unauthenticated");
         let told = history(&app, &member).await;
         assert_eq!(named(&told, "RoleChanged").len(), 2, "{told:#?}");
-        let unknown = home.cli(&["account", "role", "mem_nobody", "owner"]);
-        assert!(unknown.code != 0, "{unknown:?}");
+        // Nor does she need a code any more, which is in her history.
+        let removed = named(&told, "SecondFactorDisabled");
+        assert!(removed.len() == 1 && removed[0]["actor"].as_str().is_some_and(|actor| !actor.contains(&member)), "{told:#?}");
+        Browser::of(&app).login(ADA, PASSWORD).await;
+        drop(app);
+        for command in [&["role", "mem_nobody", "owner"][..], &["second-factor-off", "mem_nobody"], &["second-factor-off", &member]] {
+            let refused = home.cli(&[&["account"], command].concat());
+            assert!(refused.code != 0, "{refused:?}");
+        }
     }
 
     async fn a_token_of_a_back_end_is_made_used_listed_and_revoked(store: Store) {

@@ -64,13 +64,15 @@ on_every_store! {
                 ("/v1/auth/forgot-password", json!({ "email": email })),
                 ("/v1/auth/resend-verification", json!({ "email": email })),
                 ("/v1/auth/register", credentials(email, OTHER)),
+                // With what a stranger has just registered it, too.
+                ("/v1/auth/login", credentials(email, OTHER)),
             ] {
                 seen_of.push(seen(&stranger.post(path, &body).await));
             }
             let after = hashes(&app).await;
             let work: BTreeMap<_, _> =
                 after.iter().map(|(what, count)| (what.clone(), count - before.get(what).unwrap_or(&0))).collect();
-            assert_eq!(work.values().sum::<u64>(), 2, "one to compare, one to keep: {work:?}");
+            assert_eq!(work.values().sum::<u64>(), 3, "two to compare, one to keep: {work:?}");
             told.push((seen_of, work));
             before = after;
         }
@@ -79,6 +81,70 @@ on_every_store! {
         // Only the owners of the addresses learn more.
         app.home.letter(ADA, "You have an account already").await;
         app.home.letter(waiting, "Confirm").await;
+    }
+
+    async fn whoever_registers_an_address_of_somebody_else_gets_no_account_by_its_owners_click(store: Store) {
+        let home = Home::new(store).await.with_accounts();
+        // One address is new; another is of somebody who has been known for long, and may be paying.
+        home.done(&["member", "create", "--id", "mem_known", "--email", BOB]);
+        let app = home.serve().await;
+        for (email, first) in [(ADA, true), (ADA, false), (BOB, true), (NOBODY, true)] {
+            let (mut mallory, mut victim) = (Browser::of(&app), Browser::of(&app));
+            if email == NOBODY {
+                // The victim has asked for one too, and clicks the wrong letter.
+                victim.post("/v1/auth/register", &credentials(email, PASSWORD)).await.is(202);
+                app.home.link(email, "Confirm").await;
+            }
+            mallory.post("/v1/auth/register", &credentials(email, OTHER)).await.is(202);
+            if !first {
+                app.home.letter(email, "You have an account already").await;
+                mallory.try_login(email, OTHER).await.problem(401, "wrong_credentials");
+                continue;
+            }
+            mallory.post("/v1/auth/resend-verification", &json!({ "email": email })).await.is(202);
+            app.home.link(email, "Confirm").await;
+            let clicked = app.home.link(email, "Confirm").await;
+            let reply = victim.post("/v1/auth/verify-email", &json!({ "token": clicked })).await;
+            assert_eq!(reply.body["what"], "registration_without_password", "{reply:?}");
+            for _ in 0..2 {
+                mallory.try_login(email, OTHER).await.problem(401, "wrong_credentials");
+            }
+            let chosen = json!({ "token": reply.body["password_token"], "password": PASSWORD });
+            victim.post("/v1/auth/reset-password", &chosen).await.is(204);
+            mallory.try_login(email, OTHER).await.problem(401, "wrong_credentials");
+            let member = victim.login(email, PASSWORD).await;
+            assert_eq!(member == "mem_known", email == BOB, "{email}");
+        }
+    }
+
+    async fn no_stranger_uses_up_the_letters_of_somebody_else(store: Store) {
+        let app = serving(store).await;
+        signed_up(&app, ADA).await;
+        signed_up(&app, BOB).await;
+        let forgot = json!({ "email": ADA });
+        let about = "Choose another password";
+        let mut stranger = Browser::of(&app).at("198.51.100.7");
+        for _ in 0..7 {
+            stranger.post("/v1/auth/forgot-password", &forgot).await.is(202);
+            stranger.post("/v1/auth/resend-verification", &forgot).await.is(202);
+        }
+        Browser::of(&app).at("203.0.113.9").post("/v1/auth/forgot-password", &forgot).await.is(202);
+        for _ in 0..6 {
+            app.home.letter(ADA, about).await;
+        }
+        assert_eq!(app.home.unread_letters(), 0, "five for the stranger and one for her");
+        // Nor does anybody bury her in letters from many networks: of the thirty in all, fourteen have been asked for,
+        // with those of her registration and those that were not due.
+        for network in 0..7 {
+            let mut stranger = Browser::of(&app).at(&format!("10.{network}.0.1"));
+            for _ in 0..5 {
+                stranger.post("/v1/auth/forgot-password", &forgot).await.is(202);
+            }
+        }
+        // Letters go out one after the other.
+        Browser::of(&app).post("/v1/auth/forgot-password", &json!({ "email": BOB })).await.is(202);
+        app.home.letter(BOB, about).await;
+        assert_eq!(app.home.unread_letters(), 30 - (1 + 5 + 5 + 1));
     }
 
     async fn of_many_who_use_one_link_at_once_one_gets_through(store: Store) {

@@ -131,13 +131,13 @@ async fn an_account_with_canaries(app: &TestApp) -> Vec<String> {
     let mut posts = async |path: &str, body: Value, status: u16| {
         let reply = browser.post(&format!("/v1/auth/{path}"), &body).await;
         reply.is(status);
-        let kept =
-            ["access", "refresh", "device"].map(|name| browser.cookie(name).unwrap_or_default().to_owned());
+        let kept = ["access", "refresh", "device", "registration"]
+            .map(|name| browser.cookie(name).unwrap_or_default().to_owned());
         (reply.body, kept)
     };
     let credentials = |email: &str, password: &str| json!({ "email": email, "password": password });
     posts("register", credentials(email, password), 202).await;
-    posts("login", credentials(email, password), 403).await;
+    posts("login", credentials(email, password), 401).await;
     posts("login", credentials("canary", "canary"), 422).await;
     secrets.push(app.home.link(email, "Confirm").await);
     posts("verify-email", json!({ "token": secrets[0] }), 200).await;

@@ -19,7 +19,7 @@ impl Accounts {
     /// Has a letter sent with which another password can be chosen. The answer tells nothing.
     pub async fn forgot_password(&self, email: &str, origin: &Origin) -> Result<(), AccountError> {
         let email = Email::parse(email)?;
-        let may_write = self.may_write_to(&email, origin).await?;
+        let may_write = self.may_write_to(&email, TokenKind::Reset, origin).await?;
         // Whoever is known without an account, as from another site, opens one by choosing a password.
         let known = self.inner.parts.store.account(&Whose::Email(email.lower.clone())).await?;
         let known = known.filter(|_| may_write);
@@ -44,7 +44,7 @@ impl Accounts {
         let found = store.token(&token, self.now()).await?;
         let found = found.filter(|found| found.kind == TokenKind::Reset).ok_or(AccountError::BadToken)?;
         let email = Email::parse(found.email.as_deref().unwrap_or_default())?;
-        let hash = self.hashed(password, &email.written).await?;
+        let hash = self.hashed(self.chosen(password, &email.written)?).await?;
         let spent = store.take_token(&token, TokenKind::Reset, self.now()).await?;
         let member = spent.and_then(|spent| spent.member).ok_or(AccountError::BadToken)?;
         let account = store.account(&Whose::Member(member.clone())).await?;
@@ -64,7 +64,8 @@ impl Accounts {
         let position = self.change_password_to(&member, change, PasswordChange::Reset, context).await?;
         store.clear(&[in_a_row(&email.lower), format!("code:{member}"), format!("proof:{member}")]).await?;
         self.post(&email.written, Letter::PasswordChanged { at: self.now() });
-        Ok(Verified { member, what: VerifiedWhat::Registration, new_member, position })
+        let what = VerifiedWhat::Registration;
+        Ok(Verified { member, what, new_member, position, password_token: None })
     }
 
     /// Has the password be another, and says so with the sessions that end for it.
@@ -78,8 +79,7 @@ impl Accounts {
         let changed =
             self.change(member, change, AccountCommand::ChangePassword(how), context.clone()).await?;
         let position = changed.ok_or(AccountError::NoAccount)?;
-        let (_, last) = self.finish_ended(Some(member), &context).await?;
-        Ok(position.max(last))
+        Ok(position.max(self.finish_ended_of(member, &context).await?))
     }
 
     /// Chooses another password, knowing the present one. Ends all her other sessions.
@@ -94,7 +94,7 @@ impl Accounts {
         let account = self.proven(member, current).await?;
         let email = account.email.unwrap_or_default();
         let change = Change::Password {
-            hash: self.hashed(new, &email).await?,
+            hash: self.hashed(self.chosen(new, &email)?).await?,
             keep: Some(session.clone()),
             keep_device: origin.device.as_deref().map(hash),
         };
@@ -117,7 +117,7 @@ impl Accounts {
     ) -> Result<(), AccountError> {
         let email = Email::parse(email)?;
         let account = self.proven(member, password).await?;
-        let may_write = self.may_write_to(&email, origin).await?;
+        let may_write = self.may_write_to(&email, TokenKind::NewEmail, origin).await?;
         let holder = self.inner.parts.store.account(&Whose::Email(email.lower.clone())).await?;
         let taken = holder.is_some_and(|holder| holder.member != *member);
         let kind = if taken || !may_write { TokenKind::Void } else { TokenKind::NewEmail };
@@ -160,7 +160,7 @@ impl Accounts {
         member: &MemberId,
         context: Context,
     ) -> Result<Position, AccountError> {
-        while self.finish_ended(Some(member), &context).await?.0 {}
+        self.finish_ended_of(member, &context).await?;
         let position = self.tell(member, AccountCommand::Delete, context).await?;
         self.inner.parts.store.forget_account(member).await?;
         Ok(position)

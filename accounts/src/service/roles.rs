@@ -37,8 +37,7 @@ impl Accounts {
         let command = AccountCommand::ChangeRole(role);
         let changed = self.change(member, Change::Role(role), command, context.clone()).await?;
         let position = changed.ok_or(AccountError::NoAccount)?;
-        let (_, last) = self.finish_ended(Some(member), &context).await?;
-        Ok(position.max(last))
+        Ok(position.max(self.finish_ended_of(member, &context).await?))
     }
 
     /// A member's account, if she has one.

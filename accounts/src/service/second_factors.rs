@@ -2,6 +2,7 @@
 
 use domain::account::{AccountCommand, SecondFactor};
 use domain::ids::{MemberId, SessionId};
+use domain::metadata::Actor;
 use domain::ports::Position;
 
 use super::{Accounts, CODES, FREE, MOST_IN_A_ROW};
@@ -133,6 +134,20 @@ impl Accounts {
         let (command, context) = (AccountCommand::DisableSecondFactor, self.by_herself(member, origin));
         let changed = self.change(member, Change::TotpRemoved, command, context).await?;
         self.write_to(&account, Letter::SecondFactorDisabled);
+        changed.ok_or(AccountError::NoSecondFactor)
+    }
+
+    /// Removes the second factor of somebody who has lost it and her backup codes. Whoever asks has made sure that it is she.
+    pub async fn remove_second_factor(
+        &self,
+        member: &MemberId,
+        actor: Actor,
+        request_id: &str,
+    ) -> Result<Position, AccountError> {
+        self.open_account_of(member).await?;
+        let (command, context) = (AccountCommand::DisableSecondFactor, self.context(actor, request_id));
+        let changed = self.change(member, Change::TotpRemoved, command, context).await?;
+        self.inner.parts.store.clear(&[format!("code:{member}"), format!("codes:{member}")]).await?;
         changed.ok_or(AccountError::NoSecondFactor)
     }
 

@@ -91,6 +91,22 @@ impl Accounts {
         Ok((sessions.len(), position))
     }
 
+    /// Has the log know of all sessions of a member that have ended, and says from where on they can be seen.
+    pub(super) async fn finish_ended_of(
+        &self,
+        member: &MemberId,
+        context: &Context,
+    ) -> Result<Position, AccountError> {
+        let mut position = Position::START;
+        loop {
+            let (more, last) = self.finish_ended(Some(member), context).await?;
+            position = position.max(last);
+            if !more {
+                return Ok(position);
+            }
+        }
+    }
+
     /// Has the log know of sessions that have ended, of one member or of all. Says whether there may be more, and from where on
     /// these can be seen.
     pub(super) async fn finish_ended(

@@ -66,7 +66,6 @@ impl Accounts {
             Ok(Login::SignedIn(_)) => "signed_in",
             Ok(Login::SecondFactorRequired { .. }) => "second_factor_required",
             Err(AccountError::WrongCredentials | AccountError::InvalidEmail) => "wrong",
-            Err(AccountError::EmailNotVerified) => "not_verified",
             Err(AccountError::Throttled { .. } | AccountError::Exhausted) => "throttled",
             Err(AccountError::Busy) => "busy",
             Err(_) => "failed",
@@ -83,16 +82,12 @@ impl Accounts {
         let account = store.account(&Whose::Email(email.lower.clone())).await?;
         let account = account.filter(|account| account.opened_at.is_some());
         let device = self.known_device(account.as_ref().map(|account| &account.member), origin).await?;
-        let waiting = store.registrations(&email.lower, self.now()).await?;
         let attempts = Attempts::of(&email.lower, origin, device.as_ref());
         if let Err(refused) = self.attempt(attempts.counters).await {
             self.note_refused(account.as_ref(), origin);
             return Err(refused);
         }
-        let held = match &account {
-            Some(account) => account.password.as_deref(),
-            None => waiting.first().and_then(|waiting| waiting.password.as_deref()),
-        };
+        let held = account.as_ref().and_then(|account| account.password.as_deref());
         let (compared, typed) = turn.compare(Password::typed(password), held).await?;
         let rehashed = match (compared, typed) {
             (Compared::Wrong, _) => return Err(AccountError::WrongCredentials),
@@ -102,7 +97,7 @@ impl Accounts {
             _ => None,
         };
         turn.end();
-        let Some(mut account) = account else { return Err(AccountError::EmailNotVerified) };
+        let Some(mut account) = account else { return Err(AccountError::WrongCredentials) };
         if let (Some(to), Some(from)) = (rehashed, account.password.clone()) {
             let change = Change::Rehashed { from, to: to.clone() };
             if store.change_account(&account.member, change, None).await? {
@@ -245,14 +240,16 @@ impl Accounts {
             if has_expired(&session, self.inner.settings.idle_life, now) {
                 return Err(AccountError::SessionEnded);
             }
-            match (self.inner.judge)(&session, &token.hash(), now) {
-                Presented::Present => {
+            let presented = (self.inner.judge)(&session, &token.hash(), now);
+            match presented {
+                Presented::Present | Presented::Lost => {
                     let salt = bytes(self.inner.parts.random.as_ref())?;
                     let next = token.next(&salt);
-                    let (from, to) = (token.hash(), next.hash());
-                    let rotation = Rotation { session: session.id.clone(), from, to, salt, now };
+                    let (from, to, lost) = (session.current, next.hash(), presented == Presented::Lost);
+                    let rotation = Rotation { session: session.id.clone(), from, to, salt, lost, now };
                     if store.rotate(rotation).await? {
-                        return self.renewed(&session, role, &next, session.generation.saturating_add(1));
+                        let generation = session.generation.saturating_add(u32::from(!lost));
+                        return self.renewed(&session, role, &next, generation);
                     }
                 }
                 Presented::JustSpent => {

@@ -1,4 +1,4 @@
-//! `account create` and `role`.
+//! `account create`, `role` and `second-factor-off`.
 
 use std::io::{self, BufRead};
 use std::process::ExitCode;
@@ -80,6 +80,24 @@ pub(crate) async fn role(
         return print_json(&json!({ "object": "account", "member": member, "role": role }));
     }
     print(format_args!("{member}  {role}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `account second-factor-off`
+pub(crate) async fn second_factor_off(
+    settings: &Settings,
+    member: &str,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let member = answers::parse(member)?;
+    let mut app = open(settings, Access::Write).await?;
+    let accounts = app.open_accounts(made_up_keys()?, "", Arc::new(Hand::default()));
+    accounts.remove_second_factor(&member, operator(), &command_id()).await?;
+    app.shutdown().await;
+    if json {
+        return print_json(&json!({ "object": "account", "member": member, "second_factor": false }));
+    }
+    print(format_args!("{member}  signs in with her password alone"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -117,6 +117,8 @@ const SESSION: &str = "SELECT account_sessions.*, role FROM account_sessions \
                        WHERE family = $1 AND ended_why IS NULL";
 const ROTATE: &str = "UPDATE account_sessions SET previous = current, current = $3, salt = $4, rotated_at = $5, \
                       generation = generation + 1 WHERE id = $1 AND current = $2 AND ended_why IS NULL";
+const REPLACE_LOST: &str = "UPDATE account_sessions SET current = $3, salt = $4, rotated_at = $5 \
+                            WHERE id = $1 AND current = $2 AND seen < generation AND ended_why IS NULL";
 const MARK_SEEN: &str = "UPDATE account_sessions SET seen = noted.seen \
                          FROM (SELECT id, max(seen) AS seen FROM unnest($1::text[], $2::bigint[]) AS noted (id, seen) \
                          GROUP BY id) AS noted \
@@ -309,8 +311,9 @@ impl AccountStore for Postgres {
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
-        let Rotation { session, from, to, salt, now } = rotation;
-        let rotate = sqlx::query(ROTATE).bind(session.as_str()).bind(from).bind(to).bind(salt).bind(now);
+        let Rotation { session, from, to, salt, lost, now } = rotation;
+        let rotate = sqlx::query(if lost { REPLACE_LOST } else { ROTATE });
+        let rotate = rotate.bind(session.as_str()).bind(from).bind(to).bind(salt).bind(now);
         let done = self.connections.call(rotate.execute(&self.connections.pool())).await?;
         Ok(done.rows_affected() == 1)
     }

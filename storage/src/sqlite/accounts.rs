@@ -127,6 +127,8 @@ const SESSION: &str = concat!(
 );
 const ROTATE: &str = "UPDATE account_sessions SET previous = current, current = ?3, salt = ?4, rotated_at = ?5, \
                       generation = generation + 1 WHERE id = ?1 AND current = ?2 AND ended_why IS NULL";
+const REPLACE_LOST: &str = "UPDATE account_sessions SET current = ?3, salt = ?4, rotated_at = ?5 \
+                            WHERE id = ?1 AND current = ?2 AND seen < generation AND ended_why IS NULL";
 const MARK_SEEN: &str = "UPDATE account_sessions SET seen = ?2 WHERE id = ?1 AND seen < ?2";
 const SESSIONS: &str = concat!(
     "SELECT ",
@@ -316,9 +318,9 @@ impl AccountStore for Sqlite {
 
     async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
         self.write(move |connection| {
-            let Rotation { session, from, to, salt, now } = &rotation;
+            let Rotation { session, from, to, salt, lost, now } = &rotation;
             let values = params![session.as_str(), from, to, salt, micros(*now)];
-            Ok(run(connection, ROTATE, values)? == 1)
+            Ok(run(connection, if *lost { REPLACE_LOST } else { ROTATE }, values)? == 1)
         })
         .await
     }

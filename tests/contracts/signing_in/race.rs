@@ -18,6 +18,8 @@ const STOLEN: usize = 20;
 on_both! {
     tabs_that_renew_at_once_stay_signed_in_in_one_session,
     a_refresh_token_used_again_ends_its_session,
+    a_thief_who_only_ever_renews_is_noticed_when_either_comes_again,
+    whose_answer_was_lost_stays_signed_in_however_often,
     a_rotation_without_its_condition_is_noticed,
     a_reuse_that_ends_nothing_is_noticed,
 }
@@ -152,6 +154,61 @@ async fn a_refresh_token_used_again_ends_its_session(place: Place) {
     assert_eq!(reuse(&world, &member, "ada@example.com", STOLEN).await, Wrong::default());
     let told = world.told(&member).await;
     assert_eq!(told.iter().filter(|name| *name == "SessionRevoked").count(), STOLEN, "each once");
+}
+
+/// Neither uses an access token, so nothing is ever seen of them but that they renew.
+async fn a_thief_who_only_ever_renews_is_noticed_when_either_comes_again(place: Place) {
+    let world = World::at(&place).await;
+    let member = world.create("ada@example.com").await.unwrap();
+    let renew = async |token: &str| {
+        let renewed = world.accounts.refresh(token, &origin("req_refresh")).await;
+        renewed.map(|renewed| renewed.refresh_token)
+    };
+    for the_second_goes_on in [false, true] {
+        let shared = world.sign_in("ada@example.com", PASSWORD).await.unwrap().refresh_token;
+        let first = renew(&shared).await.unwrap();
+        world.pass(60);
+        // An answer may have been lost: nobody can tell from here.
+        let mut second = renew(&shared).await.unwrap();
+        assert_ne!(first, second, "both have the same for ever");
+        if the_second_goes_on {
+            world.pass(60);
+            second = renew(&second).await.unwrap();
+        }
+        world.pass(60);
+        for token in [first, second] {
+            assert!(matches!(renew(&token).await, Err(AccountError::SessionEnded)));
+        }
+        assert_eq!(world.told(&member).await.last().map(String::as_str), Some("SessionRevoked"));
+        assert!(world.store.sessions(&member).await.unwrap().is_empty());
+    }
+}
+
+async fn whose_answer_was_lost_stays_signed_in_however_often(place: Place) {
+    let world = World::at(&place).await;
+    world.create("ada@example.com").await.unwrap();
+    let mut token = world.sign_in("ada@example.com", PASSWORD).await.unwrap().refresh_token;
+    for wait in [60, 5, 3_600, 1] {
+        for _ in 0..3 {
+            world.accounts.refresh(&token, &origin("req_lost")).await.unwrap();
+            world.pass(wait);
+        }
+        token = world.accounts.refresh(&token, &origin("req_arrived")).await.unwrap().refresh_token;
+        world.pass(60);
+    }
+    // Two tabs that have both lost it are given the same.
+    let lost = token.clone();
+    world.accounts.refresh(&lost, &origin("req_lost")).await.unwrap();
+    world.pass(60);
+    let tabs = (0..8).map(|_| {
+        let (accounts, token) = (world.accounts.clone(), lost.clone());
+        tokio::spawn(async move { accounts.refresh(&token, &origin("req_tab")).await.unwrap().refresh_token })
+    });
+    let mut given = HashSet::new();
+    for tab in tabs.collect::<Vec<_>>() {
+        given.insert(tab.await.unwrap());
+    }
+    assert_eq!(given.len(), 1);
 }
 
 async fn a_rotation_without_its_condition_is_noticed(place: Place) {

@@ -21,6 +21,7 @@ use super::{Cut, EMAIL, PASSWORD, World, origin};
 use crate::store::{Place, on_both};
 
 on_both! {
+    of_more_sessions_than_are_told_at_once_all_are_told_before_the_answer,
     a_change_the_log_could_not_be_told_of_is_told_later_and_once,
     fewer_rights_count_at_once_and_are_told_later,
     what_cannot_be_told_of_one_account_holds_up_no_other,
@@ -141,6 +142,19 @@ async fn an_account_whose_deletion_was_interrupted_is_told_later_and_gone_at_onc
     let told = world.told(&member).await;
     assert_eq!(told[told.len() - 2..], ["SessionRevoked", "AccountDeleted"]);
     assert_ne!(world.create(EMAIL).await.unwrap(), member, "who comes back is somebody else");
+}
+
+async fn of_more_sessions_than_are_told_at_once_all_are_told_before_the_answer(place: Place) {
+    let world = World::at(&place).await;
+    let member = world.create(EMAIL).await.unwrap();
+    for _ in 0..105 {
+        world.sign_in(EMAIL, PASSWORD).await.unwrap();
+    }
+    for role in [Role::Owner, Role::Member] {
+        world.accounts.set_role(&member, role, Actor::operator(), "req_role").await.unwrap();
+    }
+    let told = world.told(&member).await;
+    assert_eq!(told.iter().filter(|name| *name == "SessionRevoked").count(), 105);
 }
 
 async fn a_session_is_in_the_history_before_it_can_be_used(place: Place) {

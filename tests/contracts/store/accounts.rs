@@ -30,6 +30,7 @@ on_both! {
     of_too_many_sessions_those_unused_for_longest_end,
     fewer_rights_end_all_sessions_and_more_end_none,
     a_refresh_token_is_spent_once_however_many_ask,
+    a_refresh_token_that_was_lost_is_replaced_once_and_only_while_nothing_of_it_was_seen,
     what_was_seen_only_goes_up,
     sessions_are_ended_one_or_others_or_all_and_told_until_they_are_forgotten,
     an_address_is_given_to_one_of_those_who_ask_at_once,
@@ -356,7 +357,7 @@ async fn fewer_rights_end_all_sessions_and_more_end_none(place: Place) {
 
 fn rotation(from: u8, to: u8) -> Rotation {
     let now = noon() + seconds(60);
-    Rotation { session: "ses_1".into(), from: hash(from), to: hash(to), salt: hash(to), now }
+    Rotation { session: "ses_1".into(), from: hash(from), to: hash(to), salt: hash(to), lost: false, now }
 }
 
 async fn a_refresh_token_is_spent_once_however_many_ask(place: Place) {
@@ -381,6 +382,36 @@ async fn a_refresh_token_is_spent_once_however_many_ask(place: Place) {
     assert_eq!(held, rotated);
     store.end_sessions(&ada(), Which::All, RevokedBecause::SignedOut).await.unwrap();
     assert!(!store.rotate(Rotation { from: winner, ..rotation(0, 1) }).await.unwrap(), "it has ended");
+}
+
+async fn a_refresh_token_that_was_lost_is_replaced_once_and_only_while_nothing_of_it_was_seen(place: Place) {
+    let store = with_ada(&place).await;
+    begin(&store, 1).await;
+    assert!(store.rotate(rotation(100, 101)).await.unwrap());
+    let lost = |from, to| Rotation { lost: true, now: noon() + seconds(120), ..rotation(from, to) };
+    let replaced = at_once(8, |number| {
+        let store = store.clone();
+        async move { store.rotate(lost(101, 102 + number)).await.unwrap() }
+    })
+    .await;
+    assert_eq!(replaced.iter().filter(|replaced| **replaced).count(), 1);
+    let winner = 102 + u8::try_from(replaced.iter().position(|replaced| *replaced).unwrap()).unwrap();
+    let (held, _) = store.session(&hash(1)).await.unwrap().unwrap();
+    let expected = SessionRecord {
+        current: hash(winner),
+        previous: Some(hash(100)),
+        salt: hash(winner),
+        generation: 2,
+        rotated_at: noon() + seconds(120),
+        ..session(1)
+    };
+    assert_eq!(held, expected);
+    store.mark_seen(&[("ses_1".into(), 2)]).await.unwrap();
+    assert!(!store.rotate(lost(winner, 200)).await.unwrap(), "it arrived");
+    assert!(store.rotate(rotation(winner, 200)).await.unwrap());
+    assert!(store.rotate(lost(200, 201)).await.unwrap());
+    store.end_sessions(&ada(), Which::All, RevokedBecause::SignedOut).await.unwrap();
+    assert!(!store.rotate(lost(201, 202)).await.unwrap(), "it has ended");
 }
 
 async fn what_was_seen_only_goes_up(place: Place) {
