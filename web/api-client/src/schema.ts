@@ -269,7 +269,8 @@ export interface paths {
         /**
          * Ask for an account.
          * @description A letter with a link goes to the address; nothing is known of it, and nobody can sign in, until the link is followed. The
-         *     answer is the same where the address has an account; its owner is told by letter.
+         *     answer is the same where the address has an account; its owner is told by letter. The password comes into force when the
+         *     link is followed in the same browser, which is told by the cookie `__Host-registration`; in another one, she chooses one then.
          */
         post: operations["register"];
         delete?: never;
@@ -444,7 +445,8 @@ export interface paths {
         put?: never;
         /**
          * Follow the link of a letter.
-         * @description Opens an account, or gives it another address. Signs nobody in.
+         * @description Opens an account, or gives it another address. Signs nobody in. An account that is opened in another browser than the one
+         *     that registered has no password yet: the answer has what is needed to choose one.
          */
         post: operations["verifyEmail"];
         delete?: never;
@@ -2840,9 +2842,15 @@ export interface components {
              */
             object: string;
             /**
+             * @description With `registration_without_password`: the token for `POST /v1/auth/reset-password`, with which a password is chosen.
+             *     Good once, within the hour. Keep it nowhere.
+             */
+            password_token: string | null;
+            /**
              * @description `registration`: the account is open, sign in. `registration_without_password`: the account is open, and has no
-             *     password, since several people asked for one with this address; choose one with `POST /v1/auth/forgot-password`.
-             *     `new_email`: the account has this address from now on.
+             *     password, since the link was followed in another browser than the one that registered, and so the password that was
+             *     sent there may be anybody's; have one chosen with `password_token`. `new_email`: the account has this address from now
+             *     on.
              * @example registration
              */
             what: string;
@@ -4330,7 +4338,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `wrong_credentials`: the address or the password is wrong */
+            /** @description `wrong_credentials`: the address or the password is wrong, or the address has not been confirmed yet */
             401: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -4349,7 +4357,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `email_not_verified`: both are right, but the link in the letter has not been followed; `foreign_origin` */
+            /** @description `foreign_origin` */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
