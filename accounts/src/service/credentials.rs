@@ -65,7 +65,7 @@ impl Accounts {
         store.clear(&[in_a_row(&email.lower), format!("code:{member}"), format!("proof:{member}")]).await?;
         self.post(&email.written, Letter::PasswordChanged { at: self.now() });
         let what = VerifiedWhat::Registration;
-        Ok(Verified { member, what, new_member, position, password_token: None })
+        Ok(Verified { member, what, new_member, password_token: None, position })
     }
 
     /// Has the password be another, and says so with the sessions that end for it.

@@ -93,12 +93,12 @@ impl Accounts {
         let (new_member, position) = self.announce(&member, self.by_herself(&member, origin)).await?;
         if self.open_account_of(&member).await?.password.is_some() {
             let what = VerifiedWhat::Registration;
-            return Ok(Verified { member, what, new_member, position, password_token: None });
+            return Ok(Verified { member, what, new_member, password_token: None, position });
         }
         let of = (Some(member.clone()), Some(email.written), None);
         let (password_token, _) = self.new_token(TokenKind::Reset, RESET_LIFE, of).await?;
         let (what, password_token) = (VerifiedWhat::RegistrationWithoutPassword, Some(password_token));
-        Ok(Verified { member, what, new_member, position, password_token })
+        Ok(Verified { member, what, new_member, password_token, position })
     }
 
     /// Opens an account for an address; none where the token was spent by somebody faster.
@@ -142,7 +142,7 @@ impl Accounts {
         }
         let position = self.tell_news(&member, &id, command, context).await?;
         let what = VerifiedWhat::NewEmail;
-        Ok(Verified { member, what, new_member: false, position, password_token: None })
+        Ok(Verified { member, what, new_member: false, password_token: None, position })
     }
 
     /// Makes an account without a letter, or gives the one that is there this role and, if one is given, this password.
@@ -171,7 +171,7 @@ impl Accounts {
             Some(_) => VerifiedWhat::Registration,
             None => VerifiedWhat::RegistrationWithoutPassword,
         };
-        Ok(Verified { member, what, new_member, position, password_token: None })
+        Ok(Verified { member, what, new_member, password_token: None, position })
     }
 }
 
