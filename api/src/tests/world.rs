@@ -16,8 +16,8 @@ use super::stores::Stores;
 use super::story::moment;
 use crate::state::{ApiParts, ApiState, LearnerParts};
 use crate::{
-    Admission, CallerLimits, EventStreams, Looks, Rates, RequestLimits, ServiceTokens, SignIn, TrustedProxies,
-    router, serve_shell,
+    Admission, CallerLimits, EventStreams, Looks, Rates, RequestLimits, ServiceTokens, SignIn,
+    TrustedProxies, router, serve_shell,
 };
 
 pub(super) const ALL: &str = "all-scopes-token-0001";

@@ -7930,7 +7930,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `rate_limited` */
+            /** @description `rate_limited`: only with a `session_id` */
             429: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -7971,7 +7971,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            /** @description `overloaded`: too many checkouts are looked up that were not begun here */
             503: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
