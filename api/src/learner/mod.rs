@@ -8,8 +8,9 @@
 //! | [`checkout`] | buying, coming back from it, and the provider's pages |
 //! | [`change`] | another plan, an end, and no end after all |
 //!
-//! Purchases are looked up at the provider by [`looks`]. Who is signed in comes from [`crate::viewer::Viewer`]. What changes something is written to the log before the provider
-//! is asked, and what came of it after ([`asking`]); [`refusal`] says why something cannot be.
+//! Purchases are looked up at the provider by `looks`. Who is signed in comes from [`crate::viewer::Viewer`]. What changes
+//! something is written to the log before the provider is asked, and what came of it after (`asking`); `refusal` says why
+//! something cannot be.
 
 pub mod account;
 pub(crate) mod asking;
