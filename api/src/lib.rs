@@ -16,8 +16,8 @@
 //! | [`docs`] | the `OpenAPI` document and its reader |
 //!
 //! Every route is in one of [`router`]'s tables, from which [`openapi`] is made too. [`serve_shell`] puts around all routes
-//! what all answers share: request ids, problem answers, positions and [`admission`]. Around all but access checks that come from memory is how
-//! often one caller may ask ([`rate_limit`]), and around commands their keys ([`idempotency`]).
+//! what all answers share: request ids, problem answers, positions and [`admission`]. Around all but access checks that come
+//! from memory is how often one caller may ask ([`rate_limit`]), and around commands their keys ([`idempotency`]).
 
 pub mod access;
 pub mod accounts;

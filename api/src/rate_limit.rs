@@ -1,8 +1,8 @@
 //! How often one caller may ask.
 //!
-//! A bucket for each service, member and strange address, kept in memory by each node. Access checks do not come
-//! by here unless they name a purchase: they are answered from memory at less than the look-up would cost. Answers say what is left, in the fields of
-//! the IETF's draft (`RateLimit-Policy`, `RateLimit`).
+//! A bucket for each service, member and strange address, kept in memory by each node. Access checks do not come by here
+//! unless they name a purchase: they are answered from memory at less than the look-up would cost. Answers say what is left,
+//! in the fields of the IETF's draft (`RateLimit-Policy`, `RateLimit`).
 
 use std::fmt;
 use std::num::NonZeroU32;

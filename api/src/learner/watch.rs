@@ -301,9 +301,7 @@ pub struct CheckQuery {
     responses(
         (status = 200, description = "The decision, yes or no", body = AccessDecision),
         (status = 404, description = "`unknown_video` or `unknown_checkout`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`billing_not_configured`", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "`rate_limited`: only with a `session_id`", body = Problem, content_type = "application/problem+json"),
-        (status = 502, description = "`billing_refused`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`: too many checkouts are looked up that were not begun here", body = Problem, content_type = "application/problem+json"),
     ),
 )]

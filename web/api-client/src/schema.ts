@@ -7917,19 +7917,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `billing_not_configured` */
-            409: {
-                headers: {
-                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
-                    "Membership-Position"?: string;
-                    /** @description Names the request. */
-                    "x-request-id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description `rate_limited`: only with a `session_id` */
             429: {
                 headers: {
@@ -7947,19 +7934,6 @@ export interface operations {
             };
             /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
             500: {
-                headers: {
-                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
-                    "Membership-Position"?: string;
-                    /** @description Names the request. */
-                    "x-request-id"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `billing_refused` */
-            502: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
                     "Membership-Position"?: string;
