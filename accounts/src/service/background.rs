@@ -21,6 +21,9 @@ use crate::store::News;
 
 /// How many letters are sent at once.
 const AT_ONCE: usize = 4;
+/// A letter leaves after a random part of this, so that sending it is not on the time of the answer that it follows from: that
+/// would tell whether an address is known.
+const SCATTER: Duration = Duration::from_millis(256);
 /// How long after a failure that passes a letter is tried again, each time; then it is given up.
 const AGAIN: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(10), Duration::from_mins(1), Duration::from_mins(5)];
@@ -90,6 +93,11 @@ async fn send(accounts: &Accounts, places: &Semaphore, to: &str, letter: &Letter
     let count = |outcome| {
         counter!("membership_letters_total", "letter" => name, "outcome" => outcome).increment(1);
     };
+    let mut part = [u8::MAX];
+    if let Err(error) = accounts.inner.parts.random.fill(&mut part) {
+        tracing::warn!(%error, "a letter leaves as late as letters leave");
+    }
+    sleep(SCATTER * u32::from(part[0]) / 256).await;
     for pause in AGAIN.iter().map(Some).chain([None]) {
         let place = places.acquire().await;
         let sent = accounts.inner.parts.mailer.send(to, letter).await;
