@@ -294,6 +294,9 @@ pub trait Deliveries: Send + Sync {
     /// One delivery, and what was done with it after it arrived, oldest first.
     async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
 
+    /// The body of a delivery, byte for byte as it came, while it is kept.
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;
 

@@ -29,4 +29,4 @@ pub mod metadata;
 pub mod payment;
 pub mod ports;
 pub mod subscription;
-mod tell;
+pub mod tell;

@@ -139,13 +139,18 @@ fn day(moment: DateTime<Utc>) -> String {
 
 fn money(attempt: &Attempt) -> String {
     let Some(currency) = attempt.currency.as_deref() else { return String::new() };
-    let amount = attempt.amount;
-    let shown = if WHOLE.contains(&currency) {
-        amount.to_string()
+    format!(" of {}", amount(attempt.amount, currency))
+}
+
+/// An amount in a currency's smallest unit, as people write it.
+pub fn amount(amount: i64, currency: &str) -> String {
+    let sign = if amount < 0 { "-" } else { "" };
+    let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
+    if WHOLE.contains(&currency) {
+        format!("{amount} {}", currency.to_uppercase())
     } else {
-        format!("{}.{:02}", amount / 100, (amount % 100).abs())
-    };
-    format!(" of {shown} {}", currency.to_uppercase())
+        format!("{sign}{whole}.{cents:02} {}", currency.to_uppercase())
+    }
 }
 
 #[cfg(test)]

@@ -497,6 +497,11 @@ impl api::Deliveries for Deliveries {
         Ok(Some((record(delivery), steps.collect())))
     }
 
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let delivery = self.worker.inbox.get(id).await?;
+        Ok(delivery.map(|delivery| delivery.body).filter(|body| !body.is_empty()))
+    }
+
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
         let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned()), self.asked(actor, why)).await? > 0;
         self.worker.wake.notify_one();
