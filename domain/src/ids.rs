@@ -85,6 +85,8 @@ text_id! {
     VideoId;
     /// Somebody's session: from a sign-in to its end (`ses_…`).
     SessionId;
+    /// Words of somebody of the staff, kept beside the log (`rmk_…`).
+    RemarkId;
 }
 
 /// Why a text is not a member id.
@@ -127,6 +129,15 @@ impl SessionId {
     /// The UUID inside a generated id.
     pub fn uuid(&self) -> Option<Uuid> {
         Uuid::try_parse(self.0.strip_prefix("ses_")?).ok()
+    }
+}
+
+impl RemarkId {
+    /// A new id whose time part is `now` and whose other bits are `random`.
+    pub fn generate(now: DateTime<Utc>, random: [u8; 10]) -> Self {
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+        let uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        Self(format!("rmk_{}", uuid.simple()).into())
     }
 }
 

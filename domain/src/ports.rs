@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::ids::MemberId;
+use crate::ids::{MemberId, RemarkId};
 use crate::metadata::{Context, Metadata};
 
 /// A place in the log. Later is greater; the start of the log is zero. To the outside it is an opaque token.
@@ -196,4 +196,30 @@ pub trait People: Send + Sync {
 
     /// Up to `limit` records after `after`, by member id.
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError>;
+}
+
+/// Words of somebody of the staff about a member. Who wrote them and why is in the event that carries their id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Its id.
+    pub id: RemarkId,
+    /// About whom.
+    pub member: MemberId,
+    /// The words. They may hold personal data, which the log may not.
+    pub text: String,
+    /// When they were written.
+    pub at: DateTime<Utc>,
+}
+
+/// What staff writes, kept apart from the log and stored before the event that speaks of it.
+#[async_trait]
+pub trait Remarks: Send + Sync {
+    /// Keeps a remark, unless one with its id is there: that one stays as it is.
+    async fn put(&self, remark: Remark) -> Result<(), StoreError>;
+
+    /// Those of these that are there, by id.
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError>;
+
+    /// Deletes everything that was written about a member.
+    async fn delete_of(&self, member: &MemberId) -> Result<(), StoreError>;
 }

@@ -26,7 +26,7 @@ use domain::events::{Dated, upcasters};
 use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
-use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use domain::ports::{CommandBus, EventFeed, People, Remarks, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
@@ -106,6 +106,8 @@ pub struct Storage {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
+    /// What staff writes.
+    pub remarks: Arc<dyn Remarks>,
     /// What people sign in with.
     pub account_store: Arc<dyn AccountStore>,
     /// Whether it may be written to.
@@ -138,7 +140,15 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + Notebook + ViewStore + IdempotencyStore + People + AccountStore + 'static,
+        B: EventFeed
+            + Inbox
+            + Notebook
+            + ViewStore
+            + IdempotencyStore
+            + People
+            + Remarks
+            + AccountStore
+            + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -155,6 +165,7 @@ impl Storage {
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
             idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
             people: Arc::clone(&ports) as Arc<dyn People>,
+            remarks: Arc::clone(&ports) as Arc<dyn Remarks>,
             account_store: ports,
             writable,
             backend,

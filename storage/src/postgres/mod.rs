@@ -10,6 +10,7 @@ mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
+mod remarks;
 mod sequencer;
 mod views;
 

@@ -11,6 +11,7 @@ mod lock;
 mod notebook;
 mod people;
 mod readers;
+mod remarks;
 mod views;
 mod writer;
 
