@@ -73,6 +73,9 @@ fn subscription(event: &SubscriptionEvent, catalog: &Catalog) -> Option<String> 
         S::RefundFailed { .. } => "Giving a payment back to you failed.".to_owned(),
         S::DisputeOpened { .. } => "A payment is disputed.".to_owned(),
         S::DisputeClosed { .. } => "The dispute about a payment is over.".to_owned(),
+        S::GraceExtended { extension, .. } => {
+            format!("You were given time until {} to settle what is due.", day(extension.until))
+        }
         S::PlanChangeScheduled { schedule } => {
             let next = schedule.next.as_ref()?;
             format!("Your plan will be {}from {} on.", named(&next.plans, catalog), day(next.from))
@@ -121,7 +124,10 @@ fn member(event: &MemberEvent, catalog: &Catalog) -> Option<String> {
         MemberEvent::CheckoutOpened { .. }
         | MemberEvent::CheckoutWithdrawn { .. }
         | MemberEvent::PortalRequested { .. }
-        | MemberEvent::RequestConfirmed { .. } => return None,
+        | MemberEvent::RequestConfirmed { .. }
+        | MemberEvent::NoteAdded { .. }
+        | MemberEvent::NoteWithdrawn { .. }
+        | MemberEvent::MemberErased { .. } => return None,
     })
 }
 
