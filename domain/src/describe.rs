@@ -7,6 +7,7 @@ use crate::billing::When;
 use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
 use crate::events::Event;
+use crate::grant::GrantEvent;
 use crate::ids::{PlanId, SourceEventId};
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
@@ -22,6 +23,7 @@ impl Event {
             Self::Subscription(_, event) => subscription(event),
             Self::Customer(id, event) => customer(id.as_str(), event),
             Self::Payment(id, event) => payment(id.as_str(), event),
+            Self::Grant(id, event) => grant(id.as_str(), event),
             Self::Member(_, event) => member(event),
             Self::Account(_, event) => account(event),
             Self::Catalog(event) => catalog(event),
@@ -232,7 +234,25 @@ fn customer(id: &str, event: &CustomerEvent) -> String {
             };
             format!("Customer {id} linked {through}")
         }
+        CustomerEvent::MemberUnlinked { member, .. } => {
+            format!("Customer {id} unlinked from {member}: it was never hers")
+        }
         CustomerEvent::CustomerDeleted { .. } => format!("Customer {id} deleted at the provider"),
+    }
+}
+
+fn grant(id: &str, event: &GrantEvent) -> String {
+    let until = |until: Option<DateTime<Utc>>| {
+        until.map_or_else(|| "for good".to_owned(), |until| format!("until {}", day(Some(until))))
+    };
+    match event {
+        GrantEvent::AccessGranted { plan, from, until: end, .. } => {
+            format!("Access to {plan} given from {} {} ({id})", day(Some(*from)), until(*end))
+        }
+        GrantEvent::GrantExtended { plan, was_until, until: end, .. } => {
+            format!("Given access to {plan} is {} instead of {} ({id})", until(*end), until(*was_until))
+        }
+        GrantEvent::GrantRevoked { plan, .. } => format!("Given access to {plan} taken back ({id})"),
     }
 }
 

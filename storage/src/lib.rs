@@ -23,6 +23,7 @@ use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::events::{Dated, upcasters};
+use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
@@ -90,6 +91,8 @@ pub struct Storage {
     pub customers: Arc<dyn CommandBus<Customer>>,
     /// Commands on payments.
     pub payments: Arc<dyn CommandBus<Payment>>,
+    /// Commands on access given without a payment.
+    pub grants: Arc<dyn CommandBus<Grant>>,
     /// Commands on members.
     pub members: Arc<dyn CommandBus<Member>>,
     /// Commands on accounts.
@@ -157,6 +160,7 @@ impl Storage {
             subscriptions: backend.bus(&clock, &upcasters),
             customers: backend.bus(&clock, &upcasters),
             payments: backend.bus(&clock, &upcasters),
+            grants: backend.bus(&clock, &upcasters),
             members: backend.bus(&clock, &upcasters),
             accounts: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),

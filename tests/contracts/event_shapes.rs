@@ -10,6 +10,7 @@ use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, Second
 use domain::billing::When;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
+use domain::grant::GrantEvent;
 use domain::member::{
     CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, ErasedBecause, MemberEvent, NewPlan,
     Order,
@@ -220,6 +221,7 @@ fn customer_events() -> Vec<CustomerEvent> {
     let through = LinkedThrough::Checkout;
     vec![
         CustomerEvent::MemberLinked { member: "mem_1".into(), through },
+        CustomerEvent::MemberUnlinked { member: "mem_1".into(), remark: "rmk_1".into() },
         CustomerEvent::CustomerDeleted { deletion: Deletion { source: "evt_1".into(), at: at(0) } },
     ]
 }
@@ -316,6 +318,23 @@ fn payment_events() -> Vec<PaymentEvent> {
     vec![PaymentEvent::PaymentAttributed { purpose }]
 }
 
+fn grant_events() -> Vec<GrantEvent> {
+    let (member, plan, remark) = (|| "mem_1".into(), || "basic".into(), || "rmk_1".into());
+    let (from, until) = (at(0), Some(at(1)));
+    vec![
+        GrantEvent::AccessGranted { member: member(), plan: plan(), from, until: None, remark: remark() },
+        GrantEvent::GrantExtended {
+            member: member(),
+            plan: plan(),
+            from,
+            was_until: None,
+            until,
+            remark: remark(),
+        },
+        GrantEvent::GrantRevoked { member: member(), plan: plan(), from, until, remark: remark() },
+    ]
+}
+
 fn catalog_events() -> Vec<CatalogEvent> {
     let name = || "Name".to_owned();
     vec![
@@ -396,6 +415,7 @@ fn every_stored_event_has_the_shape_of_its_golden_file() {
     let mut names = compare("subscription", subscription_events());
     names.extend(compare("customer", customer_events()));
     names.extend(compare("payment", payment_events()));
+    names.extend(compare("grant", grant_events()));
     names.extend(compare("member", member_events()));
     names.extend(compare("account", account_events()));
     names.extend(compare("catalog", catalog_events()));
@@ -417,6 +437,7 @@ fn no_event_is_without_a_golden_file() {
         "domain/src/subscription/event.rs",
         "domain/src/customer.rs",
         "domain/src/payment.rs",
+        "domain/src/grant.rs",
         "domain/src/member/mod.rs",
         "domain/src/account.rs",
         "domain/src/catalog/mod.rs",
@@ -436,6 +457,7 @@ fn no_event_is_without_a_golden_file() {
         .map(DomainEvent::event_type)
         .chain(customer_events().iter().map(DomainEvent::event_type))
         .chain(payment_events().iter().map(DomainEvent::event_type))
+        .chain(grant_events().iter().map(DomainEvent::event_type))
         .chain(member_events().iter().map(DomainEvent::event_type))
         .chain(account_events().iter().map(DomainEvent::event_type))
         .chain(catalog_events().iter().map(DomainEvent::event_type))
