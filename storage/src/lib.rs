@@ -27,7 +27,7 @@ use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
-use domain::ports::{CommandBus, EventFeed, People, Remarks, StoreError};
+use domain::ports::{CommandBus, Erasures, EventFeed, People, Remarks, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
@@ -111,6 +111,8 @@ pub struct Storage {
     pub people: Arc<dyn People>,
     /// What staff writes.
     pub remarks: Arc<dyn Remarks>,
+    /// Erases what is kept of members.
+    pub erasures: Arc<dyn Erasures>,
     /// What people sign in with.
     pub account_store: Arc<dyn AccountStore>,
     /// Whether it may be written to.
@@ -150,6 +152,7 @@ impl Storage {
             + IdempotencyStore
             + People
             + Remarks
+            + Erasures
             + AccountStore
             + 'static,
     {
@@ -170,6 +173,7 @@ impl Storage {
             idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
             people: Arc::clone(&ports) as Arc<dyn People>,
             remarks: Arc::clone(&ports) as Arc<dyn Remarks>,
+            erasures: Arc::clone(&ports) as Arc<dyn Erasures>,
             account_store: ports,
             writable,
             backend,

@@ -14,7 +14,7 @@ use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, RemarkId, SessionId, SubscriptionId};
 use domain::ports::{
-    EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
+    Erased, Erasure, Erasures, EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
 use metrics::{counter, histogram};
 use projections::view_store::{
@@ -310,9 +310,12 @@ impl<B: Remarks> Remarks for Measured<B> {
     async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
         measured("remark_read", self.0.get(ids)).await
     }
+}
 
-    async fn delete_of(&self, member: &MemberId) -> Result<(), StoreError> {
-        measured("remark_delete", self.0.delete_of(member)).await
+#[async_trait]
+impl<B: Erasures> Erasures for Measured<B> {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        measured("erase", self.0.erase(erasure)).await
     }
 }
 

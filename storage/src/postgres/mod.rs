@@ -3,6 +3,7 @@
 
 mod accounts;
 mod connections;
+mod erasures;
 mod error;
 mod events;
 mod history;

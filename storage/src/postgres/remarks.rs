@@ -1,7 +1,7 @@
 //! What staff writes, in `PostgreSQL`.
 
 use async_trait::async_trait;
-use domain::ids::{MemberId, RemarkId};
+use domain::ids::RemarkId;
 use domain::ports::{Remark, Remarks, StoreError};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -9,10 +9,9 @@ use sqlx::postgres::PgRow;
 use super::Postgres;
 use super::error::store_error;
 
-const PUT: &str =
-    "INSERT INTO remarks (id, member, text, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING";
+const PUT: &str = "INSERT INTO remarks (id, member, text, created_at) SELECT $1, $2, $3, $4 \
+                   WHERE NOT EXISTS (SELECT 1 FROM erasures WHERE member = $2) ON CONFLICT (id) DO NOTHING";
 const GET: &str = "SELECT id, member, text, created_at FROM remarks WHERE id = ANY($1) ORDER BY id";
-const DELETE_OF: &str = "DELETE FROM remarks WHERE member = $1";
 
 #[async_trait]
 impl Remarks for Postgres {
@@ -27,11 +26,6 @@ impl Remarks for Postgres {
         let get = sqlx::query(GET).bind(ids);
         let rows = self.connections.call(get.fetch_all(&self.connections.pool())).await?;
         rows.iter().map(|row| remark(row).map_err(store_error)).collect()
-    }
-
-    async fn delete_of(&self, member: &MemberId) -> Result<(), StoreError> {
-        let delete = sqlx::query(DELETE_OF).bind(member.as_str());
-        self.connections.call(delete.execute(&self.connections.pool())).await.map(|_| ())
     }
 }
 

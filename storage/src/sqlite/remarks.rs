@@ -1,18 +1,17 @@
 //! What staff writes, in `SQLite`.
 
 use async_trait::async_trait;
-use domain::ids::{MemberId, RemarkId};
+use domain::ids::RemarkId;
 use domain::ports::{Remark, Remarks, StoreError};
 use rusqlite::{Connection, Params, params};
 
 use super::error::store_error;
 use super::{Sqlite, micros, moment};
 
-const PUT: &str =
-    "INSERT INTO remarks (id, member, text, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
+const PUT: &str = "INSERT INTO remarks (id, member, text, created_at) SELECT ?1, ?2, ?3, ?4 \
+                   WHERE NOT EXISTS (SELECT 1 FROM erasures WHERE member = ?2) ON CONFLICT (id) DO NOTHING";
 const GET: &str = "SELECT id, member, text, created_at FROM remarks \
                    WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id";
-const DELETE_OF: &str = "DELETE FROM remarks WHERE member = ?1";
 
 #[async_trait]
 impl Remarks for Sqlite {
@@ -27,11 +26,6 @@ impl Remarks for Sqlite {
     async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
         let ids = serde_json::json!(ids).to_string();
         self.readers.read(move |connection| select(connection, &ids)).await
-    }
-
-    async fn delete_of(&self, member: &MemberId) -> Result<(), StoreError> {
-        let member = member.to_string();
-        self.write(move |connection| execute(connection, DELETE_OF, [member])).await
     }
 }
 
