@@ -10,6 +10,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use domain::billing::{Billing, BillingError};
 use domain::clock::Clock;
 use domain::customer::Customer;
+use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
@@ -54,6 +55,8 @@ pub struct ApiParts {
     pub members: Arc<dyn CommandBus<Member>>,
     /// Carries out commands on payers.
     pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Carries out commands on access given without a payment.
+    pub grants: Arc<dyn CommandBus<Grant>>,
     /// Names and addresses.
     pub people: Arc<dyn People>,
     /// What the billing provider delivered.

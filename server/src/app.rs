@@ -296,6 +296,7 @@ impl App {
             feed: self.storage.feed.clone(),
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
+            grants: self.storage.grants.clone(),
             people: self.storage.people.clone(),
             deliveries: self.deliveries(),
             resync: Arc::new(Resync {

@@ -11,6 +11,7 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
+use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
@@ -186,6 +187,21 @@ impl CommandBus<Customer> for Stores {
         }
         let events = customer::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
         let position = self.append::<Customer>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl CommandBus<Grant> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: GrantCommand,
+        context: Context,
+    ) -> Result<Executed<grant::GrantEvent>, CommandError<grant::GrantError>> {
+        self.works()?;
+        let events = grant::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
+        let position = self.append::<Grant>(id, &events, &context);
         Ok(Executed { events, position })
     }
 }

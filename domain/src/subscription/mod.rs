@@ -28,7 +28,7 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
+    Extension, InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
 };
 pub use decide::decide;
 pub use drift::{Difference, Drift, DriftCause, Look};
@@ -53,6 +53,9 @@ pub struct Subscription {
     drift: Option<Drift>,
     /// The latest word on what is to become of its plans.
     schedule: Option<Schedule>,
+    /// The times that staff gave to settle what was owed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    extensions: BTreeSet<Extension>,
 }
 
 /// What is known of one invoice's payment.
@@ -151,6 +154,9 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         SubscriptionEvent::PlanChangeScheduled { schedule }
         | SubscriptionEvent::PlanChangeUnscheduled { schedule } => {
             subscription.schedule = Some(schedule.clone());
+        }
+        SubscriptionEvent::GraceExtended { extension, .. } => {
+            subscription.extensions.insert(extension.clone());
         }
         SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
             let held = subscription.deletion.take();
