@@ -11,6 +11,8 @@ mod one_event;
 mod revisions;
 mod state;
 mod story;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::BTreeMap;
