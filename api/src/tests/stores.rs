@@ -13,7 +13,7 @@ use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
@@ -25,7 +25,7 @@ use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
 use projections::directory;
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -484,6 +484,39 @@ impl ViewStore for Stores {
             _ => None,
         };
         Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn customers_ever_of(&self, view: &str, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        self.customers_of(view, wanted).await
+    }
+
+    async fn grants_of(&self, _view: &str, wanted: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        let hers = |row: &DirectoryRow| match row {
+            DirectoryRow::Grant { grant, given, .. } if given.member == *wanted => Some(grant.clone()),
+            _ => None,
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn find(
+        &self,
+        _view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        self.works()?;
+        let found = |row: &DirectoryRow| {
+            let (of, id, member) = match row {
+                DirectoryRow::Member { member, .. } => (IdKind::Member, member.to_string(), member),
+                DirectoryRow::Customer { customer, member, .. } => {
+                    (IdKind::Customer, customer.to_string(), member)
+                }
+                _ => return None,
+            };
+            (of == kind && id.starts_with(prefix)).then(|| (id, member.clone()))
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(found).take(limit).collect())
     }
 
     async fn subscriptions_of(
