@@ -117,7 +117,7 @@ pub(crate) struct Stream {
 #[derive(Clone)]
 pub struct Past {
     feed: Arc<dyn EventFeed>,
-    views: Arc<dyn ViewStore>,
+    pub(crate) views: Arc<dyn ViewStore>,
     directory: Progress,
 }
 
