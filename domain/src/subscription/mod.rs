@@ -109,6 +109,11 @@ impl Subscription {
         })
     }
 
+    /// The invoices that are known of it.
+    pub fn invoices(&self) -> impl Iterator<Item = &InvoiceId> {
+        self.invoices.keys()
+    }
+
     /// Whether it ever was in a free trial. A first payment that was never made uses up no trial.
     pub fn had_trial(&self) -> bool {
         let never_begun = |status: &Status| matches!(status, Status::Incomplete | Status::IncompleteExpired);
