@@ -166,7 +166,7 @@ impl ApiState {
     }
 
     /// Answers about any moment, once the directory that they go through has caught up.
-    pub(crate) fn history(&self) -> Result<&Past, ApiError> {
+    pub fn history(&self) -> Result<&Past, ApiError> {
         self.directory_progress.applied().map(|_| &self.past).ok_or(ApiError::NotReady)
     }
 }
@@ -197,6 +197,21 @@ pub enum DeliveryOutcome {
     Ignored,
     /// It could not be carried out after many attempts.
     Failed,
+}
+
+impl DeliveryOutcome {
+    /// The outcome as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Applied => "applied",
+            Self::NoChange => "no_change",
+            Self::Stale => "stale",
+            Self::Parked => "parked",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How a delivery came.
@@ -304,6 +319,9 @@ pub trait Deliveries: Send + Sync {
 
     /// One delivery, and what was done with it after it arrived, oldest first.
     async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
+
+    /// The body of a delivery, byte for byte as it came, while it is kept.
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;

@@ -340,6 +340,28 @@ pub fn decide_access(
         let (plan, until, fix) = nothing;
         return Decision { allowed: true, reason: Reason::Free, plan, until, fix, source: None };
     }
+    decide_behind(gate, sources, catalog, policy, at)
+}
+
+/// May a member with these sources of access use what this plan opens at `at`?
+pub fn decide_plan(
+    plan: &PlanId,
+    sources: impl Iterator<Item = Source>,
+    catalog: &Catalog,
+    policy: &Policy,
+    at: DateTime<Utc>,
+) -> Decision {
+    decide_behind(catalog.set_of(std::slice::from_ref(plan)), sources, catalog, policy, at)
+}
+
+/// The decision about what the plans of `gate` open.
+fn decide_behind(
+    gate: PlanSet,
+    sources: impl Iterator<Item = Source>,
+    catalog: &Catalog,
+    policy: &Policy,
+    at: DateTime<Utc>,
+) -> Decision {
     let mut paying = false;
     let best = sources
         .enumerate()

@@ -55,10 +55,10 @@ pub(super) struct Stores {
     log: Mutex<Vec<Recorded>>,
     rows: Mutex<Vec<DirectoryRow>>,
     pub(super) people: Mutex<Vec<PersonRecord>>,
-    pub(super) remarks: Mutex<Vec<Remark>>,
     pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) remarks: Mutex<Vec<Remark>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
@@ -226,21 +226,6 @@ impl CommandBus<Subscription> for Stores {
 }
 
 #[async_trait]
-impl Remarks for Stores {
-    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
-        self.works()?;
-        self.remarks.lock().unwrap().push(remark);
-        Ok(())
-    }
-
-    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
-        self.works()?;
-        let remarks = self.remarks.lock().unwrap();
-        Ok(remarks.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
-    }
-}
-
-#[async_trait]
 impl Erasures for Stores {
     async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
         self.works()?;
@@ -360,6 +345,11 @@ impl Deliveries for Stores {
         Ok(held.map(|held| (held.clone(), vec![step(&held)])))
     }
 
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
+        Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
+    }
+
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
         self.told.lock().unwrap().push(format!("{actor} replays {id}: {why}"));
         Ok(self.deliveries.lock().unwrap().iter().any(|held| held.id == id))
@@ -396,6 +386,20 @@ impl Deliveries for Stores {
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
+    }
+}
+
+#[async_trait]
+impl Remarks for Stores {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        self.works()?;
+        self.remarks.lock().unwrap().push(remark);
+        Ok(())
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        let held = self.remarks.lock().unwrap();
+        Ok(held.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
     }
 }
 
