@@ -95,12 +95,9 @@ pub(crate) fn token<S: Serializer>(position: &Position, serializer: S) -> Result
     serializer.collect_str(position)
 }
 
-/// Writes a position as its token, where there is one.
+/// A position that may be missing, as answers have it.
 #[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
-pub(crate) fn token_if_any<S: Serializer>(
-    position: &Option<Position>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn maybe<S: Serializer>(position: &Option<Position>, serializer: S) -> Result<S::Ok, S::Error> {
     match position {
         Some(position) => serializer.collect_str(position),
         None => serializer.serialize_none(),

@@ -131,8 +131,9 @@ on_every_store! {
         app.deliver_all(&events(story)[known..]).await;
         erase(&app, "mem_ada").await;
         let (_, staff) = signed_up(&app, "staff@example.com").await;
+        drop(app);
         home.done(&["account", "role", &staff, "support"]);
-        app.settled().await;
+        let app = home.serve().await;
         app.send(Method::POST, &of(&staff, "erase"), Some(&body), "").await.problem(409, "staff");
     }
 

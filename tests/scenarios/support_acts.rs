@@ -80,7 +80,7 @@ async fn deliver_rest(app: &TestApp, story: Story, known: usize) {
 
 /// Every act that needs nothing but a member, with its body.
 fn all_acts() -> Vec<(Method, String, Value)> {
-    let until = in_days(9);
+    let until = in_days(30);
     vec![
         (Method::POST, "grants".to_owned(), json!({ "plan": "pro", "until": until })),
         (Method::POST, "grants/grt_1/move".to_owned(), json!({ "until": until })),
@@ -198,9 +198,11 @@ on_every_store! {
                       reader:support.read:a-token-that-only-reads";
         let home = Home::new(store).await.with_accounts().with("SERVICE_TOKENS", tokens);
         let app = home.serve().await;
-        owing(&app, 3).await;
         let (_, staff) = signed_up(&app, "staff@example.com").await;
+        drop(app);
         home.done(&["account", "role", &staff, "support"]);
+        let app = home.serve().await;
+        owing(&app, 3).await;
         let mut staff = Browser::of(&app);
         staff.login("staff@example.com", PASSWORD).await;
         let (mut learner, _) = signed_up(&app, "bob@example.com").await;

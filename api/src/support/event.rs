@@ -45,11 +45,11 @@ pub struct EventBody<'e> {
     /// What else follows from the same cause.
     siblings: Vec<TimelineEntryBody>,
     /// The member's event before it, in the order of the log.
-    #[serde(serialize_with = "position::token_if_any")]
+    #[serde(serialize_with = "position::maybe")]
     #[schema(value_type = Option<String>, required = true, example = "p-1e")]
     previous: Option<Position>,
     /// The member's event after it.
-    #[serde(serialize_with = "position::token_if_any")]
+    #[serde(serialize_with = "position::maybe")]
     #[schema(value_type = Option<String>, required = true, example = "p-20")]
     next: Option<Position>,
     /// The delivery that it follows from, byte for byte as text, while its body is kept; null when it is not kept any

@@ -51,7 +51,7 @@ pub struct ExplanationBody<'e> {
     #[schema(required = true)]
     known_at: Option<DateTime<Utc>>,
     /// Up to which place of the log its events count; null when all do.
-    #[serde(serialize_with = "position::token_if_any")]
+    #[serde(serialize_with = "position::maybe")]
     #[schema(value_type = Option<String>, required = true, example = "p-1f")]
     up_to: Option<Position>,
     /// What opens this video, in words.

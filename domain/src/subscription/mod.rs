@@ -101,17 +101,17 @@ impl Subscription {
         self.schedule.as_ref()
     }
 
+    /// The invoices that are known of it.
+    pub fn invoices(&self) -> impl Iterator<Item = &InvoiceId> {
+        self.invoices.keys()
+    }
+
     /// What had been paid for each invoice by `at`, or until now, and what of that was given back, in the currency's
     /// smallest unit.
     pub fn payments(&self, at: Option<DateTime<Utc>>) -> impl Iterator<Item = (&InvoiceId, i64, i64)> {
         self.invoices.iter().filter_map(move |(id, invoice)| {
             Some((id, invoice.settled_by(at)?.amount, invoice.reversals.given_back(at)))
         })
-    }
-
-    /// The invoices that are known of it.
-    pub fn invoices(&self) -> impl Iterator<Item = &InvoiceId> {
-        self.invoices.keys()
     }
 
     /// Whether it ever was in a free trial. A first payment that was never made uses up no trial.

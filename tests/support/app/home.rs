@@ -138,6 +138,7 @@ impl Home {
                 .unwrap_or_else(|why| panic!("{sql}: {why}"))
         } else {
             let file = rusqlite::Connection::open(self.path("membership.db")).expect("the file is there");
+            let sql = sql.replace("::text", "");
             file.query_row(&sql, [], |row| row.get(0)).unwrap_or_else(|why| panic!("{sql}: {why}"))
         }
     }

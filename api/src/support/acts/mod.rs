@@ -30,7 +30,7 @@ use crate::error::{ApiError, not_done};
 use crate::extract::moment;
 use crate::idempotency::IdSource;
 use crate::learner::refusal::Refusal;
-use crate::position::token_if_any;
+use crate::position::maybe;
 use crate::shell::Asked;
 use crate::state::ApiState;
 
@@ -197,7 +197,7 @@ pub struct ActBody {
     #[schema(required = true, example = "grt_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e")]
     pub id: Option<String>,
     /// From here on it can be seen, once it is done: send it as `Membership-Position`.
-    #[serde(serialize_with = "token_if_any")]
+    #[serde(serialize_with = "maybe")]
     #[schema(required = true, value_type = Option<String>, example = "p-1f")]
     pub position: Option<Position>,
 }
