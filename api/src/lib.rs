@@ -125,6 +125,7 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(members::show))
         .routes(routes!(members::link_customer))
         .merge(account_table())
+        .routes(routes!(support::search::search))
         .routes(routes!(support::timeline))
         .routes(routes!(support::explain))
         .routes(routes!(resync::resync))

@@ -1,5 +1,7 @@
 //! What happened to a member, and why was an answer what it was?
 
+pub mod search;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -13,7 +13,9 @@ use chrono::{DateTime, Utc};
 use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, GrantId, MemberId, SessionId, SubscriptionId};
-use domain::ports::{EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, StoreError};
+use domain::ports::{
+    EventFeed, Page, People, PersonKey, PersonRecord, PersonStored, Position, Recorded, StoreError,
+};
 use metrics::{counter, histogram};
 use projections::view_store::{
     Change, Checkpoint, DirectoryDump, IdKind, Promotion, SaveError, ViewState, ViewStore,
@@ -314,6 +316,15 @@ impl<B: People> People for Measured<B> {
 
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_read", self.0.list(after, limit)).await
+    }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        measured("people_find", self.0.find(key, prefix, limit)).await
     }
 }
 
