@@ -36,6 +36,7 @@ pub enum ExportFormat {
 #[into_params(parameter_in = Query)]
 pub struct ExportQuery {
     /// How it is written; JSON when left out.
+    #[param(inline)]
     pub(crate) format: Option<ExportFormat>,
 }
 

@@ -245,6 +245,7 @@ impl From<EntryKind> for TimelineKind {
 pub struct TimelineQuery {
     /// `cause` puts together everything that followed from one delivery or command, says what that opened or closed, and
     /// adds the deliveries that changed nothing. Single events when left out.
+    #[param(inline)]
     group: Option<GroupBy>,
     /// Only things of this kind.
     kind: Option<TimelineKind>,

@@ -233,7 +233,7 @@ async fn a_member_takes_her_history_along_in_words_for_herself_and_without_the_n
 async fn a_locked_lesson_says_what_support_reads_and_what_other_back_ends_are_told() {
     let world = World::new().await;
     let mut denied = 0;
-    for member in ["mem_ada", "mem_bob", "mem_new"] {
+    for member in ["mem_ada", "mem_bob"] {
         for video in ["projections", "welcome"] {
             let lesson = get(&world, member, &format!("/v1/videos/{video}")).await.json();
             let support =
