@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::access::{Decision, Reason, Source, decide_access};
 use domain::catalog::{Catalog, Policy, Video};
 use domain::events::Event;
-use domain::ids::{CustomerId, MemberId, PlanId, SourceEventId};
+use domain::ids::{CustomerId, MemberId, PlanId, RemarkId, SourceEventId};
 use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
 use domain::subscription::{Evidence, Standing, SubscriptionEvent};
@@ -267,7 +267,10 @@ impl Stream {
         self.events
             .iter()
             .filter(|(recorded, event)| as_of.knows(recorded) && !bookkeeping(event))
-            .filter(|(_, event)| tells(event).is_some_and(|source| evidence.deciding.contains(source)))
+            .filter(|(_, event)| {
+                extends(event).is_some_and(|remark| evidence.extended.as_ref() == Some(remark))
+                    || tells(event).is_some_and(|source| evidence.deciding.contains(source))
+            })
             .map(|(recorded, event)| DecidingEvent::new(recorded, event))
             .collect()
     }
@@ -276,6 +279,14 @@ impl Stream {
 /// The provider event that an event of a subscription tells of.
 fn tells(event: &Event) -> Option<&SourceEventId> {
     if let Event::Subscription(_, event) = event { event.source() } else { None }
+}
+
+/// Why staff gave time to settle, where an event tells of that.
+fn extends(event: &Event) -> Option<&RemarkId> {
+    match event {
+        Event::Subscription(_, SubscriptionEvent::GraceExtended { extension, .. }) => Some(&extension.remark),
+        _ => None,
+    }
 }
 
 impl DecidingEvent {
