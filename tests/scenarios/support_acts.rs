@@ -292,6 +292,8 @@ on_every_store! {
         assert!(act["decisions"]["opens"].as_u64() > Some(0), "{act}");
         let decision = check_after(&app, &act, BASIC).await;
         assert_eq!((&decision["reason"], &decision["until"]), (&json!("grace"), &json!(rfc3339(until))));
+        let explained = app.get(&of(MEMBER, &format!("explain?video={BASIC}"))).await.body;
+        assert!(explained.to_string().contains("GraceExtended"), "it is among what decided: {explained}");
         let second = TimeDelta::seconds(1);
         assert_eq!(app.check_at(MEMBER, BASIC, until - second).await["reason"], "grace");
         assert_eq!(app.check_at(MEMBER, BASIC, until).await["reason"], "past_due");

@@ -4,7 +4,7 @@ use domain::ids::RemarkId;
 use domain::metadata::Actor;
 use domain::ports::{Erased, Erasure, PersonRecord, PersonStored};
 use storage::Storage;
-use webhook_ingest::inbox::{Asked, Delivery, NewDelivery, Origin, Outcome, Redrive, Stored, Why};
+use webhook_ingest::inbox::{Asked, Delivery, NewDelivery, Origin, Outcome, Redrive, Selection, Stored, Why};
 
 use super::remarks::remark;
 use super::{Place, noon, on_both, seconds};
@@ -137,7 +137,7 @@ async fn what_was_emptied_is_never_looked_at_again(place: Place) {
     settle(&storage, "evt_hers").await;
     storage.erasures.erase(erasure()).await.unwrap();
     assert_eq!(storage.inbox.redrive(which(), asked()).await.unwrap(), 0);
-    let all = storage.inbox.redrive_some(Default::default(), None, 100, asked()).await.unwrap();
+    let all = storage.inbox.redrive_some(Selection::default(), None, 100, asked()).await.unwrap();
     assert_eq!((all.count, all.left), (0, 0));
     assert!(is_empty(&storage, "evt_hers").await);
 }
