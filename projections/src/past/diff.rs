@@ -1,6 +1,6 @@
 //! What is otherwise at another moment, and what was learned too late to be known at the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::day;
 use super::{AsOf, Chronicle, MemberState, stamp};
@@ -77,13 +77,12 @@ fn later(count: usize, changed: bool) -> String {
 /// What differs between two states.
 pub(super) fn changes(before: &MemberState, after: &MemberState) -> Vec<Change> {
     let (before, after) = (fields(before), fields(after));
-    let names: BTreeMap<&(u8, String), ()> =
-        before.keys().chain(after.keys()).map(|name| (name, ())).collect();
+    let names: BTreeSet<&(u8, String)> = before.keys().chain(after.keys()).collect();
     let change = |name: &(u8, String)| {
         let (before, after) = (before.get(name).cloned(), after.get(name).cloned());
         (before != after).then(|| Change { what: name.1.clone(), before, after })
     };
-    names.into_keys().filter_map(change).collect()
+    names.into_iter().filter_map(change).collect()
 }
 
 /// Everything that a state says, by the order of the screen and a name.

@@ -289,9 +289,8 @@ fn plan_verdicts(video: &Video, catalog: &Catalog, sources: &[ExplainedSource]) 
             let includes = if opens { "includes" } else { "does not include" };
             let hers = match (with_it.is_empty(), good) {
                 (true, _) => "she did not have it",
-                (false, true) => "she had it",
                 (false, false) if opens => "she had it, but it was not good then",
-                (false, false) => "she had it",
+                (false, _) => "she had it",
             };
             PlanVerdict {
                 plan: plan.id.clone(),

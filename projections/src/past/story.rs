@@ -67,7 +67,6 @@ impl EntryKind {
                     || matches!(event, subscription::SubscriptionEvent::InvoiceNoted { .. });
                 if of_money { Self::Payments } else { Self::Access }
             }
-            Event::Payment(..) => Self::Payments,
             Event::Account(
                 _,
                 AccountEvent::StaffRead { .. }
@@ -81,7 +80,7 @@ impl EntryKind {
                 | MemberEvent::MemberErased { .. },
             ) => Self::Staff,
             Event::Member(_, MemberEvent::MemberRegistered) | Event::Account(..) => Self::Account,
-            Event::Member(..) => Self::Payments,
+            Event::Member(..) | Event::Payment(..) => Self::Payments,
             Event::Customer(..) | Event::Grant(..) | Event::Catalog(_) => Self::Access,
         }
     }
