@@ -1,6 +1,7 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,20 +12,23 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
+use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
-    CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
-    Recorded, StoreError,
+    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonKey,
+    PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
-use domain::subscription::{Difference, DriftCause};
+use domain::subscription::{
+    self, Difference, DriftCause, Subscription, SubscriptionCommand, SubscriptionEvent,
+};
 use projections::access_index::AccessIndex;
 use projections::directory;
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +58,7 @@ pub(super) struct Stores {
     pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) remarks: Mutex<Vec<Remark>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
@@ -191,6 +196,61 @@ impl CommandBus<Customer> for Stores {
 }
 
 #[async_trait]
+impl CommandBus<Grant> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: GrantCommand,
+        context: Context,
+    ) -> Result<Executed<grant::GrantEvent>, CommandError<grant::GrantError>> {
+        self.works()?;
+        let events = grant::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
+        let position = self.append::<Grant>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl CommandBus<Subscription> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: SubscriptionCommand,
+        context: Context,
+    ) -> Result<Executed<SubscriptionEvent>, CommandError<Infallible>> {
+        self.works()?;
+        let events = subscription::decide(&self.fold(id), command);
+        let position = self.append::<Subscription>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl Remarks for Stores {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        self.works()?;
+        self.remarks.lock().unwrap().push(remark);
+        Ok(())
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        self.works()?;
+        let remarks = self.remarks.lock().unwrap();
+        Ok(remarks.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Erasures for Stores {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        self.works()?;
+        self.people.lock().unwrap().retain(|held| held.member != erasure.member);
+        self.remarks.lock().unwrap().retain(|held| held.member != erasure.member);
+        Ok(Erased::default())
+    }
+}
+
+#[async_trait]
 impl People for Stores {
     async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
         self.works()?;
@@ -219,6 +279,22 @@ impl People for Stores {
         let people = self.people.lock().unwrap();
         let later = people.iter().filter(|held| after.is_none_or(|after| held.member > *after));
         Ok(later.take(limit).cloned().collect())
+    }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        let begins = |held: &&PersonRecord| match key {
+            PersonKey::Email => held
+                .email
+                .as_ref()
+                .is_some_and(|held| held.to_lowercase().starts_with(&prefix.to_lowercase())),
+            PersonKey::ExternalId => held.external_id.as_ref().is_some_and(|held| held.starts_with(prefix)),
+        };
+        Ok(self.people.lock().unwrap().iter().filter(begins).take(limit).cloned().collect())
     }
 }
 
@@ -298,6 +374,11 @@ impl Deliveries for Stores {
             detail: held.detail.clone(),
         };
         Ok(held.map(|held| (held.clone(), vec![step(&held)])))
+    }
+
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
+        Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
     }
 
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
@@ -468,6 +549,39 @@ impl ViewStore for Stores {
             _ => None,
         };
         Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn customers_ever_of(&self, view: &str, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        self.customers_of(view, wanted).await
+    }
+
+    async fn grants_of(&self, _view: &str, wanted: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        let hers = |row: &DirectoryRow| match row {
+            DirectoryRow::Grant { grant, given, .. } if given.member == *wanted => Some(grant.clone()),
+            _ => None,
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn find(
+        &self,
+        _view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        self.works()?;
+        let found = |row: &DirectoryRow| {
+            let (of, id, member) = match row {
+                DirectoryRow::Member { member, .. } => (IdKind::Member, member.to_string(), member),
+                DirectoryRow::Customer { customer, member, .. } => {
+                    (IdKind::Customer, customer.to_string(), member)
+                }
+                _ => return None,
+            };
+            (of == kind && id.starts_with(prefix)).then(|| (id, member.clone()))
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(found).take(limit).collect())
     }
 
     async fn subscriptions_of(

@@ -116,7 +116,7 @@ impl Banner<'_> {
         {
             let midnight = at.and_then(|day| format!("{day}T00:00:00Z").parse().ok());
             // A command asks about the machine's present, wherever Stripe's clock has been turned to.
-            let as_of = AsOf { at: midnight.unwrap_or(self.now), known_at: None };
+            let as_of = AsOf::at(midnight.unwrap_or(self.now));
             let explanation = self.app.past.explain(&member.into(), video, as_of).await?;
             let at = at.map(|day| format!(" --at {day}")).unwrap_or_default();
             examples.push(Example {
@@ -132,7 +132,7 @@ impl Banner<'_> {
         });
         examples.push(Example {
             command: format!("{with_data} replay --verify"),
-            answer: "directory-v1 equal, access-index equal".to_owned(),
+            answer: "directory-v2 equal, access-index equal".to_owned(),
         });
         let checked = self.app.index.check(&"mem_dora".into(), "projections", self.app.clock.now());
         let reason = checked.map_or("unknown", |checked| checked.decision.reason.as_str());
