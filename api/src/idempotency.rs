@@ -128,7 +128,8 @@ async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> 
 
 /// Whether keys mean something here.
 pub(crate) fn is_a_command(method: &Method, path: &str) -> bool {
-    !method.is_safe() && path.starts_with("/v1/") && !path.starts_with("/v1/auth/")
+    let ours = path.starts_with("/v1/") || path.starts_with("/console/");
+    !method.is_safe() && ours && !path.starts_with("/v1/auth/")
 }
 
 /// The key of a request. In quotes, as the draft writes it, it is the same one.
