@@ -86,6 +86,9 @@ pub enum ApiError {
     /// No delivery has this id.
     #[error("No delivery has the id {0:?}; GET /v1/support/deliveries lists those that came in.")]
     UnknownDelivery(String),
+    /// No event of the member is at this place.
+    #[error("No event of this member is at {0:?}; her timeline lists them with their positions.")]
+    UnknownEvent(String),
     /// Nothing is served at this path.
     #[error("Nothing is served at {0:?}; /docs lists every path.")]
     NoSuchPath(String),
@@ -262,6 +265,7 @@ impl ApiError {
                 (S::NOT_FOUND, "unknown_video", "Unknown video")
             }
             Self::UnknownDelivery(_) => (S::NOT_FOUND, "unknown_delivery", "Unknown delivery"),
+            Self::UnknownEvent(_) => (S::NOT_FOUND, "unknown_event", "Unknown event"),
             Self::NoSuchPath(_) => (S::NOT_FOUND, "no_such_path", "No such path"),
             Self::MethodNotAllowed { .. } => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
@@ -450,6 +454,8 @@ fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str
         E::EmailTaken => (S::CONFLICT, "email_taken", "E-mail address taken"),
         E::Paying => (S::CONFLICT, "still_paying", "Still paying"),
         E::NoAccount => (S::CONFLICT, "no_account", "No account"),
+        E::NoAddress => (S::CONFLICT, "no_address", "No e-mail address"),
+        E::Confirmed => (S::CONFLICT, "already_confirmed", "Address confirmed already"),
         E::SecondFactorSet => (S::CONFLICT, "second_factor_set", "Second factor there already"),
         E::NoSecondFactor => (S::CONFLICT, "no_second_factor", "No second factor"),
         E::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),

@@ -9,7 +9,8 @@ use thiserror::Error;
 use crate::account::{Account, AccountEvent};
 use crate::catalog::{Catalog, CatalogEvent};
 use crate::customer::{Customer, CustomerEvent};
-use crate::ids::{CustomerId, MemberId, PaymentId, SubscriptionId};
+use crate::grant::{Grant, GrantEvent};
+use crate::ids::{CustomerId, GrantId, MemberId, PaymentId, RemarkId, SubscriptionId};
 use crate::member::{Member, MemberEvent};
 use crate::payment::{Payment, PaymentEvent};
 use crate::ports::{Position, Recorded};
@@ -30,6 +31,8 @@ pub enum Event {
     Customer(CustomerId, CustomerEvent),
     /// Of a payment.
     Payment(PaymentId, PaymentEvent),
+    /// Of access given without a payment.
+    Grant(GrantId, GrantEvent),
     /// Of a member.
     Member(MemberId, MemberEvent),
     /// Of a member's account.
@@ -79,6 +82,27 @@ pub fn upcast(event: SerializedEvent, upcasters: &[Box<dyn EventUpcaster>]) -> S
 }
 
 impl Event {
+    /// What staff wrote about it, beside the log.
+    pub fn remark(&self) -> Option<&RemarkId> {
+        match self {
+            Self::Grant(_, event) => Some(event.remark()),
+            Self::Customer(_, CustomerEvent::MemberUnlinked { remark, .. })
+            | Self::Member(
+                _,
+                MemberEvent::NoteAdded { remark } | MemberEvent::NoteWithdrawn { remark, .. },
+            )
+            | Self::Account(
+                _,
+                AccountEvent::StaffSentLetter { remark, .. }
+                | AccountEvent::StaffEndedSessions { remark, .. },
+            ) => Some(remark),
+            Self::Subscription(_, SubscriptionEvent::GraceExtended { extension, .. }) => {
+                Some(&extension.remark)
+            }
+            _ => None,
+        }
+    }
+
     /// Reads a stored event.
     pub fn read(recorded: &Recorded, upcasters: &[Box<dyn EventUpcaster>]) -> Result<Self, UnreadableEvent> {
         if let Some(why) = &recorded.garbled {
@@ -89,6 +113,7 @@ impl Event {
             Subscription::TYPE => Ok(Self::Subscription(id.into(), payload(recorded, upcasters)?)),
             Customer::TYPE => Ok(Self::Customer(id.into(), payload(recorded, upcasters)?)),
             Payment::TYPE => Ok(Self::Payment(id.into(), payload(recorded, upcasters)?)),
+            Grant::TYPE => Ok(Self::Grant(id.into(), payload(recorded, upcasters)?)),
             Member::TYPE => Ok(Self::Member(id.into(), payload(recorded, upcasters)?)),
             Account::TYPE => Ok(Self::Account(id.into(), payload(recorded, upcasters)?)),
             Catalog::TYPE => Ok(Self::Catalog(payload(recorded, upcasters)?)),

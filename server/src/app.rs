@@ -143,7 +143,12 @@ impl App {
         } else {
             tasks.spawn(watch_checkpoint(storage.views.clone(), directory::NAME, report));
         }
-        let past = Past::new(storage.feed.clone(), storage.views.clone(), directory_progress.clone());
+        let past = Past::new(
+            storage.feed.clone(),
+            storage.views.clone(),
+            storage.remarks.clone(),
+            directory_progress.clone(),
+        );
 
         let models = Arc::new(ReadModels {
             feed: storage.feed.clone(),
@@ -296,6 +301,7 @@ impl App {
             feed: self.storage.feed.clone(),
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
+            grants: self.storage.grants.clone(),
             people: self.storage.people.clone(),
             deliveries: self.deliveries(),
             resync: Arc::new(Resync {
@@ -495,6 +501,11 @@ impl api::Deliveries for Deliveries {
             detail: step.detail,
         });
         Ok(Some((record(delivery), steps.collect())))
+    }
+
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let delivery = self.worker.inbox.get(id).await?;
+        Ok(delivery.map(|delivery| delivery.body).filter(|body| !body.is_empty()))
     }
 
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {

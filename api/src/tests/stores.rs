@@ -11,14 +11,15 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
+use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
     CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
-    Recorded, StoreError,
+    Recorded, Remark, Remarks, StoreError,
 };
 use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
@@ -54,6 +55,7 @@ pub(super) struct Stores {
     pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) remarks: Mutex<Vec<Remark>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
@@ -191,6 +193,21 @@ impl CommandBus<Customer> for Stores {
 }
 
 #[async_trait]
+impl CommandBus<Grant> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: GrantCommand,
+        context: Context,
+    ) -> Result<Executed<grant::GrantEvent>, CommandError<grant::GrantError>> {
+        self.works()?;
+        let events = grant::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
+        let position = self.append::<Grant>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
 impl People for Stores {
     async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
         self.works()?;
@@ -300,6 +317,11 @@ impl Deliveries for Stores {
         Ok(held.map(|held| (held.clone(), vec![step(&held)])))
     }
 
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
+        Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
+    }
+
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
         self.told.lock().unwrap().push(format!("{actor} replays {id}: {why}"));
         Ok(self.deliveries.lock().unwrap().iter().any(|held| held.id == id))
@@ -336,6 +358,20 @@ impl Deliveries for Stores {
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
+    }
+}
+
+#[async_trait]
+impl Remarks for Stores {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        self.works()?;
+        self.remarks.lock().unwrap().push(remark);
+        Ok(())
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        let held = self.remarks.lock().unwrap();
+        Ok(held.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
     }
 }
 
