@@ -319,6 +319,11 @@ impl ApiError {
         }
     }
 
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
     /// Its stable code.
     pub(crate) fn code(&self) -> &'static str {
         self.kind().1

@@ -1,5 +1,6 @@
 //! What Stripe delivered, and what became of it.
 
+use api::deliveries::{A_LINE, sentence};
 use api::error::ApiError;
 use api::extract::Ids;
 use api::{
@@ -9,10 +10,12 @@ use api::{
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::response::Redirect;
 use chrono::TimeDelta;
 
-use crate::desk::{Desk, Frame};
+use crate::desk::{ActingDesk, Desk, Frame};
 use crate::form::Fields;
+use crate::member::event::laid_out;
 use crate::page::Page;
 use crate::time::{Moment, length};
 
@@ -191,6 +194,8 @@ struct DeliveryPage {
     frame: Frame,
     delivery: Shown,
     steps: Vec<Step>,
+    raw: Option<String>,
+    key: String,
 }
 
 /// One delivery, and every step on its way.
@@ -202,5 +207,23 @@ pub(crate) async fn show(
     let found = state.deliveries.get(&event).await?;
     let (record, steps) = found.ok_or(ApiError::UnknownDelivery(event))?;
     let steps = steps.into_iter().map(Step::from).collect();
-    Ok(Page(DeliveryPage { frame: desk.at(PATH), delivery: record.into(), steps }))
+    let raw = state.deliveries.body(&record.id).await?.map(|body| laid_out(&body));
+    let key = hex::encode((state.random)());
+    Ok(Page(DeliveryPage { frame: desk.at(PATH), delivery: record.into(), steps, raw, key }))
+}
+
+/// Has a delivery looked at again.
+pub(crate) async fn redrive(
+    State(state): State<ApiState>,
+    ActingDesk(desk): ActingDesk,
+    Ids(event): Ids<String>,
+    fields: Fields,
+) -> Result<Redirect, ApiError> {
+    let why = sentence(fields.text("why")).ok_or(ApiError::Invalid { field: "why", why: A_LINE.into() })?;
+    if !state.deliveries.replay(&event, desk.actor, &why).await? {
+        return Err(ApiError::UnknownDelivery(event));
+    }
+    let mut path = form_urlencoded::byte_serialize(event.as_bytes()).collect::<String>();
+    path.insert_str(0, "/console/deliveries/");
+    Ok(Redirect::to(&path))
 }

@@ -38,6 +38,17 @@ impl<T: Template> IntoResponse for Page<T> {
     }
 }
 
+/// A form once more, with what was wrong: a page with the status and the headers of an error.
+pub(crate) fn refused(error: ApiError, form: impl IntoResponse) -> Response {
+    let refusal = error.into_response();
+    let mut page = form.into_response();
+    *page.status_mut() = refusal.status();
+    let mut headers = refusal.headers().clone();
+    headers.remove(CONTENT_TYPE);
+    page.headers_mut().extend(headers);
+    page
+}
+
 /// What went wrong, as a page.
 #[derive(Template)]
 #[template(path = "problem.html")]

@@ -10,13 +10,13 @@ use api::viewer::Viewer;
 use api::{ApiState, SignIn};
 use askama::Template;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::desk::Frame;
 use crate::form::Fields;
-use crate::page::Page;
+use crate::page::{Page, refused};
 
 /// Takes an address and a password.
 pub(crate) const SIGN_IN: &str = "/v1/auth/console/sign-in";
@@ -121,14 +121,8 @@ fn again(error: AccountError, form: impl FnOnce(String) -> Response) -> Result<R
     if !matches!(error, ApiError::Account(_) | ApiError::Invalid { .. }) {
         return Err(error);
     }
-    let said = error.to_string();
-    let refused = error.into_response();
-    let mut page = form(said);
-    *page.status_mut() = refused.status();
-    let mut headers = refused.headers().clone();
-    headers.remove(CONTENT_TYPE);
-    page.headers_mut().extend(headers);
-    Ok(page)
+    let form = form(error.to_string());
+    Ok(refused(error, form))
 }
 
 /// Ends the session.
