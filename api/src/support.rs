@@ -1,11 +1,13 @@
 //! What happened to a member, how did it stand with her, and why was an answer what it was?
 
+pub mod acts;
 pub mod diff;
 pub mod event;
 pub mod explain;
 pub mod export;
 pub mod flips;
 pub mod profile;
+pub mod search;
 pub mod state;
 pub mod timeline;
 

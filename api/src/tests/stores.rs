@@ -1,6 +1,7 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,19 +14,21 @@ use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, RemarkId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
-    CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
-    Recorded, Remark, Remarks, StoreError,
+    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonKey,
+    PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
-use domain::subscription::{Difference, DriftCause};
+use domain::subscription::{
+    self, Difference, DriftCause, Subscription, SubscriptionCommand, SubscriptionEvent,
+};
 use projections::access_index::AccessIndex;
 use projections::directory;
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -208,6 +211,31 @@ impl CommandBus<Grant> for Stores {
 }
 
 #[async_trait]
+impl CommandBus<Subscription> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: SubscriptionCommand,
+        context: Context,
+    ) -> Result<Executed<SubscriptionEvent>, CommandError<Infallible>> {
+        self.works()?;
+        let events = subscription::decide(&self.fold(id), command);
+        let position = self.append::<Subscription>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl Erasures for Stores {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        self.works()?;
+        self.people.lock().unwrap().retain(|held| held.member != erasure.member);
+        self.remarks.lock().unwrap().retain(|held| held.member != erasure.member);
+        Ok(Erased::default())
+    }
+}
+
+#[async_trait]
 impl People for Stores {
     async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
         self.works()?;
@@ -236,6 +264,22 @@ impl People for Stores {
         let people = self.people.lock().unwrap();
         let later = people.iter().filter(|held| after.is_none_or(|after| held.member > *after));
         Ok(later.take(limit).cloned().collect())
+    }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        let begins = |held: &&PersonRecord| match key {
+            PersonKey::Email => held
+                .email
+                .as_ref()
+                .is_some_and(|held| held.to_lowercase().starts_with(&prefix.to_lowercase())),
+            PersonKey::ExternalId => held.external_id.as_ref().is_some_and(|held| held.starts_with(prefix)),
+        };
+        Ok(self.people.lock().unwrap().iter().filter(begins).take(limit).cloned().collect())
     }
 }
 
@@ -358,20 +402,6 @@ impl Deliveries for Stores {
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
-    }
-}
-
-#[async_trait]
-impl Remarks for Stores {
-    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
-        self.works()?;
-        self.remarks.lock().unwrap().push(remark);
-        Ok(())
-    }
-
-    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
-        let held = self.remarks.lock().unwrap();
-        Ok(held.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
     }
 }
 
@@ -504,6 +534,39 @@ impl ViewStore for Stores {
             _ => None,
         };
         Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn customers_ever_of(&self, view: &str, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        self.customers_of(view, wanted).await
+    }
+
+    async fn grants_of(&self, _view: &str, wanted: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        let hers = |row: &DirectoryRow| match row {
+            DirectoryRow::Grant { grant, given, .. } if given.member == *wanted => Some(grant.clone()),
+            _ => None,
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn find(
+        &self,
+        _view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        self.works()?;
+        let found = |row: &DirectoryRow| {
+            let (of, id, member) = match row {
+                DirectoryRow::Member { member, .. } => (IdKind::Member, member.to_string(), member),
+                DirectoryRow::Customer { customer, member, .. } => {
+                    (IdKind::Customer, customer.to_string(), member)
+                }
+                _ => return None,
+            };
+            (of == kind && id.starts_with(prefix)).then(|| (id, member.clone()))
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(found).take(limit).collect())
     }
 
     async fn subscriptions_of(
