@@ -25,7 +25,7 @@ const TICKS: i32 = 4;
 
 /// The whole picture.
 pub(super) struct Lanes {
-    pub(super) lanes: Vec<Lane>,
+    pub(super) rows: Vec<Lane>,
     pub(super) ticks: Vec<Tick>,
     pub(super) now: String,
     pub(super) as_of: Option<String>,
@@ -137,7 +137,9 @@ impl Lanes {
         state: &MemberState,
         when: &When,
     ) -> Self {
-        let first = entries.iter().map(|entry| entry.occurred_at).min().unwrap_or(when.now);
+        // Years before she bought anything would only make everything else small.
+        let drawn = entries.iter().filter(|entry| entry.kind != EntryKind::Account);
+        let first = drawn.map(|entry| entry.occurred_at).min().unwrap_or(when.now);
         let from = first.min(when.as_of().at);
         // Room to the right for what is to come.
         let length = (when.now - from).max(TimeDelta::days(1));
@@ -171,7 +173,7 @@ impl Lanes {
         let mut lanes = Vec::new();
         let place = |lanes: &Vec<Lane>| TOP + LANE * u32::try_from(lanes.len()).unwrap_or(0);
         for (name, stretches) in rows {
-            let bars = stretches.into_iter().filter_map(|stretch| bar(stretch, span, when.now, &link));
+            let bars = stretches.iter().filter_map(|stretch| bar(stretch, span, when.now, &link));
             lanes.push(Lane { name, y: place(&lanes), bars: bars.collect(), dots: Vec::new() });
         }
         for (name, kind) in [("Payments", EntryKind::Payments), ("Staff", EntryKind::Staff)] {
@@ -195,7 +197,7 @@ impl Lanes {
         }
         let height = place(&lanes) + 22;
         Self {
-            lanes,
+            rows: lanes,
             ticks: span.ticks(),
             now: span.x(when.now),
             as_of: when.at.map(|at| span.x(at)),
@@ -310,7 +312,7 @@ fn subscription(entries: &[&TimelineEntry]) -> Vec<Stretch> {
 }
 
 fn bar(
-    stretch: Stretch,
+    stretch: &Stretch,
     span: Span,
     now: DateTime<Utc>,
     link: &impl Fn(Option<Position>) -> Option<String>,
