@@ -437,6 +437,8 @@ fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str
         E::EmailTaken => (S::CONFLICT, "email_taken", "E-mail address taken"),
         E::Paying => (S::CONFLICT, "still_paying", "Still paying"),
         E::NoAccount => (S::CONFLICT, "no_account", "No account"),
+        E::NoAddress => (S::CONFLICT, "no_address", "No e-mail address"),
+        E::Confirmed => (S::CONFLICT, "already_confirmed", "Address confirmed already"),
         E::SecondFactorSet => (S::CONFLICT, "second_factor_set", "Second factor there already"),
         E::NoSecondFactor => (S::CONFLICT, "no_second_factor", "No second factor"),
         E::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),

@@ -10,6 +10,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use domain::billing::{Billing, BillingError};
 use domain::clock::Clock;
 use domain::customer::Customer;
+use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
@@ -54,6 +55,8 @@ pub struct ApiParts {
     pub members: Arc<dyn CommandBus<Member>>,
     /// Carries out commands on payers.
     pub customers: Arc<dyn CommandBus<Customer>>,
+    /// Carries out commands on access given without a payment.
+    pub grants: Arc<dyn CommandBus<Grant>>,
     /// Names and addresses.
     pub people: Arc<dyn People>,
     /// What the billing provider delivered.
@@ -293,6 +296,9 @@ pub trait Deliveries: Send + Sync {
 
     /// One delivery, and what was done with it after it arrived, oldest first.
     async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
+
+    /// The body of a delivery, byte for byte as it came, while it is kept.
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::events::Dated;
-use crate::ids::{MemberId, SourceEventId};
+use crate::ids::{MemberId, RemarkId, SourceEventId};
 
 /// How a payer was found to be a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,13 @@ pub enum CustomerCommand {
         /// How we know.
         through: LinkedThrough,
     },
+    /// She is not this member and never was.
+    Unlink {
+        /// The member.
+        member: MemberId,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
     /// The provider deleted her.
     Delete(Deletion),
 }
@@ -63,6 +70,14 @@ pub enum CustomerEvent {
         /// How we know.
         through: LinkedThrough,
     },
+    /// Somebody found out that she is not this member. Identity: she never was.
+    #[serde(rename = "MemberUnlinked")]
+    MemberUnlinked {
+        /// The member.
+        member: MemberId,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
     /// The provider deleted her, which ends her subscriptions. The link stays, for the history.
     #[serde(rename = "CustomerDeleted")]
     CustomerDeleted {
@@ -71,18 +86,29 @@ pub enum CustomerEvent {
     },
 }
 
-/// Why a payer cannot be linked.
+/// Why a payer cannot be linked or unlinked.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CustomerError {
     /// She belongs to somebody else.
     #[error("this customer belongs to {0} already; unlink it there first, or use another customer")]
     LinkedElsewhere(MemberId),
+    /// Staff said that she is not this member, and only a request takes that back.
+    #[error("this customer was unlinked from {0}; only linking it on purpose makes it hers again")]
+    Unlinked(MemberId),
+    /// She is to be unlinked from a member to whom she does not belong, but to this one.
+    #[error("this customer belongs to {0}; unlink it there")]
+    BelongsTo(MemberId),
+    /// She belongs to nobody.
+    #[error("this customer is linked to no member")]
+    NotLinked,
 }
 
 /// One payer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     member: Option<MemberId>,
+    /// Whom she was found not to be, and has not been linked to since.
+    unlinked: Vec<MemberId>,
     deletion: Option<Deletion>,
 }
 
@@ -90,6 +116,16 @@ impl Customer {
     /// Whose payer this is.
     pub fn member(&self) -> Option<&MemberId> {
         self.member.as_ref()
+    }
+
+    /// Whether somebody said that she is not this member, and nobody has taken it back.
+    pub fn is_unlinked_from(&self, member: &str) -> bool {
+        self.unlinked.iter().any(|unlinked| unlinked.as_str() == member)
+    }
+
+    /// Whether anybody ever linked her to a member.
+    pub fn was_ever_linked(&self) -> bool {
+        self.member.is_some() || !self.unlinked.is_empty()
     }
 
     /// Whether and when the provider deleted her.
@@ -103,9 +139,19 @@ pub fn decide(customer: &Customer, command: CustomerCommand) -> Result<Vec<Custo
     match (command, &customer.member) {
         (CustomerCommand::Link { member, .. }, Some(held)) if *held == member => Ok(Vec::new()),
         (CustomerCommand::Link { .. }, Some(held)) => Err(CustomerError::LinkedElsewhere(held.clone())),
+        (CustomerCommand::Link { member, through }, None)
+            if through != LinkedThrough::Request && customer.is_unlinked_from(member.as_str()) =>
+        {
+            Err(CustomerError::Unlinked(member))
+        }
         (CustomerCommand::Link { member, through }, None) => {
             Ok(vec![CustomerEvent::MemberLinked { member, through }])
         }
+        (CustomerCommand::Unlink { .. }, None) => Err(CustomerError::NotLinked),
+        (CustomerCommand::Unlink { member, remark }, Some(held)) if *held == member => {
+            Ok(vec![CustomerEvent::MemberUnlinked { member, remark }])
+        }
+        (CustomerCommand::Unlink { .. }, Some(held)) => Err(CustomerError::BelongsTo(held.clone())),
         (CustomerCommand::Delete(_), _) if customer.deletion.is_some() => Ok(Vec::new()),
         (CustomerCommand::Delete(deletion), _) => Ok(vec![CustomerEvent::CustomerDeleted { deletion }]),
     }
@@ -114,7 +160,18 @@ pub fn decide(customer: &Customer, command: CustomerCommand) -> Result<Vec<Custo
 /// Takes an event in. Total: any event in any state.
 pub fn evolve(customer: &mut Customer, event: &CustomerEvent) {
     match event {
-        CustomerEvent::MemberLinked { member, .. } => customer.member = Some(member.clone()),
+        CustomerEvent::MemberLinked { member, .. } => {
+            customer.unlinked.retain(|unlinked| unlinked != member);
+            customer.member = Some(member.clone());
+        }
+        CustomerEvent::MemberUnlinked { member, .. } => {
+            if customer.member.as_ref() == Some(member) {
+                customer.member = None;
+            }
+            if !customer.is_unlinked_from(member.as_str()) {
+                customer.unlinked.push(member.clone());
+            }
+        }
         CustomerEvent::CustomerDeleted { deletion } => customer.deletion = Some(deletion.clone()),
     }
 }
@@ -124,6 +181,7 @@ impl CustomerEvent {
     pub fn name(&self) -> &'static str {
         match self {
             Self::MemberLinked { .. } => "MemberLinked",
+            Self::MemberUnlinked { .. } => "MemberUnlinked",
             Self::CustomerDeleted { .. } => "CustomerDeleted",
         }
     }
@@ -142,7 +200,7 @@ impl DomainEvent for CustomerEvent {
 impl Dated for CustomerEvent {
     fn occurred_at(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::MemberLinked { .. } => None,
+            Self::MemberLinked { .. } | Self::MemberUnlinked { .. } => None,
             Self::CustomerDeleted { deletion } => Some(deletion.at),
         }
     }
@@ -199,6 +257,57 @@ mod tests {
             .given(vec![linked("mem_a")])
             .when(link("mem_b"))
             .then_expect_error(CustomerError::LinkedElsewhere("mem_a".into()));
+    }
+
+    fn unlink(member: &str) -> CustomerCommand {
+        CustomerCommand::Unlink { member: member.into(), remark: "rmk_1".into() }
+    }
+
+    fn unlinked(member: &str) -> CustomerEvent {
+        CustomerEvent::MemberUnlinked { member: member.into(), remark: "rmk_1".into() }
+    }
+
+    #[test]
+    fn a_payer_is_unlinked_only_from_the_member_she_belongs_to() {
+        let payer = |history| TestFramework::<Customer>::with(()).given(history);
+        payer(vec![linked("mem_a")]).when(unlink("mem_a")).then_expect_events(vec![unlinked("mem_a")]);
+        payer(vec![linked("mem_a")])
+            .when(unlink("mem_b"))
+            .then_expect_error(CustomerError::BelongsTo("mem_a".into()));
+        for history in [vec![], vec![linked("mem_a"), unlinked("mem_a")]] {
+            payer(history).when(unlink("mem_a")).then_expect_error(CustomerError::NotLinked);
+        }
+    }
+
+    #[test]
+    fn an_unlinked_payer_may_be_linked_to_another_member_or_on_purpose_to_the_same() {
+        for member in ["mem_a", "mem_b"] {
+            TestFramework::<Customer>::with(())
+                .given(vec![linked("mem_a"), unlinked("mem_a")])
+                .when(link(member))
+                .then_expect_events(vec![linked(member)]);
+        }
+    }
+
+    #[test]
+    fn what_the_provider_names_never_takes_back_that_somebody_unlinked_a_payer() {
+        let named = |member: &str| CustomerCommand::Link {
+            member: member.into(),
+            through: LinkedThrough::SubscriptionMetadata,
+        };
+        let mut customer = Customer::default();
+        for event in [linked("mem_a"), unlinked("mem_a"), linked("mem_b"), unlinked("mem_b")] {
+            evolve(&mut customer, &event);
+        }
+        for member in ["mem_a", "mem_b"] {
+            assert_eq!(decide(&customer, named(member)), Err(CustomerError::Unlinked(member.into())));
+        }
+        assert!(decide(&customer, named("mem_c")).is_ok(), "nobody said anything about her");
+        for event in [linked("mem_a"), linked("mem_c")] {
+            evolve(&mut customer, &event);
+        }
+        customer.member = None;
+        assert!(decide(&customer, named("mem_a")).is_ok(), "linking on purpose took it back");
     }
 
     #[test]

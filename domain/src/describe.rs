@@ -7,6 +7,7 @@ use crate::billing::When;
 use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
 use crate::events::Event;
+use crate::grant::GrantEvent;
 use crate::ids::{PlanId, SourceEventId};
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::payment::PaymentEvent;
@@ -22,6 +23,7 @@ impl Event {
             Self::Subscription(_, event) => subscription(event),
             Self::Customer(id, event) => customer(id.as_str(), event),
             Self::Payment(id, event) => payment(id.as_str(), event),
+            Self::Grant(id, event) => grant(id.as_str(), event),
             Self::Member(_, event) => member(event),
             Self::Account(_, event) => account(event),
             Self::Catalog(event) => catalog(event),
@@ -108,6 +110,9 @@ fn subscription(event: &SubscriptionEvent) -> String {
             || "A change of plan is scheduled".to_owned(),
             |next| format!("Will change to {} on {}", plans(&next.plans), day(Some(next.from))),
         ),
+        SubscriptionEvent::GraceExtended { extension, .. } => {
+            format!("Staff gave time to settle what is owed until {}", day(Some(extension.until)))
+        }
         SubscriptionEvent::PlanChangeUnscheduled { .. } => {
             "No change of plan is scheduled any more".to_owned()
         }
@@ -229,7 +234,25 @@ fn customer(id: &str, event: &CustomerEvent) -> String {
             };
             format!("Customer {id} linked {through}")
         }
+        CustomerEvent::MemberUnlinked { member, .. } => {
+            format!("Customer {id} unlinked from {member}: it was never hers")
+        }
         CustomerEvent::CustomerDeleted { .. } => format!("Customer {id} deleted at the provider"),
+    }
+}
+
+fn grant(id: &str, event: &GrantEvent) -> String {
+    let until = |until: Option<DateTime<Utc>>| {
+        until.map_or_else(|| "for good".to_owned(), |until| format!("until {}", day(Some(until))))
+    };
+    match event {
+        GrantEvent::AccessGranted { plan, from, until: end, .. } => {
+            format!("Access to {plan} given from {} {} ({id})", day(Some(*from)), until(*end))
+        }
+        GrantEvent::GrantExtended { plan, was_until, until: end, .. } => {
+            format!("Given access to {plan} is {} instead of {} ({id})", until(*end), until(*was_until))
+        }
+        GrantEvent::GrantRevoked { plan, .. } => format!("Given access to {plan} taken back ({id})"),
     }
 }
 
@@ -275,6 +298,11 @@ fn member(event: &MemberEvent) -> String {
         }
         MemberEvent::RequestUnanswered { .. } => {
             "The provider gave no answer: it may have been done or not".to_owned()
+        }
+        MemberEvent::NoteAdded { .. } => "Note of staff".to_owned(),
+        MemberEvent::NoteWithdrawn { .. } => "A note of staff was withdrawn".to_owned(),
+        MemberEvent::MemberErased { because } => {
+            format!("Erased: nothing is known of her but what happened, since {}", because.words())
         }
     }
 }
@@ -325,6 +353,9 @@ fn account(event: &AccountEvent) -> String {
         AccountEvent::RoleChanged { role } => format!("Role is {role} from now on"),
         AccountEvent::AccountDeleted => "Account deleted".to_owned(),
         AccountEvent::StaffRead { what, .. } => format!("Staff looked at {what}"),
+        AccountEvent::StaffSentLetter { letter, .. } => format!("Staff had {} sent", letter.words()),
+        AccountEvent::StaffEndedSessions { session: None, .. } => "Staff ended her sessions".to_owned(),
+        AccountEvent::StaffEndedSessions { session: Some(_), .. } => "Staff ended a session".to_owned(),
     }
 }
 

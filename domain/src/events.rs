@@ -9,7 +9,8 @@ use thiserror::Error;
 use crate::account::{Account, AccountEvent};
 use crate::catalog::{Catalog, CatalogEvent};
 use crate::customer::{Customer, CustomerEvent};
-use crate::ids::{CustomerId, MemberId, PaymentId, SubscriptionId};
+use crate::grant::{Grant, GrantEvent};
+use crate::ids::{CustomerId, GrantId, MemberId, PaymentId, SubscriptionId};
 use crate::member::{Member, MemberEvent};
 use crate::payment::{Payment, PaymentEvent};
 use crate::ports::{Position, Recorded};
@@ -30,6 +31,8 @@ pub enum Event {
     Customer(CustomerId, CustomerEvent),
     /// Of a payment.
     Payment(PaymentId, PaymentEvent),
+    /// Of access given without a payment.
+    Grant(GrantId, GrantEvent),
     /// Of a member.
     Member(MemberId, MemberEvent),
     /// Of a member's account.
@@ -89,6 +92,7 @@ impl Event {
             Subscription::TYPE => Ok(Self::Subscription(id.into(), payload(recorded, upcasters)?)),
             Customer::TYPE => Ok(Self::Customer(id.into(), payload(recorded, upcasters)?)),
             Payment::TYPE => Ok(Self::Payment(id.into(), payload(recorded, upcasters)?)),
+            Grant::TYPE => Ok(Self::Grant(id.into(), payload(recorded, upcasters)?)),
             Member::TYPE => Ok(Self::Member(id.into(), payload(recorded, upcasters)?)),
             Account::TYPE => Ok(Self::Account(id.into(), payload(recorded, upcasters)?)),
             Catalog::TYPE => Ok(Self::Catalog(payload(recorded, upcasters)?)),

@@ -85,6 +85,35 @@ text_id! {
     VideoId;
     /// Somebody's session: from a sign-in to its end (`ses_…`).
     SessionId;
+    /// Access given without a payment (`grt_…`).
+    GrantId;
+    /// What staff wrote, kept beside the log (`rmk_…`).
+    RemarkId;
+}
+
+macro_rules! generated_id {
+    ($($name:ident $prefix:literal;)*) => {$(
+        impl $name {
+            /// A new id whose time part is `now` and whose other bits are `random`. Not a secret.
+            pub fn generate(now: DateTime<Utc>, random: [u8; 10]) -> Self {
+                let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+                let uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+                Self(format!(concat!($prefix, "{}"), uuid.simple()).into())
+            }
+
+            /// The UUID inside a generated id.
+            pub fn uuid(&self) -> Option<Uuid> {
+                Uuid::try_parse(self.0.strip_prefix($prefix)?).ok()
+            }
+        }
+    )*};
+}
+
+generated_id! {
+    MemberId "mem_";
+    SessionId "ses_";
+    GrantId "grt_";
+    RemarkId "rmk_";
 }
 
 /// Why a text is not a member id.
@@ -95,38 +124,12 @@ text_id! {
 pub struct BadMemberId(String);
 
 impl MemberId {
-    /// A new id whose time part is `now` and whose other bits are `random`.
-    pub fn generate(now: DateTime<Utc>, random: [u8; 10]) -> Self {
-        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
-        let uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        Self(format!("mem_{}", uuid.simple()).into())
-    }
-
     /// Reads an id that came from outside.
     pub fn parse(text: &str) -> Result<Self, BadMemberId> {
         let tail = text.strip_prefix("mem_").unwrap_or_default();
         let fits = (1..=64).contains(&tail.len())
             && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if fits { Ok(Self(text.into())) } else { Err(BadMemberId(text.chars().take(80).collect())) }
-    }
-
-    /// The UUID inside a generated id.
-    pub fn uuid(&self) -> Option<Uuid> {
-        Uuid::try_parse(self.0.strip_prefix("mem_")?).ok()
-    }
-}
-
-impl SessionId {
-    /// A new id whose time part is `now` and whose other bits are `random`. Not a secret.
-    pub fn generate(now: DateTime<Utc>, random: [u8; 10]) -> Self {
-        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
-        let uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        Self(format!("ses_{}", uuid.simple()).into())
-    }
-
-    /// The UUID inside a generated id.
-    pub fn uuid(&self) -> Option<Uuid> {
-        Uuid::try_parse(self.0.strip_prefix("ses_")?).ok()
     }
 }
 
@@ -141,6 +144,14 @@ mod tests {
         assert_eq!(MemberId::parse(id.as_str()), Ok(id.clone()));
         let (seconds, _) = id.uuid().unwrap().get_timestamp().unwrap().to_unix();
         assert_eq!(seconds, 1_700_000_000);
+    }
+
+    #[test]
+    fn ids_of_what_staff_do_say_what_they_are() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let (grant, remark) = (GrantId::generate(now, [7; 10]), RemarkId::generate(now, [7; 10]));
+        assert!(grant.as_str().starts_with("grt_") && remark.as_str().starts_with("rmk_"));
+        assert_eq!(grant.uuid(), remark.uuid());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The rules of a membership, without I/O.
 //!
 //! Reading order: [`ids`] and [`clock`] name things, [`metadata`] says who did what when, then one module per
-//! aggregate ([`subscription`], [`customer`], [`payment`], [`member`], [`account`],
-//! [`catalog`]), then [`access`], the one place that answers
+//! aggregate ([`subscription`], [`customer`], [`payment`], [`grant`], [`member`],
+//! [`account`], [`catalog`]), then [`access`], the one place that answers
 //! "may this member watch this video?", and [`ports`], what the outside has to provide.
 //!
 //! | word | meaning here |
@@ -10,7 +10,7 @@
 //! | observation | what a subscription looked like at a moment, as the billing provider told it |
 //! | terms | the part of an observation that access and history depend on |
 //! | anchor | a moment that an earlier observation fixes for the current state, such as the start of grace |
-//! | source of access | one thing a member has that may open videos: a subscription, later a grant |
+//! | source of access | one thing a member has that may open videos: a subscription or a grant |
 //! | deciding event | the provider event whose observation made the answer what it is |
 
 pub mod access;
@@ -21,6 +21,7 @@ pub mod clock;
 pub mod customer;
 mod describe;
 pub mod events;
+pub mod grant;
 pub mod idempotency;
 pub mod ids;
 pub mod member;
@@ -29,4 +30,4 @@ pub mod metadata;
 pub mod payment;
 pub mod ports;
 pub mod subscription;
-mod tell;
+pub mod tell;

@@ -6,6 +6,7 @@ use crate::billing::When;
 use crate::catalog::Catalog;
 use crate::customer::CustomerEvent;
 use crate::events::Event;
+use crate::grant::GrantEvent;
 use crate::ids::PlanId;
 use crate::member::{CheckoutOutcome, MemberEvent};
 use crate::subscription::{Attempt, Notice, Now, SubscriptionEvent};
@@ -22,6 +23,7 @@ impl Event {
         match self {
             Self::Subscription(_, event) => subscription(event, catalog),
             Self::Member(_, event) => member(event, catalog),
+            Self::Grant(_, event) => Some(grant(event, catalog)),
             Self::Customer(_, CustomerEvent::CustomerDeleted { .. }) => {
                 Some("Your payment details were deleted.".to_owned())
             }
@@ -73,6 +75,9 @@ fn subscription(event: &SubscriptionEvent, catalog: &Catalog) -> Option<String> 
         S::RefundFailed { .. } => "Giving a payment back to you failed.".to_owned(),
         S::DisputeOpened { .. } => "A payment is disputed.".to_owned(),
         S::DisputeClosed { .. } => "The dispute about a payment is over.".to_owned(),
+        S::GraceExtended { extension, .. } => {
+            format!("You were given time until {} to settle what is due.", day(extension.until))
+        }
         S::PlanChangeScheduled { schedule } => {
             let next = schedule.next.as_ref()?;
             format!("Your plan will be {}from {} on.", named(&next.plans, catalog), day(next.from))
@@ -121,8 +126,25 @@ fn member(event: &MemberEvent, catalog: &Catalog) -> Option<String> {
         MemberEvent::CheckoutOpened { .. }
         | MemberEvent::CheckoutWithdrawn { .. }
         | MemberEvent::PortalRequested { .. }
-        | MemberEvent::RequestConfirmed { .. } => return None,
+        | MemberEvent::RequestConfirmed { .. }
+        | MemberEvent::NoteAdded { .. }
+        | MemberEvent::NoteWithdrawn { .. }
+        | MemberEvent::MemberErased { .. } => return None,
     })
+}
+
+fn grant(event: &GrantEvent, catalog: &Catalog) -> String {
+    let given = event.given();
+    let plan = name(&given.plan, catalog);
+    let until = given.until.map_or_else(String::new, |until| format!(" until {}", day(until)));
+    match event {
+        GrantEvent::AccessGranted { .. } => format!("You were given access to {plan}{until}."),
+        GrantEvent::GrantExtended { .. } if given.until.is_none() => {
+            format!("The access to {plan} that you were given has no end any more.")
+        }
+        GrantEvent::GrantExtended { .. } => format!("The access to {plan} that you were given lasts{until}."),
+        GrantEvent::GrantRevoked { .. } => format!("The access to {plan} that you were given has ended."),
+    }
 }
 
 fn named(plans: &[PlanId], catalog: &Catalog) -> String {
@@ -139,13 +161,18 @@ fn day(moment: DateTime<Utc>) -> String {
 
 fn money(attempt: &Attempt) -> String {
     let Some(currency) = attempt.currency.as_deref() else { return String::new() };
-    let amount = attempt.amount;
-    let shown = if WHOLE.contains(&currency) {
-        amount.to_string()
+    format!(" of {}", amount(attempt.amount, currency))
+}
+
+/// An amount in a currency's smallest unit, as people write it.
+pub fn amount(amount: i64, currency: &str) -> String {
+    let sign = if amount < 0 { "-" } else { "" };
+    let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
+    if WHOLE.contains(&currency) {
+        format!("{amount} {}", currency.to_uppercase())
     } else {
-        format!("{}.{:02}", amount / 100, (amount % 100).abs())
-    };
-    format!(" of {shown} {}", currency.to_uppercase())
+        format!("{sign}{whole}.{cents:02} {}", currency.to_uppercase())
+    }
 }
 
 #[cfg(test)]

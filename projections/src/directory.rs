@@ -36,8 +36,9 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
         }
         Event::Member(..)
         | Event::Payment(..)
+        | Event::Grant(..)
         | Event::Account(..)
-        | Event::Customer(_, CustomerEvent::CustomerDeleted { .. })
+        | Event::Customer(_, CustomerEvent::CustomerDeleted { .. } | CustomerEvent::MemberUnlinked { .. })
         | Event::Catalog(_) => None,
     }
 }

@@ -3,15 +3,13 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use domain::account::Account;
 use domain::catalog::Catalog;
 use domain::events::Event;
 use domain::ids::MemberId;
 use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
 
-use crate::past::{Past, PastError, Stream, stamp};
+use crate::past::{Chronicle, EntryKind, Past, PastError, Stream, stamp};
 
 /// One thing that happened to a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +28,8 @@ pub struct TimelineEntry {
     pub actor: Actor,
     /// What it follows from.
     pub cause: String,
+    /// What kind of thing, whoever made it happen.
+    pub kind: EntryKind,
     /// What happened, in words.
     pub sentence: String,
 }
@@ -76,38 +76,41 @@ impl Past {
 
     /// Everything that happened to a member, her account, her payers and her subscriptions, in the order it was true.
     pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
-        self.caught_up().await?;
-        let (own, customers, subscriptions) = self.streams(member).await?;
-        let account = self.stream(Account::TYPE, member.as_str()).await?;
-        let streams = customers
-            .into_iter()
-            .map(|(_, stream)| stream)
-            .chain(subscriptions.into_iter().map(|(_, stream)| stream));
-        let mut entries: Vec<_> = [own, account]
-            .into_iter()
-            .chain(streams)
-            .flat_map(|Stream { events }| events)
-            .map(entry)
-            .collect();
-        entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
-        Ok(entries)
+        Ok(self.chronicle(member).await?.entries())
     }
 }
 
-fn entry((recorded, event): (Recorded, Event)) -> TimelineEntry {
+impl Chronicle {
+    /// Everything that happened to her, in the order it was true.
+    pub fn entries(&self) -> Vec<TimelineEntry> {
+        let mut entries: Vec<_> = self.events().map(|(recorded, event)| entry(recorded, event)).collect();
+        entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
+        entries
+    }
+}
+
+fn entry(recorded: &Recorded, event: &Event) -> TimelineEntry {
     TimelineEntry {
+        kind: EntryKind::of(event),
         sentence: event.describe(),
         position: recorded.position,
         stream: format!("{}/{}", recorded.aggregate_type, recorded.aggregate_id),
-        event_type: recorded.event_type,
+        event_type: recorded.event_type.clone(),
         occurred_at: recorded.metadata.occurred_at,
         recorded_at: recorded.metadata.recorded_at,
-        actor: recorded.metadata.actor,
-        cause: recorded.metadata.cause,
+        actor: recorded.metadata.actor.clone(),
+        cause: recorded.metadata.cause.clone(),
     }
 }
 
 impl TimelineEntry {
+    /// Whether staff, an operator or another back end made it happen.
+    pub fn is_by_staff(&self) -> bool {
+        let actor = self.actor.to_string();
+        let named = ["staff:", "service:"].iter().any(|prefix| actor.starts_with(prefix));
+        named || actor == "operator" || self.kind == EntryKind::Staff
+    }
+
     /// The entry as one line.
     pub fn text(&self) -> String {
         let late = self.recorded_at.signed_duration_since(self.occurred_at);

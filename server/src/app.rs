@@ -296,6 +296,7 @@ impl App {
             feed: self.storage.feed.clone(),
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
+            grants: self.storage.grants.clone(),
             people: self.storage.people.clone(),
             deliveries: self.deliveries(),
             resync: Arc::new(Resync {
@@ -495,6 +496,11 @@ impl api::Deliveries for Deliveries {
             detail: step.detail,
         });
         Ok(Some((record(delivery), steps.collect())))
+    }
+
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let delivery = self.worker.inbox.get(id).await?;
+        Ok(delivery.map(|delivery| delivery.body).filter(|body| !body.is_empty()))
     }
 
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {

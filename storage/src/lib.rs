@@ -23,10 +23,11 @@ use domain::catalog::Catalog;
 use domain::clock::Clock;
 use domain::customer::Customer;
 use domain::events::{Dated, upcasters};
+use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
-use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use domain::ports::{CommandBus, Erasures, EventFeed, People, Remarks, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
@@ -90,6 +91,8 @@ pub struct Storage {
     pub customers: Arc<dyn CommandBus<Customer>>,
     /// Commands on payments.
     pub payments: Arc<dyn CommandBus<Payment>>,
+    /// Commands on access given without a payment.
+    pub grants: Arc<dyn CommandBus<Grant>>,
     /// Commands on members.
     pub members: Arc<dyn CommandBus<Member>>,
     /// Commands on accounts.
@@ -106,6 +109,10 @@ pub struct Storage {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
+    /// What staff writes.
+    pub remarks: Arc<dyn Remarks>,
+    /// Erases what is kept of members.
+    pub erasures: Arc<dyn Erasures>,
     /// What people sign in with.
     pub account_store: Arc<dyn AccountStore>,
     /// Whether it may be written to.
@@ -138,7 +145,16 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + Notebook + ViewStore + IdempotencyStore + People + AccountStore + 'static,
+        B: EventFeed
+            + Inbox
+            + Notebook
+            + ViewStore
+            + IdempotencyStore
+            + People
+            + Remarks
+            + Erasures
+            + AccountStore
+            + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -147,6 +163,7 @@ impl Storage {
             subscriptions: backend.bus(&clock, &upcasters),
             customers: backend.bus(&clock, &upcasters),
             payments: backend.bus(&clock, &upcasters),
+            grants: backend.bus(&clock, &upcasters),
             members: backend.bus(&clock, &upcasters),
             accounts: backend.bus(&clock, &upcasters),
             catalog: backend.bus(&clock, &upcasters),
@@ -155,6 +172,8 @@ impl Storage {
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
             idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
             people: Arc::clone(&ports) as Arc<dyn People>,
+            remarks: Arc::clone(&ports) as Arc<dyn Remarks>,
+            erasures: Arc::clone(&ports) as Arc<dyn Erasures>,
             account_store: ports,
             writable,
             backend,

@@ -12,8 +12,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, SessionId, SubscriptionId};
-use domain::ports::{EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, StoreError};
+use domain::ids::{CustomerId, MemberId, RemarkId, SessionId, SubscriptionId};
+use domain::ports::{
+    Erased, Erasure, Erasures, EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
+};
 use metrics::{counter, histogram};
 use projections::view_store::{
     Change, Checkpoint, DirectoryDump, Promotion, SaveError, ViewState, ViewStore,
@@ -296,6 +298,24 @@ impl<B: People> People for Measured<B> {
 
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_read", self.0.list(after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: Remarks> Remarks for Measured<B> {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        measured("remark_put", self.0.put(remark)).await
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        measured("remark_read", self.0.get(ids)).await
+    }
+}
+
+#[async_trait]
+impl<B: Erasures> Erasures for Measured<B> {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        measured("erase", self.0.erase(erasure)).await
     }
 }
 

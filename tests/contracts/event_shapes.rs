@@ -6,18 +6,20 @@ use std::{env, fs};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
-use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, SecondFactor};
+use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, SecondFactor, StaffLetter};
 use domain::billing::When;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
+use domain::grant::GrantEvent;
 use domain::member::{
-    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent, NewPlan, Order,
+    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, ErasedBecause, MemberEvent, NewPlan,
+    Order,
 };
 use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
-    Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, InvoiceNote, Item, Kind,
-    NextPlans, Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment, Schedule,
-    Standing, Status, SubscriptionEvent as S, Terms,
+    Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, Extension, InvoiceNote, Item,
+    Kind, NextPlans, Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment,
+    Schedule, Standing, Status, SubscriptionEvent as S, Terms,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -196,6 +198,7 @@ fn subscription_events() -> Vec<S> {
                 repaired: true,
             }),
         },
+        grace_extended(),
         S::OrderAmbiguous { sources: vec!["evt_1".into(), "evt_2".into()], at: at(9) },
         S::TransitionRefused {
             from: Status::Canceled,
@@ -206,10 +209,19 @@ fn subscription_events() -> Vec<S> {
     ]
 }
 
+fn grace_extended() -> S {
+    let anchors = Anchors { grace_until: Some(at(17)), ..anchors() };
+    S::GraceExtended {
+        extension: Extension { at: at(16), remark: "rmk_1".into(), until: at(17) },
+        standing: Some(Box::new(Standing { terms: terms(), anchors })),
+    }
+}
+
 fn customer_events() -> Vec<CustomerEvent> {
     let through = LinkedThrough::Checkout;
     vec![
         CustomerEvent::MemberLinked { member: "mem_1".into(), through },
+        CustomerEvent::MemberUnlinked { member: "mem_1".into(), remark: "rmk_1".into() },
         CustomerEvent::CustomerDeleted { deletion: Deletion { source: "evt_1".into(), at: at(0) } },
     ]
 }
@@ -235,6 +247,7 @@ fn member_events() -> Vec<MemberEvent> {
     ]
     .into_iter()
     .chain(request_events())
+    .chain(staff_events())
     .collect()
 }
 
@@ -266,6 +279,14 @@ fn request_events() -> Vec<MemberEvent> {
     ]
 }
 
+fn staff_events() -> [MemberEvent; 3] {
+    [
+        MemberEvent::NoteAdded { remark: "rmk_1".into() },
+        MemberEvent::NoteWithdrawn { note: "rmk_1".into(), remark: "rmk_2".into() },
+        MemberEvent::MemberErased { because: ErasedBecause::AskedFor },
+    ]
+}
+
 fn account_events() -> Vec<AccountEvent> {
     let session = || "ses_1".into();
     vec![
@@ -286,6 +307,8 @@ fn account_events() -> Vec<AccountEvent> {
         AccountEvent::RoleChanged { role: Role::Support },
         AccountEvent::AccountDeleted,
         AccountEvent::StaffRead { session: session(), what: "timeline".to_owned(), at: at(0) },
+        AccountEvent::StaffSentLetter { letter: StaffLetter::PasswordReset, remark: "rmk_1".into() },
+        AccountEvent::StaffEndedSessions { session: Some(session()), remark: "rmk_1".into() },
     ]
 }
 
@@ -293,6 +316,23 @@ fn payment_events() -> Vec<PaymentEvent> {
     let purpose =
         Purpose { invoice: "in_1".into(), subscription: "sub_1".into(), at: at(0), source: "evt_1".into() };
     vec![PaymentEvent::PaymentAttributed { purpose }]
+}
+
+fn grant_events() -> Vec<GrantEvent> {
+    let (member, plan, remark) = (|| "mem_1".into(), || "basic".into(), || "rmk_1".into());
+    let (from, until) = (at(0), Some(at(1)));
+    vec![
+        GrantEvent::AccessGranted { member: member(), plan: plan(), from, until: None, remark: remark() },
+        GrantEvent::GrantExtended {
+            member: member(),
+            plan: plan(),
+            from,
+            was_until: None,
+            until,
+            remark: remark(),
+        },
+        GrantEvent::GrantRevoked { member: member(), plan: plan(), from, until, remark: remark() },
+    ]
 }
 
 fn catalog_events() -> Vec<CatalogEvent> {
@@ -375,6 +415,7 @@ fn every_stored_event_has_the_shape_of_its_golden_file() {
     let mut names = compare("subscription", subscription_events());
     names.extend(compare("customer", customer_events()));
     names.extend(compare("payment", payment_events()));
+    names.extend(compare("grant", grant_events()));
     names.extend(compare("member", member_events()));
     names.extend(compare("account", account_events()));
     names.extend(compare("catalog", catalog_events()));
@@ -396,6 +437,7 @@ fn no_event_is_without_a_golden_file() {
         "domain/src/subscription/event.rs",
         "domain/src/customer.rs",
         "domain/src/payment.rs",
+        "domain/src/grant.rs",
         "domain/src/member/mod.rs",
         "domain/src/account.rs",
         "domain/src/catalog/mod.rs",
@@ -415,6 +457,7 @@ fn no_event_is_without_a_golden_file() {
         .map(DomainEvent::event_type)
         .chain(customer_events().iter().map(DomainEvent::event_type))
         .chain(payment_events().iter().map(DomainEvent::event_type))
+        .chain(grant_events().iter().map(DomainEvent::event_type))
         .chain(member_events().iter().map(DomainEvent::event_type))
         .chain(account_events().iter().map(DomainEvent::event_type))
         .chain(catalog_events().iter().map(DomainEvent::event_type))

@@ -413,12 +413,13 @@ impl Worker {
                 Owner::Member(member) => member,
             }
         } else {
-            let held = match &customer {
-                Some(customer) => self.customer(customer).await?.member().cloned(),
-                None => None,
+            let payer = match &customer {
+                Some(customer) => self.customer(customer).await?,
+                None => Customer::default(),
             };
-            let named = named_member.and_then(|named| MemberId::parse(&named).ok());
-            match held.or(named) {
+            let named = named_member.filter(|named| !payer.is_unlinked_from(named));
+            let named = named.and_then(|named| MemberId::parse(&named).ok());
+            match payer.member().cloned().or(named) {
                 Some(member) if self.is_registered(&member).await? => member,
                 _ => return Ok(ignored("no_member_named", "the checkout belongs to nobody known here")),
             }
@@ -435,7 +436,7 @@ impl Worker {
         deletion: Deletion,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        if self.customer(&customer).await?.member().is_none() {
+        if !self.customer(&customer).await?.was_ever_linked() {
             return Ok(ignored("unknown_customer", format!("{customer} belongs to no member")));
         }
         // First the payer, so that a subscription heard of meanwhile finds her deleted.
@@ -499,7 +500,8 @@ impl Worker {
         Ok(Some(ignored("unmapped_product", detail)))
     }
 
-    /// Finds whose a payer is: by the link that is held, else by the member that is named. Never by guessing.
+    /// Finds whose a payer is: by the link that is held, else by the member that is named. Never by guessing. Where staff
+    /// said that she is not the member who is named, the link that is held contradicts nothing.
     async fn owner(
         &self,
         customer: &CustomerId,
@@ -507,7 +509,9 @@ impl Worker {
         through: LinkedThrough,
         context: &Context,
     ) -> Result<Owner, Trouble> {
-        let held = self.customer(customer).await?.member().cloned();
+        let payer = self.customer(customer).await?;
+        let held = payer.member().cloned();
+        let named = named.filter(|named| held.is_none() || !payer.is_unlinked_from(named));
         let Some(named) = named else {
             return Ok(held.map_or_else(
                 || {
@@ -573,6 +577,10 @@ impl Worker {
             Err(CommandError::Refused(CustomerError::LinkedElsewhere(held))) => {
                 let detail = format!("names {named}, but {customer} belongs to {held}");
                 Ok(parked("contradiction", detail))
+            }
+            Err(CommandError::Refused(CustomerError::Unlinked(_))) => {
+                let detail = format!("names {named}, from whom {customer} was unlinked; link it to somebody");
+                Ok(parked("unlinked", detail))
             }
             Err(error) => Err(error.into()),
         }

@@ -2,7 +2,7 @@
 //! faster than the webhook that tells of it, and that may be late or lost.
 
 use domain::billing::BillingError;
-use domain::customer::Deletion;
+use domain::customer::{Customer, Deletion};
 use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
 use domain::metadata::Context;
 use domain::subscription::Schedule;
@@ -156,10 +156,11 @@ impl Worker {
             return Ok(false);
         }
         let payer = checkout.get("customer").and_then(|customer| customer.as_str());
-        let held = match payer {
-            Some(payer) => self.customer(&payer.into()).await?.member().cloned(),
-            None => None,
+        let payer = match payer {
+            Some(payer) => self.customer(&payer.into()).await?,
+            None => Customer::default(),
         };
-        Ok(held.map_or(!named.is_empty(), |held| held == *member))
+        let by_name = !named.is_empty() && !payer.is_unlinked_from(member.as_str());
+        Ok(payer.member().map_or(by_name, |held| held == member))
     }
 }

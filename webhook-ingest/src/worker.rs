@@ -39,20 +39,25 @@ const LEASE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_millis(500);
 /// Reasons for setting a delivery aside that end when a catalogue, a member, a link, a subscription, a setting or another
 /// version comes.
-const CURABLE: [&str; 12] = [
+const CURABLE: [&str; 13] = [
     "unreadable",
     "incomplete_object",
     "no_time",
     "no_catalog",
     "unmapped_product",
     "unknown_member",
-    "unknown_customer",
+    UNKNOWN_CUSTOMER,
+    UNLINKED,
     "other_mode",
     "thin_event",
     "provider_unavailable",
     "provider_refuses",
     UNKNOWN_PAYMENT,
 ];
+/// Reasons that end when a payer is linked.
+const UNKNOWN_CUSTOMER: &str = "unknown_customer";
+const UNLINKED: &str = "unlinked";
+const CONTRADICTION: &str = "contradiction";
 /// Where the notebook has the version that last went through what versions before it passed over.
 const VERSION: &str = "redriven_for_version";
 /// Reasons that end when what a payment or an invoice paid for is told.
@@ -61,7 +66,7 @@ const UNKNOWN_INVOICE: &str = "unknown_invoice";
 /// The reason that ends when a subscription is seen.
 const UNKNOWN_SUBSCRIPTION: &str = "unknown_subscription";
 /// All reasons, as they are counted.
-const CODES: [&str; 25] = [
+const CODES: [&str; 26] = [
     "applied",
     "no_change",
     "stale",
@@ -71,12 +76,13 @@ const CODES: [&str; 25] = [
     "other_account",
     "no_catalog",
     "unmapped_product",
-    "unknown_customer",
+    UNKNOWN_CUSTOMER,
+    UNLINKED,
     "unknown_member",
     UNKNOWN_SUBSCRIPTION,
     UNKNOWN_PAYMENT,
     UNKNOWN_INVOICE,
-    "contradiction",
+    CONTRADICTION,
     "no_member_named",
     "thin_event",
     "no_time",
@@ -294,10 +300,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Has another look at what was parked because a payer was unknown.
+    /// Has another look at what was parked because it was not clear whose a payer is, now that she is linked.
     pub async fn redrive_of(&self, customer: &CustomerId) -> Result<u64, StoreError> {
-        let code = "unknown_customer".to_owned();
-        self.redrive(Redrive::SetAside { code, of: Some(customer.to_string()) }, "its payer is linked").await
+        let mut count = 0;
+        for code in [UNKNOWN_CUSTOMER, UNLINKED, CONTRADICTION] {
+            let which = Redrive::SetAside { code: code.to_owned(), of: Some(customer.to_string()) };
+            count += self.redrive(which, "its payer is linked").await?;
+        }
+        Ok(count)
     }
 
     /// Has another look at what was passed over because nothing a subscription sells was known, now that the subscription

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use domain::access::grace_end;
 use domain::catalog::Catalog;
 use domain::ids::{MemberId, PlanId, SubscriptionId};
 use domain::membership::{Held, Membership};
@@ -318,7 +319,8 @@ fn until(held: &Held, catalog: &Catalog) -> Option<DateTime<Utc>> {
     match terms.status {
         Status::Trialing => terms.trial_end,
         Status::PastDue if held.standing.anchors.recovered_at.is_none() => {
-            held.standing.anchors.grace_from?.checked_add_signed(catalog.policy().past_due_grace())
+            let anchors = &held.standing.anchors;
+            Some(grace_end(&catalog.policy(), anchors.grace_from?, anchors.grace_until))
         }
         Status::Active | Status::PastDue => terms.period_end,
         _ => None,

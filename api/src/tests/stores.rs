@@ -11,6 +11,7 @@ use cqrs_es::Aggregate;
 use domain::billing::BillingError;
 use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
+use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
@@ -191,6 +192,21 @@ impl CommandBus<Customer> for Stores {
 }
 
 #[async_trait]
+impl CommandBus<Grant> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: GrantCommand,
+        context: Context,
+    ) -> Result<Executed<grant::GrantEvent>, CommandError<grant::GrantError>> {
+        self.works()?;
+        let events = grant::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
+        let position = self.append::<Grant>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
 impl People for Stores {
     async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
         self.works()?;
@@ -298,6 +314,11 @@ impl Deliveries for Stores {
             detail: held.detail.clone(),
         };
         Ok(held.map(|held| (held.clone(), vec![step(&held)])))
+    }
+
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
+        Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
     }
 
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {

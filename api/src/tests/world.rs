@@ -116,6 +116,7 @@ impl World {
             feed: stores.clone(),
             members: stores.clone(),
             customers: stores.clone(),
+            grants: stores.clone(),
             people: stores.clone(),
             deliveries: stores.clone(),
             rebuilds: stores.clone(),

@@ -22,12 +22,12 @@ pub(crate) async fn explain(
 ) -> Result<ExitCode, Failure> {
     let member = parse(member)?;
     let app = open(settings, Access::WriteOrRead).await?;
-    let as_of = AsOf { at: at.unwrap_or_else(|| SystemClock.now()), known_at };
+    let as_of = AsOf { at: at.unwrap_or_else(|| SystemClock.now()), known_at, position: None };
     let explained = app.past.explain(&member, video, as_of).await;
     app.shutdown().await;
     let explanation = explained?;
     if json {
-        print_json(&api::support::ExplanationBody::from(&explanation))?;
+        print_json(&api::support::explain::ExplanationBody::from(&explanation))?;
     } else {
         print(explanation.text().trim_end())?;
     }
@@ -42,7 +42,7 @@ pub(crate) async fn timeline(settings: &Settings, member: &str, json: bool) -> R
     app.shutdown().await;
     let timeline = timeline?;
     if json {
-        let entries: Vec<_> = timeline.iter().map(api::support::TimelineEntryBody::from).collect();
+        let entries: Vec<_> = timeline.iter().map(api::support::timeline::TimelineEntryBody::from).collect();
         return print_json(&entries);
     }
     for entry in timeline {

@@ -9,6 +9,7 @@ mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
+mod remarks;
 mod views;
 
 use std::path::PathBuf;

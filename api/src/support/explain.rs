@@ -1,0 +1,149 @@
+//! Why was an answer what it was?
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use domain::ids::{CustomerId, PlanId, SourceEventId};
+use projections::past::{ExplainedSource, Explanation, SourceKind};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::as_of;
+use crate::auth::{Allowed, SupportRead};
+use crate::decision::{AccessDecision, AccessReason};
+use crate::error::{ApiError, Problem};
+use crate::extract::{Ids, Params, member};
+use crate::position::AnsweredAt;
+use crate::state::ApiState;
+
+/// What to explain.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExplainQuery {
+    /// The video's id in the catalogue.
+    video: String,
+    /// What was true at this moment (RFC 3339). Now when left out.
+    #[param(format = DateTime, example = "2026-11-22T10:00:00Z")]
+    at: Option<String>,
+    /// Only what this service had learned by this moment (RFC 3339). Everything when left out.
+    #[param(format = DateTime, example = "2026-11-22T10:00:00Z")]
+    known_at: Option<String>,
+    /// Only the events up to this place of the log. A live decision has `at` and `position`: with both, it is made again.
+    #[param(example = "p-1f")]
+    position: Option<String>,
+}
+
+/// A decision with its proof.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Explanation)]
+pub struct ExplanationBody<'e> {
+    /// Always `explanation`.
+    #[schema(example = "explanation")]
+    object: &'static str,
+    /// The decision, with the events that decided it.
+    decision: AccessDecision<'e>,
+    /// Until when what this service had learned counts; null when everything does.
+    #[schema(required = true)]
+    known_at: Option<DateTime<Utc>>,
+    /// Everything that was tried.
+    sources: Vec<SourceBody<'e>>,
+    /// The provider event that last told the same again.
+    #[schema(required = true)]
+    confirmed_by: Option<&'e str>,
+    /// The explanation as support reads it.
+    text: String,
+}
+
+/// One thing that might have opened the video.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExplainedSource)]
+pub struct SourceBody<'e> {
+    /// What kind of thing: `subscription`.
+    #[schema(example = "subscription")]
+    kind: &'static str,
+    /// Its id.
+    #[schema(example = "sub_1")]
+    id: &'e str,
+    /// The subscription, where it is one.
+    #[schema(required = true)]
+    subscription: Option<&'e str>,
+    /// Who pays for it, if somebody does.
+    #[schema(required = true)]
+    customer: Option<&'e str>,
+    /// Where it stood, in one word; a subscription's is the provider's.
+    #[schema(example = "active")]
+    status: &'e str,
+    /// Whether the answer is this one's.
+    decides: bool,
+    /// What would have been decided with it alone.
+    allowed: bool,
+    /// Why.
+    reason: AccessReason,
+    /// The plan it stood for.
+    #[schema(required = true)]
+    plan: Option<&'e str>,
+    /// Until when its yes would have held.
+    #[schema(required = true)]
+    until: Option<DateTime<Utc>>,
+    /// The decision in words.
+    message: &'e str,
+}
+
+impl<'e> From<&'e ExplainedSource> for SourceBody<'e> {
+    fn from(source: &'e ExplainedSource) -> Self {
+        let decision = &source.decision;
+        let id = source.id.as_str();
+        Self {
+            kind: source.kind.as_str(),
+            id,
+            subscription: matches!(source.kind, SourceKind::Subscription).then_some(id),
+            customer: source.customer.as_ref().map(CustomerId::as_str),
+            status: &source.status,
+            decides: source.decides,
+            allowed: decision.allowed,
+            reason: decision.reason.into(),
+            plan: decision.plan.as_ref().map(PlanId::as_str),
+            until: decision.until,
+            message: &source.sentence,
+        }
+    }
+}
+
+/// Why could she watch it, or why not?
+///
+/// `at` asks what was true at a moment, `known_at` what this service knew at a moment; both default to now.
+#[utoipa::path(
+    get, path = "/v1/support/members/{member}/explain", operation_id = "explainAccess", tag = "Support",
+    params(("member" = String, Path, description = "The member's id"), ExplainQuery),
+    security(("bearer" = ["support.read"])),
+    responses(
+        (status = 200, description = "The decision and what it rests on", body = ExplanationBody),
+        (status = 404, description = "`unknown_member` or `unknown_video`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn explain(
+    State(state): State<ApiState>,
+    _: Allowed<SupportRead>,
+    Ids(id): Ids<String>,
+    Params(ExplainQuery { video, at, known_at, position }): Params<ExplainQuery>,
+) -> Result<Response, ApiError> {
+    let as_of = as_of(&state, at.as_deref(), known_at.as_deref(), position.as_deref())?;
+    let explanation = state.history()?.explain(&member(&id)?, &video, as_of).await?;
+    let answered_at = AnsweredAt(explanation.position);
+    Ok((answered_at, Json(ExplanationBody::from(&explanation))).into_response())
+}
+
+impl<'e> From<&'e Explanation> for ExplanationBody<'e> {
+    fn from(explanation: &'e Explanation) -> Self {
+        Self {
+            object: "explanation",
+            decision: AccessDecision::explained(explanation),
+            known_at: explanation.as_of.known_at,
+            sources: explanation.sources.iter().map(SourceBody::from).collect(),
+            confirmed_by: explanation.confirmed_by.as_ref().map(SourceEventId::as_str),
+            text: explanation.text(),
+        }
+    }
+}
