@@ -86,6 +86,9 @@ pub enum ApiError {
     /// No delivery has this id.
     #[error("No delivery has the id {0:?}; GET /v1/support/deliveries lists those that came in.")]
     UnknownDelivery(String),
+    /// No event of the member is at this place.
+    #[error("No event of this member is at {0:?}; her timeline lists them with their positions.")]
+    UnknownEvent(String),
     /// Nothing is served at this path.
     #[error("Nothing is served at {0:?}; /docs lists every path.")]
     NoSuchPath(String),
@@ -262,6 +265,7 @@ impl ApiError {
                 (S::NOT_FOUND, "unknown_video", "Unknown video")
             }
             Self::UnknownDelivery(_) => (S::NOT_FOUND, "unknown_delivery", "Unknown delivery"),
+            Self::UnknownEvent(_) => (S::NOT_FOUND, "unknown_event", "Unknown event"),
             Self::NoSuchPath(_) => (S::NOT_FOUND, "no_such_path", "No such path"),
             Self::MethodNotAllowed { .. } => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")

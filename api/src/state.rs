@@ -160,7 +160,7 @@ impl ApiState {
     }
 
     /// Answers about any moment, once the directory that they go through has caught up.
-    pub(crate) fn history(&self) -> Result<&Past, ApiError> {
+    pub fn history(&self) -> Result<&Past, ApiError> {
         self.directory_progress.applied().map(|_| &self.past).ok_or(ApiError::NotReady)
     }
 }
@@ -191,6 +191,21 @@ pub enum DeliveryOutcome {
     Ignored,
     /// It could not be carried out after many attempts.
     Failed,
+}
+
+impl DeliveryOutcome {
+    /// The outcome as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Applied => "applied",
+            Self::NoChange => "no_change",
+            Self::Stale => "stale",
+            Self::Parked => "parked",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How a delivery came.

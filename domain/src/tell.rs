@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::account::{AccountEvent, RevokedBecause};
 use crate::billing::When;
 use crate::catalog::Catalog;
 use crate::customer::CustomerEvent;
@@ -27,9 +28,33 @@ impl Event {
             Self::Customer(_, CustomerEvent::CustomerDeleted { .. }) => {
                 Some("Your payment details were deleted.".to_owned())
             }
+            Self::Account(_, event) => Some(account(event)),
             _ => None,
         }
     }
+}
+
+fn account(event: &AccountEvent) -> String {
+    match event {
+        AccountEvent::AccountRegistered => "Your account was opened.",
+        AccountEvent::EmailVerified => "You confirmed your e-mail address.",
+        AccountEvent::SignedIn { new_device: true, .. } => "You signed in from a new device.",
+        AccountEvent::SignedIn { .. } => "You signed in.",
+        AccountEvent::SignInRefused { .. } => "Sign-ins were refused for a while: too many wrong ones.",
+        AccountEvent::SessionRevoked { why: RevokedBecause::SignedOut, .. } => "You signed out.",
+        AccountEvent::SessionRevoked { .. } => "You were signed out on a device.",
+        AccountEvent::PasswordChanged { .. } => "Your password was changed.",
+        AccountEvent::EmailChanged => "Your e-mail address was changed.",
+        AccountEvent::SecondFactorEnabled => "You set up a second factor.",
+        AccountEvent::SecondFactorDisabled => "Your second factor was removed.",
+        AccountEvent::BackupCodeUsed => "You used a backup code.",
+        AccountEvent::RoleChanged { role } => return format!("Your role is {role} from now on."),
+        AccountEvent::AccountDeleted => "Your account was deleted.",
+        AccountEvent::StaffRead { .. } => "Support looked at what is known of you.",
+        AccountEvent::StaffSentLetter { .. } => "Support had a letter sent to you.",
+        AccountEvent::StaffEndedSessions { .. } => "Support signed you out.",
+    }
+    .to_owned()
 }
 
 fn subscription(event: &SubscriptionEvent, catalog: &Catalog) -> Option<String> {

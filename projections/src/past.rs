@@ -13,6 +13,7 @@ mod state;
 mod story;
 mod words;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ use domain::account::Account;
 use domain::catalog::{CATALOG_ID, Catalog};
 use domain::customer::Customer;
 use domain::events::{Event, UnreadableEvent, upcasters};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, RemarkId, SubscriptionId};
 use domain::member::Member;
-use domain::ports::{EventFeed, Position, Recorded, StoreError};
+use domain::ports::{EventFeed, Position, Recorded, Remarks, StoreError};
 use domain::subscription::Subscription;
+use serde_json::Value;
 use thiserror::Error;
 
 pub use self::diff::{Change, Diff};
@@ -36,7 +38,7 @@ pub use self::flips::{Flip, Verdict};
 pub use self::one_event::OneEvent;
 use self::revisions::Revisions;
 pub use self::state::{
-    AccountState, CustomerState, LastPayment, MemberState, NextChange, OpenRequest, Paid, PlanAccess,
+    AccountState, CustomerState, LastPayment, MemberState, NextChange, Note, OpenRequest, Paid, PlanAccess,
 };
 pub use self::story::{AccessChange, DeliverySeen, EntryKind, Filter, Group, Story, USUALLY_TOLD};
 
@@ -129,6 +131,7 @@ pub struct Chronicle {
     customers: Vec<(CustomerId, Stream)>,
     subscriptions: Vec<(SubscriptionId, Stream)>,
     revisions: Arc<Revisions>,
+    remarks: BTreeMap<RemarkId, String>,
 }
 
 /// Asks the log about any moment.
@@ -136,13 +139,19 @@ pub struct Chronicle {
 pub struct Past {
     feed: Arc<dyn EventFeed>,
     views: Arc<dyn ViewStore>,
+    remarks: Arc<dyn Remarks>,
     directory: Progress,
 }
 
 impl Past {
     /// Questions to this log, through a directory that follows it.
-    pub fn new(feed: Arc<dyn EventFeed>, views: Arc<dyn ViewStore>, directory: Progress) -> Self {
-        Self { feed, views, directory }
+    pub fn new(
+        feed: Arc<dyn EventFeed>,
+        views: Arc<dyn ViewStore>,
+        remarks: Arc<dyn Remarks>,
+        directory: Progress,
+    ) -> Self {
+        Self { feed, views, remarks, directory }
     }
 
     /// All that the log holds of a member.
@@ -156,8 +165,26 @@ impl Past {
         let account = self.stream(Account::TYPE, member.as_str()).await?;
         // Asked last, so that it is not before anything that was read.
         let position = self.feed.head().await?;
+        let remarks = BTreeMap::new();
         let member = member.clone();
-        Ok(Chronicle { member, registered_at, position, own, account, customers, subscriptions, revisions })
+        let mut chronicle = Chronicle {
+            member,
+            registered_at,
+            position,
+            own,
+            account,
+            customers,
+            subscriptions,
+            revisions,
+            remarks,
+        };
+        let ids: Vec<RemarkId> =
+            chronicle.events().filter_map(|(_, event)| event.remark().cloned()).collect();
+        if !ids.is_empty() {
+            let remarks = self.remarks.get(&ids).await?;
+            chronicle.remarks = remarks.into_iter().map(|remark| (remark.id, remark.text)).collect();
+        }
+        Ok(chronicle)
     }
 
     /// May she have watched it then, and why?
@@ -232,6 +259,21 @@ impl Past {
 }
 
 impl Chronicle {
+    /// Her payers at the provider.
+    pub fn payers(&self) -> impl Iterator<Item = &CustomerId> {
+        self.customers.iter().map(|(id, _)| id)
+    }
+
+    /// What each of her events says, as stored.
+    pub fn payloads(&self) -> BTreeMap<Position, &Value> {
+        self.events().map(|(recorded, _)| (recorded.position, &recorded.payload)).collect()
+    }
+
+    /// What staff wrote; once she is erased it is gone.
+    pub(crate) fn words(&self, remark: &RemarkId) -> String {
+        self.remarks.get(remark).cloned().unwrap_or_else(|| "(erased)".to_owned())
+    }
+
     /// Everything that happened to her, her account, her payers and her subscriptions, in no order.
     pub(crate) fn events(&self) -> impl Iterator<Item = &(Recorded, Event)> {
         let own = [&self.own, &self.account].into_iter().flat_map(|stream| &stream.events);

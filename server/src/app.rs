@@ -143,7 +143,12 @@ impl App {
         } else {
             tasks.spawn(watch_checkpoint(storage.views.clone(), directory::NAME, report));
         }
-        let past = Past::new(storage.feed.clone(), storage.views.clone(), directory_progress.clone());
+        let past = Past::new(
+            storage.feed.clone(),
+            storage.views.clone(),
+            storage.remarks.clone(),
+            directory_progress.clone(),
+        );
 
         let models = Arc::new(ReadModels {
             feed: storage.feed.clone(),

@@ -14,7 +14,8 @@ use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, MemberId, RemarkId, SessionId, SubscriptionId};
 use domain::ports::{
-    Erased, Erasure, Erasures, EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
+    Erased, Erasure, Erasures, EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded,
+    Remark, Remarks, StoreError,
 };
 use metrics::{counter, histogram};
 use projections::view_store::{

@@ -67,13 +67,11 @@ impl Accounts {
         request_id: &str,
     ) -> Result<(usize, Position), AccountError> {
         let ended = match session {
-            Some(session) => {
-                match self.revoke_session(member, session, actor.clone(), request_id).await {
-                    Ok(_) => 1,
-                    Err(AccountError::NoSession) => 0,
-                    Err(error) => return Err(error),
-                }
-            }
+            Some(session) => match self.revoke_session(member, session, actor.clone(), request_id).await {
+                Ok(_) => 1,
+                Err(AccountError::NoSession) => 0,
+                Err(error) => return Err(error),
+            },
             None => self.revoke_other_sessions(member, None, actor.clone(), request_id).await?.0,
         };
         let command = AccountCommand::RecordSessionsEnded { session: session.cloned(), remark };

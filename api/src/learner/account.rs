@@ -454,6 +454,15 @@ pub enum HistoryActor {
 }
 
 impl HistoryActor {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::You => "you",
+            Self::PaymentProvider => "payment_provider",
+            Self::Support => "support",
+            Self::Site => "site",
+        }
+    }
+
     fn of(actor: &Actor) -> Self {
         let text = actor.to_string();
         match text.split(':').next() {
@@ -462,6 +471,13 @@ impl HistoryActor {
             Some("staff" | "operator") => Self::Support,
             _ => Self::Site,
         }
+    }
+}
+
+impl HistoryEntry {
+    /// The entry as a row of an export: when, by whom, what kind, in words.
+    pub(crate) fn into_row(self) -> [String; 4] {
+        [self.at.to_rfc3339(), self.by.as_str().to_owned(), self.kind, self.sentence]
     }
 }
 

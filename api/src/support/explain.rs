@@ -5,16 +5,19 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use domain::ids::{CustomerId, PlanId, SourceEventId};
-use projections::past::{ExplainedSource, Explanation, SourceKind};
+use domain::metadata::Actor;
+use domain::ports::Position;
+use projections::past::{ExplainedSource, Explanation, PlanVerdict, PolicyInForce, SourceKind};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::as_of;
+use super::flips::FlipBody;
 use crate::auth::{Allowed, SupportRead};
 use crate::decision::{AccessDecision, AccessReason};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Ids, Params, member};
-use crate::position::AnsweredAt;
+use crate::position::{self, AnsweredAt};
 use crate::state::ApiState;
 
 /// What to explain.
@@ -47,13 +50,87 @@ pub struct ExplanationBody<'e> {
     /// Until when what this service had learned counts; null when everything does.
     #[schema(required = true)]
     known_at: Option<DateTime<Utc>>,
+    /// Up to which place of the log its events count; null when all do.
+    #[serde(serialize_with = "position::maybe")]
+    #[schema(value_type = Option<String>, required = true, example = "p-1f")]
+    up_to: Option<Position>,
+    /// What opens this video, in words.
+    #[schema(example = "Basic or Pro open Projections.")]
+    rule: &'e str,
+    /// The revision of the catalogue that was in force, with its rules of access.
+    #[schema(required = true)]
+    policy: Option<PolicyBody<'e>>,
     /// Everything that was tried.
     sources: Vec<SourceBody<'e>>,
+    /// What each plan of the catalogue says about the video, best plan first.
+    other_plans: Vec<PlanVerdictBody<'e>>,
+    /// The nearest moment, at or before the one asked about, at which the answer had turned.
+    #[schema(required = true)]
+    before: Option<FlipBody<'e>>,
+    /// The nearest moment after it at which the answer turns, by what is known.
+    #[schema(required = true)]
+    after: Option<FlipBody<'e>>,
     /// The provider event that last told the same again.
     #[schema(required = true)]
     confirmed_by: Option<&'e str>,
     /// The explanation as support reads it.
     text: String,
+}
+
+/// A revision of the catalogue.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PolicyInForce)]
+pub struct PolicyBody<'e> {
+    /// Which revision it is, from 1.
+    revision: usize,
+    /// The event that completed it.
+    #[serde(serialize_with = "position::token")]
+    #[schema(value_type = String, example = "p-1f")]
+    position: Position,
+    /// Since when it is in force.
+    since: DateTime<Utc>,
+    /// Who applied it.
+    #[schema(value_type = String, example = "operator")]
+    actor: &'e Actor,
+    /// What it follows from.
+    cause: &'e str,
+    /// How long access goes on after the first failed attempt to collect a renewal, in seconds.
+    past_due_grace_seconds: u64,
+}
+
+/// What a plan says about a video.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PlanVerdict)]
+pub struct PlanVerdictBody<'e> {
+    /// The plan.
+    plan: &'e str,
+    /// What it is called.
+    name: &'e str,
+    /// Whether it opens the video.
+    opens: bool,
+    /// Whether she had it, good or not.
+    held: bool,
+    /// The same in words.
+    sentence: &'e str,
+}
+
+impl<'e> From<&'e PolicyInForce> for PolicyBody<'e> {
+    fn from(policy: &'e PolicyInForce) -> Self {
+        Self {
+            revision: policy.revision,
+            position: policy.position,
+            since: policy.since,
+            actor: &policy.actor,
+            cause: &policy.cause,
+            past_due_grace_seconds: policy.policy.past_due_grace_seconds,
+        }
+    }
+}
+
+impl<'e> From<&'e PlanVerdict> for PlanVerdictBody<'e> {
+    fn from(PlanVerdict { plan, name, opens, held, sentence }: &'e PlanVerdict) -> Self {
+        Self { plan: plan.as_str(), name, opens: *opens, held: *held, sentence }
+    }
 }
 
 /// One thing that might have opened the video.
@@ -141,6 +218,12 @@ impl<'e> From<&'e Explanation> for ExplanationBody<'e> {
             object: "explanation",
             decision: AccessDecision::explained(explanation),
             known_at: explanation.as_of.known_at,
+            up_to: explanation.as_of.position,
+            rule: &explanation.rule,
+            policy: explanation.policy.as_ref().map(PolicyBody::from),
+            other_plans: explanation.other_plans.iter().map(PlanVerdictBody::from).collect(),
+            before: explanation.before.as_ref().map(FlipBody::from),
+            after: explanation.after.as_ref().map(FlipBody::from),
             sources: explanation.sources.iter().map(SourceBody::from).collect(),
             confirmed_by: explanation.confirmed_by.as_ref().map(SourceEventId::as_str),
             text: explanation.text(),

@@ -13,13 +13,13 @@ use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
     CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
-    Recorded, StoreError,
+    Recorded, Remark, Remarks, StoreError,
 };
 use domain::subscription::{Difference, DriftCause};
 use projections::access_index::AccessIndex;
@@ -55,6 +55,7 @@ pub(super) struct Stores {
     pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) remarks: Mutex<Vec<Remark>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
@@ -357,6 +358,20 @@ impl Deliveries for Stores {
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
+    }
+}
+
+#[async_trait]
+impl Remarks for Stores {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        self.works()?;
+        self.remarks.lock().unwrap().push(remark);
+        Ok(())
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        let held = self.remarks.lock().unwrap();
+        Ok(held.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
     }
 }
 

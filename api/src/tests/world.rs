@@ -112,7 +112,7 @@ impl World {
             index: stores.index.clone(),
             index_progress: index,
             directory_progress: directory.clone(),
-            past: Past::new(stores.clone(), stores.clone(), directory),
+            past: Past::new(stores.clone(), stores.clone(), stores.clone(), directory),
             feed: stores.clone(),
             members: stores.clone(),
             customers: stores.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::words::day;
-use super::{AsOf, Chronicle, MemberState};
+use super::{AsOf, Chronicle, MemberState, stamp};
 use crate::timeline::TimelineEntry;
 
 /// What is otherwise with a member at another moment.
@@ -130,5 +130,34 @@ fn fields(state: &MemberState) -> BTreeMap<(u8, String), String> {
     say(9, "second factor".into(), account.second_factor.then(|| "on".to_owned()));
     say(9, "role".into(), account.open.then(|| account.role.to_string()));
     say(9, "account deleted".into(), account.deleted_at.map(day));
+    for note in &state.notes {
+        say(10, format!("note {}", note.position), Some(note.text.clone()));
+    }
+    say(11, "erased".into(), state.erased_at.map(day));
     fields
+}
+
+impl Diff {
+    /// The difference as support reads it.
+    pub fn text(&self) -> String {
+        let mut lines = vec![
+            format!("{} · {} → {}", self.from.member, stamp(self.from.as_of.at), stamp(self.to.as_of.at)),
+            self.sentence.clone(),
+        ];
+        if self.changes.is_empty() {
+            lines.push("Nothing is otherwise.".to_owned());
+        }
+        lines.extend(self.changes.iter().map(Change::text));
+        lines.extend(self.corrections.iter().map(|change| format!("learned later: {}", change.text())));
+        lines.extend(self.between.iter().map(|entry| format!("between: {}", entry.text())));
+        lines.extend(self.learned_later.iter().map(|entry| format!("arrived later: {}", entry.text())));
+        lines.join("\n  ") + "\n"
+    }
+}
+
+impl Change {
+    fn text(&self) -> String {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        format!("{}: {} → {}", self.what, shown(&self.before), shown(&self.after))
+    }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::access::{Decision, Source, decide_plan};
 use domain::catalog::{Catalog, Policy};
-use domain::customer::CustomerEvent;
+use domain::customer::{self, Customer};
 use domain::events::Event;
 use domain::ids::{CustomerId, PlanId, SubscriptionId};
 use domain::ports::Recorded;
@@ -40,15 +40,18 @@ impl Chronicle {
 
     /// What follows from some of the events alone.
     pub(super) fn known_of(&self, knows: impl Fn(&Recorded) -> bool) -> Known<'_> {
-        let linked = |(recorded, event): &(Recorded, Event)| {
-            matches!(event, Event::Customer(_, CustomerEvent::MemberLinked { .. })) && knows(recorded)
+        // Whose a payer is, is about identity: the link that is known counts for every moment.
+        let is_hers = |stream: &Stream| {
+            let mut customer = Customer::default();
+            for (_, event) in stream.events.iter().filter(|(recorded, _)| knows(recorded)) {
+                if let Event::Customer(_, event) = event {
+                    customer::evolve(&mut customer, event);
+                }
+            }
+            customer.member() == Some(&self.member)
         };
-        let hers: Vec<&CustomerId> = self
-            .customers
-            .iter()
-            .filter(|(_, stream)| stream.events.iter().any(linked))
-            .map(|(id, _)| id)
-            .collect();
+        let hers: Vec<&CustomerId> =
+            self.customers.iter().filter(|(_, stream)| is_hers(stream)).map(|(id, _)| id).collect();
         let bought = self.subscriptions.iter().filter_map(|(id, stream)| {
             let (state, learned_at) = stream.fold(&knows)?;
             let customer = state.standing(None)?.terms.customer;

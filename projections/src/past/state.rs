@@ -8,16 +8,17 @@ use domain::account::{self, Account, AccountEvent, Role};
 use domain::catalog::{Catalog, Policy};
 use domain::customer::{self, Customer, CustomerEvent, LinkedThrough};
 use domain::events::Event;
-use domain::ids::{CustomerId, InvoiceId, MemberId, PlanId, SubscriptionId};
-use domain::member::{self, Member, Wish};
+use domain::ids::{CustomerId, InvoiceId, MemberId, PlanId, RemarkId, SubscriptionId};
+use domain::member::{self, Member, MemberEvent, Wish};
 use domain::membership::{self, Membership};
+use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
 use domain::subscription::SubscriptionEvent;
 
 use super::explain::ExplainedSource;
 use super::known::{Held, Known, by_plan, next_change};
 use super::words::{day, money, plan_name, status};
-use super::{AsOf, Chronicle, Stream};
+use super::{AsOf, Chronicle, Stream, stamp};
 
 /// How it stood with a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,25 @@ pub struct MemberState {
     pub requests: Vec<OpenRequest>,
     /// What the log tells of her account.
     pub account: AccountState,
+    /// What staff noted, oldest first, as far as it holds.
+    pub notes: Vec<Note>,
+    /// When she was erased.
+    pub erased_at: Option<DateTime<Utc>>,
+}
+
+/// A note of staff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The event of noting it.
+    pub position: Position,
+    /// The id of its words.
+    pub remark: RemarkId,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub actor: Actor,
+    /// The words.
+    pub text: String,
 }
 
 /// What a plan opened for a member.
@@ -201,11 +221,40 @@ impl Chronicle {
             sources: explained(&held, &sources, &catalog, &policy, as_of),
             paid: paid(&known, as_of),
             last_payment: self.last_payment(as_of),
-            customers: self.payers(as_of),
+            customers: self.customers(as_of),
             duplicates: duplicates(&held),
             requests: open_requests(&self.own, as_of),
             account: AccountState::of(&self.account, as_of),
+            notes: self.notes(as_of),
+            erased_at: self.erased_at(as_of),
         }
+    }
+
+    fn notes(&self, as_of: AsOf) -> Vec<Note> {
+        let mut notes: Vec<Note> = Vec::new();
+        for (recorded, event) in self.own.happened(as_of) {
+            match event {
+                Event::Member(_, MemberEvent::NoteAdded { remark }) => notes.push(Note {
+                    position: recorded.position,
+                    remark: remark.clone(),
+                    at: recorded.metadata.occurred_at,
+                    actor: recorded.metadata.actor.clone(),
+                    text: self.words(remark),
+                }),
+                Event::Member(_, MemberEvent::NoteWithdrawn { note, .. }) => {
+                    notes.retain(|held| held.remark != *note);
+                }
+                _ => {}
+            }
+        }
+        notes
+    }
+
+    fn erased_at(&self, as_of: AsOf) -> Option<DateTime<Utc>> {
+        let erased = |(_, event): &&(Recorded, Event)| {
+            matches!(event, Event::Member(_, MemberEvent::MemberErased { .. }))
+        };
+        self.own.happened(as_of).find(erased).map(|(recorded, _)| recorded.metadata.occurred_at)
     }
 
     /// The latest attempt to pay that was known and had been made.
@@ -215,7 +264,7 @@ impl Chronicle {
         attempts.max_by_key(|payment| (payment.at, payment.position))
     }
 
-    fn payers(&self, as_of: AsOf) -> Vec<CustomerState> {
+    fn customers(&self, as_of: AsOf) -> Vec<CustomerState> {
         let payers = self.customers.iter().filter_map(|(id, stream)| {
             let mut state = Customer::default();
             let mut link = None;
@@ -227,7 +276,7 @@ impl Chronicle {
                     link = Some((recorded, *through));
                 }
             }
-            let (recorded, through) = link?;
+            let (recorded, through) = link.filter(|_| state.member() == Some(&self.member))?;
             let deleted = state.deletion().filter(|deletion| as_of.has_reached(deletion.at));
             Some(CustomerState {
                 customer: id.clone(),
@@ -509,10 +558,61 @@ impl AccountState {
                 AccountEvent::SessionRevoked { .. }
                 | AccountEvent::BackupCodeUsed
                 | AccountEvent::RoleChanged { .. }
+                | AccountEvent::StaffSentLetter { .. }
+                | AccountEvent::StaffEndedSessions { .. }
                 | AccountEvent::StaffRead { .. } => {}
             }
         }
         (told.open, told.role) = (state.is_open(), state.role());
         told
+    }
+}
+
+impl MemberState {
+    /// The state as support reads it.
+    pub fn text(&self) -> String {
+        let AsOf { at, known_at, .. } = self.as_of;
+        let mut lines = vec![format!("{} · at {}", self.member, stamp(at)), self.sentence.clone()];
+        lines.extend(known_at.map(|known_at| format!("as known at {}", stamp(known_at))));
+        lines.push(format!("registered on {}", day(self.registered_at)));
+        lines.extend(self.sources.iter().map(|source| {
+            let until = source.until.map(|until| format!(", end {}", stamp(until))).unwrap_or_default();
+            let from = source.from.map(|from| format!(", since {}", stamp(from))).unwrap_or_default();
+            format!(
+                "{} {}: {}{from}{until}. {}",
+                source.kind.as_str(),
+                source.id,
+                source.status,
+                source.sentence
+            )
+        }));
+        lines.extend(self.next.as_ref().map(|next| format!("next {}: {}", stamp(next.at), next.sentence)));
+        lines.extend(self.paid.iter().map(|paid| paid.sentence.clone()));
+        lines.extend(self.last_payment.as_ref().map(|payment| format!("last payment: {}", payment.sentence)));
+        lines.extend(self.customers.iter().map(|held| match held.deleted_at {
+            Some(at) => format!("customer {}, deleted on {}", held.customer, day(at)),
+            None => format!("customer {}", held.customer),
+        }));
+        if !self.duplicates.is_empty() {
+            let ids: Vec<String> = self.duplicates.iter().map(ToString::to_string).collect();
+            lines.push(format!("paid for beside each other: {}", ids.join(", ")));
+        }
+        lines.extend(self.requests.iter().map(|request| format!("open: {}", request.sentence)));
+        lines.extend(self.account.text());
+        lines.extend(self.notes.iter().map(|note| format!("note of {}: {}", note.actor, note.text)));
+        lines.extend(self.erased_at.map(|at| format!("erased on {}", day(at))));
+        lines.join("\n  ") + "\n"
+    }
+}
+
+impl AccountState {
+    fn text(&self) -> Option<String> {
+        let opened = self.opened_at?;
+        let mut facts = vec![format!("account opened on {}", day(opened))];
+        facts.extend(self.verified_at.map(|at| format!("address confirmed on {}", day(at))));
+        facts.extend(self.signed_in_at.map(|at| format!("last sign-in on {}", day(at))));
+        facts.extend(self.second_factor.then(|| "second factor on".to_owned()));
+        facts.extend(self.deleted_at.map(|at| format!("deleted on {}", day(at))));
+        Some(facts.join(", "))
     }
 }

@@ -7,14 +7,14 @@ use domain::access::{Decision, Source};
 use domain::catalog::Catalog;
 use domain::customer::CustomerEvent;
 use domain::events::Event;
-use domain::ids::{CustomerId, PlanId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, PlanId, SubscriptionId};
 use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
 use domain::subscription::{self, Subscription};
 
 use super::known::{by_plan, next_change};
 use super::words::{plan_name, status};
-use super::{AsOf, Chronicle};
+use super::{AsOf, Chronicle, stamp};
 use crate::timeline::TimelineEntry;
 
 /// So many events and deliveries are on a page, if nothing else is said.
@@ -67,11 +67,21 @@ impl EntryKind {
                 if of_money { Self::Payments } else { Self::Access }
             }
             Event::Payment(..) => Self::Payments,
-            Event::Member(_, MemberEvent::MemberRegistered) => Self::Account,
+            Event::Account(
+                _,
+                AccountEvent::StaffRead { .. }
+                | AccountEvent::StaffSentLetter { .. }
+                | AccountEvent::StaffEndedSessions { .. },
+            )
+            | Event::Member(
+                _,
+                MemberEvent::NoteAdded { .. }
+                | MemberEvent::NoteWithdrawn { .. }
+                | MemberEvent::MemberErased { .. },
+            ) => Self::Staff,
+            Event::Member(_, MemberEvent::MemberRegistered) | Event::Account(..) => Self::Account,
             Event::Member(..) => Self::Payments,
-            Event::Account(_, AccountEvent::StaffRead { .. }) => Self::Staff,
-            Event::Account(..) => Self::Account,
-            Event::Customer(..) | Event::Catalog(_) => Self::Access,
+            Event::Customer(..) | Event::Grant(..) | Event::Catalog(_) => Self::Access,
         }
     }
 }
@@ -239,7 +249,8 @@ impl Chronicle {
         let mut events: Vec<&(Recorded, Event)> = self.sources_events().collect();
         events.sort_by_key(|(recorded, _)| recorded.position);
         let mut turns = Turns::default();
-        let mut running = Running::default();
+        let mut running =
+            Running { member: &self.member, customers: Vec::new(), subscriptions: BTreeMap::new() };
         for (index, (recorded, event)) in events.iter().enumerate() {
             let Recorded { position, metadata, .. } = recorded;
             let as_of = AsOf { at: metadata.recorded_at, known_at: None, position: Some(*position) };
@@ -273,8 +284,8 @@ impl Turns {
 }
 
 /// Her sources while the log is read on.
-#[derive(Default)]
 struct Running<'c> {
+    member: &'c MemberId,
     customers: Vec<&'c CustomerId>,
     subscriptions: BTreeMap<&'c SubscriptionId, Subscription>,
 }
@@ -285,7 +296,12 @@ type Open = Vec<(PlanId, Decision)>;
 impl<'c> Running<'c> {
     fn take(&mut self, event: &'c Event) {
         match event {
-            Event::Customer(id, CustomerEvent::MemberLinked { .. }) => self.customers.push(id),
+            Event::Customer(id, CustomerEvent::MemberLinked { member, .. }) if member == self.member => {
+                self.customers.push(id);
+            }
+            Event::Customer(id, CustomerEvent::MemberUnlinked { member, .. }) if member == self.member => {
+                self.customers.retain(|held| *held != id);
+            }
             Event::Subscription(id, event) => {
                 subscription::evolve(self.subscriptions.entry(id).or_default(), event);
             }
@@ -426,6 +442,16 @@ impl Group {
         }
     }
 
+    /// The group as support reads it: one line, and one for each event of several.
+    pub fn text(&self) -> String {
+        let mut lines =
+            vec![format!("{}  {}  ({}, {})", stamp(self.at), self.sentence, self.actor, self.cause)];
+        if self.entries.len() > 1 {
+            lines.extend(self.entries.iter().map(TimelineEntry::text));
+        }
+        lines.join("\n    ")
+    }
+
     /// How many events and deliveries it has.
     fn size(&self) -> usize {
         self.entries.len().max(1)
@@ -447,6 +473,16 @@ impl Group {
 }
 
 impl Filter {
+    /// Whether a single event is among what is asked for.
+    pub fn takes_entry(&self, entry: &TimelineEntry) -> bool {
+        let is_of = |kind| entry.kind == kind || kind == EntryKind::Staff && entry.is_by_staff();
+        let named = |wanted: &String| entry.event_type.to_lowercase().contains(&wanted.to_lowercase());
+        self.kind.is_none_or(is_of)
+            && self.event_type.as_ref().is_none_or(named)
+            && self.from.is_none_or(|from| entry.occurred_at >= from)
+            && self.until.is_none_or(|until| entry.occurred_at < until)
+    }
+
     fn takes(&self, group: &Group) -> bool {
         let types = group.entries.iter().map(|entry| entry.event_type.as_str());
         let types = types.chain(group.delivery.as_ref().map(|delivery| delivery.event_type.as_str()));

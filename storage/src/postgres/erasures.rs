@@ -5,8 +5,7 @@ use domain::ports::{Erased, Erasure, Erasures, StoreError};
 
 use super::Postgres;
 
-const MARK: &str =
-    "INSERT INTO erasures (member, erased_at) VALUES ($1, $2) ON CONFLICT (member) DO NOTHING";
+const MARK: &str = "INSERT INTO erasures (member, erased_at) VALUES ($1, $2) ON CONFLICT (member) DO NOTHING";
 const MARK_IDS: &str =
     "INSERT INTO erased_ids (id, member) SELECT unnest($1::text[]), $2 ON CONFLICT (id) DO NOTHING";
 /// The payments that what is known to be hers speaks of: disputes name nothing else.

@@ -157,7 +157,9 @@ impl Inbox for Postgres {
     ) -> Result<Redriven, StoreError> {
         let Some(after) = self.arrival(after, 0).await? else { return Ok(Redriven::default()) };
         let done = self.redrive_after(after, at_most.min(CHUNK), &asked, |sql| settled(sql, &of)).await?;
-        let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM inbox WHERE erased_at IS NULL AND arrival > ");
+        let mut sql = QueryBuilder::new(
+            "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE erased_at IS NULL AND arrival > ",
+        );
         sql.push_bind(done.last().map_or(after, |(last, _)| *last));
         settled(&mut sql, &of);
         sql.push(" LIMIT ").push_bind(limit(MOST_COUNTED)).push(") AS counted");
@@ -223,7 +225,9 @@ impl Postgres {
         asked: &Asked,
         which: impl Fn(&mut QueryBuilder<'_, sqlx::Postgres>) + Send,
     ) -> Result<Vec<(i64, String)>, StoreError> {
-        let mut sql = QueryBuilder::new("WITH due AS (SELECT arrival FROM inbox WHERE erased_at IS NULL AND arrival > ");
+        let mut sql = QueryBuilder::new(
+            "WITH due AS (SELECT arrival FROM inbox WHERE erased_at IS NULL AND arrival > ",
+        );
         sql.push_bind(after);
         which(&mut sql);
         sql.push(" ORDER BY arrival LIMIT ").push_bind(limit(at_most)).push(REDRIVEN);

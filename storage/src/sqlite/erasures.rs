@@ -7,8 +7,7 @@ use rusqlite::{Connection, Params, params};
 use super::error::store_error;
 use super::{Sqlite, micros};
 
-const MARK: &str =
-    "INSERT INTO erasures (member, erased_at) VALUES (?1, ?2) ON CONFLICT (member) DO NOTHING";
+const MARK: &str = "INSERT INTO erasures (member, erased_at) VALUES (?1, ?2) ON CONFLICT (member) DO NOTHING";
 const MARK_IDS: &str = "INSERT INTO erased_ids (id, member) SELECT value, ?2 FROM json_each(?1) WHERE true \
                         ON CONFLICT (id) DO NOTHING";
 /// The payments that what is known to be hers speaks of: disputes name nothing else.
