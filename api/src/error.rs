@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::auth::Scope;
 use crate::learner::refusal::Refusal;
 use crate::state::ResyncError;
+use crate::support::acts::refusal::ActRefusal;
 
 /// Nobody learns from a shorter wait, which would invite to try: a letter, or a known device, is what helps.
 const EXHAUSTED: Duration = Duration::from_hours(1);
@@ -36,6 +37,14 @@ pub enum ApiError {
     /// What a member asked for does not fit what she has.
     #[error(transparent)]
     Membership(#[from] Refusal),
+    /// What staff asked for does not fit how it stands with a member.
+    #[error(transparent)]
+    Act(#[from] ActRefusal),
+    /// The body of a delivery is gone.
+    #[error(
+        "The delivery {0:?} speaks of somebody who was erased, so its body is gone and cannot be looked at again."
+    )]
+    DeliveryErased(String),
     /// The id of an event is not one that a stream of them gave out.
     #[error(
         "The header Last-Event-ID is not one that this stream gave out; send it back as it was, or leave it out."
@@ -250,6 +259,8 @@ impl ApiError {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
             Self::NotSignedIn => (S::UNAUTHORIZED, "not_signed_in", "Not signed in"),
             Self::Membership(refusal) => refusal.kind(),
+            Self::Act(refusal) => refusal.kind(),
+            Self::DeliveryErased(_) => (S::CONFLICT, "erased", "Erased"),
             Self::BadEventId => (S::BAD_REQUEST, "bad_event_id", "Bad event id"),
             Self::TooManyStreams(_) => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams"),
             Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", "Asked from elsewhere"),

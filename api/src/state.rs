@@ -15,8 +15,8 @@ use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
 use domain::metadata::Actor;
-use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
-use domain::subscription::{Difference, DriftCause};
+use domain::ports::{CommandBus, Erasures, EventFeed, People, Position, Remarks, StoreError};
+use domain::subscription::{Difference, DriftCause, Subscription};
 use projections::access_index::AccessIndex;
 use projections::parked::ParkedStreams;
 use projections::past::Past;
@@ -57,8 +57,14 @@ pub struct ApiParts {
     pub customers: Arc<dyn CommandBus<Customer>>,
     /// Carries out commands on access given without a payment.
     pub grants: Arc<dyn CommandBus<Grant>>,
+    /// Carries out commands on subscriptions.
+    pub subscriptions: Arc<dyn CommandBus<Subscription>>,
     /// Names and addresses.
     pub people: Arc<dyn People>,
+    /// What staff writes.
+    pub remarks: Arc<dyn Remarks>,
+    /// Erases what is kept of members.
+    pub erasures: Arc<dyn Erasures>,
     /// What the billing provider delivered.
     pub deliveries: Arc<dyn Deliveries>,
     /// Builds the directory anew.
@@ -247,6 +253,8 @@ pub struct DeliveryRecord {
     pub attempts: u32,
     /// When its outcome was set.
     pub settled_at: Option<DateTime<Utc>>,
+    /// Since when its body is not kept, as it speaks of somebody who was erased.
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 /// Something that was done with a delivery.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, KeepOrDeny, PlanSet, Policy, Video, WhileCollectionPaused};
 use crate::clock::LAST_MOMENT;
+use crate::grant::Given;
 use crate::ids::PlanId;
 use crate::subscription::{Standing, Status};
 
@@ -139,7 +140,7 @@ pub struct Decision {
     pub source: Option<usize>,
 }
 
-/// One subscription as the decision sees it; small, since a node keeps one per subscription in memory.
+/// One subscription or grant as the decision sees it; small, since a node keeps one for each in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
     /// The plans it opens videos with.
@@ -172,7 +173,7 @@ pub struct CollectionPaused {
     pub paid_until: Option<DateTime<Utc>>,
 }
 
-/// Where a subscription stands, with what each state alone needs.
+/// Where a subscription or a grant stands, with what each state alone needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The first payment is awaited.
@@ -195,6 +196,11 @@ pub enum State {
     Unpaid,
     /// Suspended.
     Paused,
+    /// Given without a payment.
+    Granted {
+        /// From when.
+        from: DateTime<Utc>,
+    },
     /// Over.
     Ended,
     /// Not known to this version.
@@ -229,11 +235,18 @@ impl Source {
         Self { plans, state, ends_at: terms.cancels_at, collection_paused, reversed }
     }
 
+    /// The source that a grant is, opening videos with `plans`. No payment has a part in it.
+    pub fn granted(given: &Given, revoked: bool, plans: PlanSet) -> Self {
+        let state = if revoked { State::Ended } else { State::Granted { from: given.from } };
+        Self { plans, state, ends_at: given.until, collection_paused: None, reversed: Reversed::default() }
+    }
+
     /// The next moment after `at` at which the answer may change with nothing but time passing.
     pub fn next_change(&self, policy: &Policy, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let by_state = match self.state {
             State::Trialing { until } => until,
             State::PastDue { since, extended } => Some(grace_end(policy, since, extended)),
+            State::Granted { from } => Some(from),
             _ => None,
         };
         let paused = self.collection_paused.and_then(|pause| pause.paid_until);
@@ -244,6 +257,11 @@ impl Source {
     /// Whether money comes for it, or is to come.
     pub fn is_paying(&self) -> bool {
         matches!(self.state, State::Trialing { .. } | State::Active | State::PastDue { .. })
+    }
+
+    /// Whether it counts at all by `at`; what is given from a later moment on is nothing yet.
+    fn has_begun(&self, at: DateTime<Utc>) -> bool {
+        !matches!(self.state, State::Granted { from } if from > at)
     }
 
     /// Whether this source is good at `at`, why, and until when.
@@ -261,6 +279,7 @@ impl Source {
             State::Incomplete => return (Err(Reason::PaymentPending), None),
             State::Unpaid => return (Err(Reason::Unpaid), None),
             State::Paused => return (Err(Reason::Paused), None),
+            State::Granted { .. } => (Reason::Grant, None),
             State::Ended => return (Err(Reason::Ended), None),
             State::Unknown => return (Err(Reason::StatusUnknown), None),
         };
@@ -278,8 +297,10 @@ impl Source {
                 _ => return (Err(Reason::Paused), None),
             },
         };
-        let reason =
-            if self.ends_at.is_some() && reason != Reason::Grace { Reason::CancelsLater } else { reason };
+        let reason = match reason {
+            Reason::Subscription | Reason::Trial if self.ends_at.is_some() => Reason::CancelsLater,
+            other => other,
+        };
         // The provider ends trials and periods by itself; a moment that has passed without news limits nothing.
         let ahead = |moment: &DateTime<Utc>| *moment > at;
         let until = [until, self.ends_at, paused_until].into_iter().flatten().filter(ahead).min();
@@ -341,8 +362,11 @@ fn decide_behind(
     policy: &Policy,
     at: DateTime<Utc>,
 ) -> Decision {
+    let mut paying = false;
     let best = sources
         .enumerate()
+        .inspect(|(_, source)| paying |= source.is_paying())
+        .filter(|(_, source)| source.has_begun(at))
         .map(|(index, source)| {
             let (verdict, until) = source.verdict(policy, at);
             Candidate {
@@ -375,7 +399,13 @@ fn decide_behind(
         reason,
         plan: catalog.best_of(source.plans),
         until: until.filter(|_| allowed),
-        fix: fix(reason, catalog, gate),
+        fix: match reason {
+            // Who only has what was given has no plan to change.
+            Reason::PlanTooLow if !paying => {
+                Some(Fix { action: Action::Subscribe, plan: catalog.lowest_of(gate) })
+            }
+            _ => fix(reason, catalog, gate),
+        },
         source: Some(index),
     }
 }
@@ -469,7 +499,10 @@ impl Decision {
                 "Your {plan}membership ends on {}. You can watch until then.",
                 until.unwrap_or_else(|| "a date that is not known yet".to_owned())
             ),
-            Reason::Grant => "You were given access to this video.".to_owned(),
+            Reason::Grant => match until {
+                Some(until) => format!("You were given access to this video until {until}."),
+                None => "You were given access to this video.".to_owned(),
+            },
             Reason::NotSignedIn => "Sign in to watch this video.".to_owned(),
             Reason::NoMembership => "This video needs a membership.".to_owned(),
             Reason::PlanTooLow => format!("Your {plan}membership does not include this video."),

@@ -212,7 +212,7 @@ fn ask(subscriptions: &Subscriptions) {
         Source::new(&standing, PlanSet::default());
         let position = Position::new(2);
         let customer = standing.terms.customer.clone();
-        index.put(&DirectoryRow::Customer { customer, member: member.clone(), position });
+        index.put(&DirectoryRow::Customer { customer, member: member.clone(), linked: true, position });
         let standing = Box::new(standing);
         index.put(&DirectoryRow::Subscription { subscription: id.clone(), standing, position });
     }

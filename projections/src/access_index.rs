@@ -3,7 +3,7 @@
 mod revoked;
 mod snapshot;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -76,16 +76,19 @@ struct View {
     opens: Vec<PlanSet>,
 }
 
-/// A subscription in the index. Its plans are looked up through its bundle, so that a change of the catalogue touches a
+/// A subscription or a grant in the index. Its plans are looked up through its bundle, so that a change of the catalogue touches a
 /// few bundles and no subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
-    subscription: Key,
+    /// Whose it is: its payer, or the member herself where it was given to her. Half a key tells the few of one member apart.
+    payer: u64,
+    /// Which it is.
+    id: u64,
     bundle: u32,
     source: Source,
 }
 
-/// What some subscriptions sell: few kinds exist, many subscriptions share each.
+/// What some subscriptions sell, or some grants give: few kinds exist, many subscriptions share each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Bundle {
     items: Vec<Item>,
@@ -95,7 +98,7 @@ struct Bundle {
 #[derive(Default)]
 struct Links {
     member_of: HashMap<Key, Key>,
-    /// Subscriptions of payers that belong to no member yet.
+    /// Subscriptions of payers that belong to no member, and what was given to members not known yet.
     waiting: HashMap<Key, Vec<Held>>,
     bundles: Vec<Bundle>,
     numbers: HashMap<Bundle, u32>,
@@ -112,12 +115,26 @@ impl Key {
         Self(start.iter().fold(0, |key, byte| key << 8 | u128::from(*byte)))
     }
 
+    /// As much of it as tells the few things of one member apart.
+    fn half(self) -> u64 {
+        u64::try_from(self.0 >> 64).unwrap_or_default()
+    }
+
     fn of_member(member: &MemberId) -> Self {
         member.uuid().map_or_else(|| Self::of(member.as_str()), |uuid| Self(uuid.as_u128()))
     }
 
     fn of_session(session: &SessionId) -> Self {
         session.uuid().map_or_else(|| Self::of(session.as_str()), |uuid| Self(uuid.as_u128()))
+    }
+}
+
+impl Links {
+    /// Keeps what is not a member's yet, instead of what was known of it before.
+    fn wait(&mut self, payer: Key, held: Held) {
+        let waiting = self.waiting.entry(payer).or_default();
+        waiting.retain(|other| other.id != held.id);
+        waiting.push(held);
     }
 }
 
@@ -253,27 +270,46 @@ impl AccessIndex {
             DirectoryRow::Member { member, .. } => {
                 let member = Key::of_member(member);
                 self.members.pin().get_or_insert_with(member, || Arc::new([]));
-                let of_hers = |payer: &&Key| links.member_of.get(*payer) == Some(&member);
+                let of_hers =
+                    |payer: &&Key| **payer == member || links.member_of.get(*payer) == Some(&member);
                 let payers: Vec<Key> = links.waiting.keys().filter(of_hers).copied().collect();
                 for payer in payers {
                     self.welcome(&mut links, payer, member);
                 }
             }
-            DirectoryRow::Customer { customer, member, .. } => {
+            DirectoryRow::Customer { customer, member, linked, .. } => {
                 let (payer, member) = (Key::of(customer.as_str()), Key::of_member(member));
-                links.member_of.insert(payer, member);
-                self.welcome(&mut links, payer, member);
+                let held = links.member_of.get(&payer).copied();
+                if let Some(held) = held.filter(|held| (*held == member) != *linked) {
+                    links.member_of.remove(&payer);
+                    self.part(&mut links, payer, held);
+                }
+                if *linked {
+                    links.member_of.insert(payer, member);
+                    self.welcome(&mut links, payer, member);
+                }
             }
             DirectoryRow::Subscription { subscription, standing, .. } => {
                 let payer = Key::of(standing.terms.customer.as_str());
-                let held = self.held(&mut links, Key::of(subscription.as_str()), standing);
-                let waiting = links.waiting.entry(payer).or_default();
-                waiting.retain(|other| other.subscription != held.subscription);
-                waiting.push(held);
+                let held = self.bought(&mut links, payer, subscription.as_str(), standing);
+                links.wait(payer, held);
                 if let Some(member) = links.member_of.get(&payer).copied() {
                     self.welcome(&mut links, payer, member);
                 }
             }
+            DirectoryRow::Grant { grant, given, revoked, .. } => {
+                let member = Key::of_member(&given.member);
+                let bundle = Bundle { items: Vec::new(), recorded: vec![given.plan.clone()] };
+                let held = Held {
+                    payer: member.half(),
+                    id: Key::of(grant.as_str()).half(),
+                    bundle: self.number(&mut links, bundle),
+                    source: Source::granted(given, *revoked, PlanSet::default()),
+                };
+                links.wait(member, held);
+                self.welcome(&mut links, member, member);
+            }
+            DirectoryRow::Checkout { .. } => {}
         }
     }
 
@@ -294,15 +330,24 @@ impl AccessIndex {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self, links: &mut Links, subscription: Key, standing: &Standing) -> Held {
+    fn bought(&self, links: &mut Links, payer: Key, subscription: &str, standing: &Standing) -> Held {
         let kind = |item: &Item| Item { period_end: None, ..item.clone() };
         let bundle = Bundle {
             items: standing.terms.items.iter().map(kind).collect(),
             recorded: standing.anchors.plans.clone(),
         };
-        let source = Source::new(standing, PlanSet::default());
+        Held {
+            payer: payer.half(),
+            id: Key::of(subscription).half(),
+            bundle: self.number(links, bundle),
+            source: Source::new(standing, PlanSet::default()),
+        }
+    }
+
+    /// The number of a bundle, which readers know of from then on.
+    fn number(&self, links: &mut Links, bundle: Bundle) -> u32 {
         if let Some(number) = links.numbers.get(&bundle) {
-            return Held { subscription, bundle: *number, source };
+            return *number;
         }
         let number = u32::try_from(links.bundles.len()).unwrap_or(u32::MAX);
         let view = self.view.load();
@@ -312,7 +357,19 @@ impl AccessIndex {
         self.view.store(Arc::new(view));
         links.bundles.push(bundle.clone());
         links.numbers.insert(bundle, number);
-        Held { subscription, bundle: number, source }
+        number
+    }
+
+    /// Takes what a payer pays for from a member to whom she does not belong; it waits for her to belong to somebody.
+    fn part(&self, links: &mut Links, payer: Key, member: Key) {
+        let members = self.members.pin();
+        let Some(known) = members.get(&member) else { return };
+        let (theirs, hers): (Vec<Held>, Vec<Held>) =
+            known.iter().copied().partition(|held| held.payer == payer.half());
+        for held in theirs {
+            links.wait(payer, held);
+        }
+        members.insert(member, hers.into());
     }
 
     /// Shows readers what waited for a payer to belong to a member, once that member exists.
@@ -320,10 +377,10 @@ impl AccessIndex {
         let members = self.members.pin();
         let Some(known) = members.get(&member) else { return };
         let Some(waiting) = links.waiting.remove(&payer) else { return };
-        let is_replaced = |held: &&Held| waiting.iter().any(|new| new.subscription == held.subscription);
+        let is_replaced = |held: &&Held| waiting.iter().any(|new| new.id == held.id);
         let mut all: Vec<Held> = known.iter().filter(|held| !is_replaced(held)).copied().collect();
         all.extend(waiting.iter().copied());
-        all.sort_unstable_by_key(|held| held.subscription);
+        all.sort_unstable_by_key(|held| held.id);
         members.insert(member, all.into());
     }
 }
@@ -383,7 +440,7 @@ impl Projection for IndexFollower {
         if batch.cured.iter().any(|stream| stream.aggregate_type == Catalog::TYPE) {
             self.catalog = Catalog::default();
         }
-        let (mut catalog_changed, mut last) = (false, None);
+        let (mut catalog_changed, mut last) = (false, BTreeMap::new());
         for (recorded, event) in &batch.events {
             self.index.revoked.take_in(recorded, event);
             if let Event::Catalog(event) = event {
@@ -392,14 +449,14 @@ impl Projection for IndexFollower {
             } else if let Some(row) = directory::row(recorded, event) {
                 // Of a stream that is read again readers only ever see the end.
                 if cured {
-                    last = Some(row);
+                    last.insert(row.key(), row);
                 } else {
                     self.index.put(&row);
                 }
             }
         }
-        if let Some(row) = last {
-            self.index.put(&row);
+        for row in last.values() {
+            self.index.put(row);
         }
         if catalog_changed {
             self.index.set_catalog(self.catalog.clone());

@@ -13,10 +13,10 @@ use crate::runner::{Projection, ProjectionError};
 use crate::view_store::{Change, Checkpoint, DirectoryRow, SaveError, ViewState, ViewStore};
 
 /// The name and version of the view; another version is another view, built beside the old one.
-pub const NAME: &str = "directory-v1";
+pub const NAME: &str = "directory-v2";
 
 /// The name under which it is built anew.
-pub(crate) const REBUILT: &str = "directory-v1 rebuilt";
+pub(crate) const REBUILT: &str = "directory-v2 rebuilt";
 
 /// The row that an event changes, if it changes one. Every event tells the whole row, so that the fold needs no memory.
 pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
@@ -27,19 +27,45 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
             registered_at: recorded.metadata.occurred_at,
             position,
         }),
-        Event::Customer(customer, CustomerEvent::MemberLinked { member, .. }) => {
-            Some(DirectoryRow::Customer { customer: customer.clone(), member: member.clone(), position })
-        }
+        Event::Customer(
+            customer,
+            event @ (CustomerEvent::MemberLinked { member, .. }
+            | CustomerEvent::MemberUnlinked { member, .. }),
+        ) => Some(DirectoryRow::Customer {
+            customer: customer.clone(),
+            member: member.clone(),
+            linked: matches!(event, CustomerEvent::MemberLinked { .. }),
+            position,
+        }),
         Event::Subscription(subscription, event) => {
             let standing = Box::new(event.standing()?);
             Some(DirectoryRow::Subscription { subscription: subscription.clone(), standing, position })
         }
-        Event::Member(..)
-        | Event::Payment(..)
-        | Event::Grant(..)
+        Event::Grant(grant, event) => Some(DirectoryRow::Grant {
+            grant: grant.clone(),
+            given: event.given(),
+            revoked: event.is_revocation(),
+            position,
+        }),
+        Event::Member(member, event) => Some(DirectoryRow::Checkout {
+            session: session(event)?.to_owned(),
+            member: member.clone(),
+            position,
+        }),
+        Event::Payment(..)
         | Event::Account(..)
-        | Event::Customer(_, CustomerEvent::CustomerDeleted { .. } | CustomerEvent::MemberUnlinked { .. })
+        | Event::Customer(_, CustomerEvent::CustomerDeleted { .. })
         | Event::Catalog(_) => None,
+    }
+}
+
+/// The checkout that an event of a member's is about.
+fn session(event: &MemberEvent) -> Option<&str> {
+    match event {
+        MemberEvent::CheckoutOpened { session, .. } => Some(session),
+        MemberEvent::CheckoutCompleted { checkout } => Some(&checkout.session),
+        MemberEvent::CheckoutEnded { end } => Some(&end.session),
+        _ => None,
     }
 }
 

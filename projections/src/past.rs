@@ -11,6 +11,8 @@ mod one_event;
 mod revisions;
 mod state;
 mod story;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::BTreeMap;
@@ -138,7 +140,7 @@ pub struct Chronicle {
 #[derive(Clone)]
 pub struct Past {
     feed: Arc<dyn EventFeed>,
-    views: Arc<dyn ViewStore>,
+    pub(crate) views: Arc<dyn ViewStore>,
     remarks: Arc<dyn Remarks>,
     directory: Progress,
 }

@@ -78,13 +78,13 @@ pub async fn verify(
                 catalog::evolve(&mut catalog, event);
             } else if let Some(row) = directory::row(recorded, event) {
                 folded.put(&row);
-                rebuilt.insert(key(&row), row);
+                rebuilt.insert(row.key(), row);
             }
         }
         at = page.next;
         tell(events);
     }
-    let live: BTreeMap<_, _> = dump.rows.into_iter().map(|row| (key(&row), row)).collect();
+    let live: BTreeMap<_, _> = dump.rows.into_iter().map(|row| (row.key(), row)).collect();
     folded.set_catalog(catalog.clone());
     let digest_of = |index: &AccessIndex| index_digest(index, &live, &rebuilt);
     let (live_index, rebuilt_index) = (digest_of(&index(&live, &catalog)), digest_of(&folded));
@@ -120,42 +120,30 @@ impl Verification {
 
 type Rows = BTreeMap<(u8, String), DirectoryRow>;
 
-fn key(row: &DirectoryRow) -> (u8, String) {
-    match row {
-        DirectoryRow::Member { member, .. } => (0, member.to_string()),
-        DirectoryRow::Customer { customer, .. } => (1, customer.to_string()),
-        DirectoryRow::Subscription { subscription, .. } => (2, subscription.to_string()),
-    }
-}
-
-fn position(row: &DirectoryRow) -> Position {
-    match row {
-        DirectoryRow::Member { position, .. }
-        | DirectoryRow::Customer { position, .. }
-        | DirectoryRow::Subscription { position, .. } => *position,
-    }
-}
-
 fn first_difference(live: &Rows, rebuilt: &Rows) -> Option<Difference> {
-    let keys = live.keys().chain(rebuilt.keys());
+    let keys = rebuilt.keys().chain(live.keys());
     let differing = keys.filter(|key| live.get(*key) != rebuilt.get(*key));
     let found = |key: &(u8, String)| {
         let row = rebuilt.get(key).or_else(|| live.get(key))?;
-        let kind = ["member", "customer", "subscription"][usize::from(key.0)];
         let member = member_of(row, rebuilt).or_else(|| member_of(row, live));
-        Some(Difference { member, row: format!("{kind} {}", key.1), position: position(row) })
+        Some(Difference { member, row: format!("{} {}", row.kind(), key.1), position: row.position() })
     };
     differing.filter_map(found).min_by_key(|difference| difference.position)
 }
 
 fn member_of(row: &DirectoryRow, rows: &Rows) -> Option<MemberId> {
     match row {
-        DirectoryRow::Member { member, .. } | DirectoryRow::Customer { member, .. } => Some(member.clone()),
+        DirectoryRow::Member { member, .. }
+        | DirectoryRow::Customer { member, .. }
+        | DirectoryRow::Checkout { member, .. } => Some(member.clone()),
+        DirectoryRow::Grant { given, .. } => Some(given.member.clone()),
         DirectoryRow::Subscription { standing, .. } => {
-            match rows.get(&(1, standing.terms.customer.to_string())) {
-                Some(DirectoryRow::Customer { member, .. }) => Some(member.clone()),
+            let payer = format!("{} of ", standing.terms.customer);
+            let links = rows.range((1, payer.clone())..).take_while(|((_, id), _)| id.starts_with(&payer));
+            links.into_iter().find_map(|(_, row)| match row {
+                DirectoryRow::Customer { member, linked: true, .. } => Some(member.clone()),
                 _ => None,
-            }
+            })
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::grant::Given;
+use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
 use domain::ports::{Position, StoreError};
 use domain::subscription::Standing;
 use thiserror::Error;
@@ -21,12 +22,14 @@ pub enum DirectoryRow {
         /// The event that says so.
         position: Position,
     },
-    /// A payer belongs to a member.
+    /// A payer belongs to a member, or was found not to.
     Customer {
         /// The payer.
         customer: CustomerId,
         /// The member.
         member: MemberId,
+        /// Whether she still does.
+        linked: bool,
         /// The event that says so.
         position: Position,
     },
@@ -39,6 +42,76 @@ pub enum DirectoryRow {
         /// The event that says so.
         position: Position,
     },
+    /// Access was given.
+    Grant {
+        /// The grant.
+        grant: GrantId,
+        /// To whom, what, and for how long.
+        given: Given,
+        /// Whether it was taken back.
+        revoked: bool,
+        /// The event that says so.
+        position: Position,
+    },
+    /// A member has or had a page of the provider's to buy on.
+    Checkout {
+        /// The provider's id of it.
+        session: String,
+        /// The member.
+        member: MemberId,
+        /// The event that says so.
+        position: Position,
+    },
+}
+
+impl DirectoryRow {
+    /// What it is replaced by: its kind, as a place in the order of a dump, and its id.
+    pub fn key(&self) -> (u8, String) {
+        match self {
+            Self::Member { member, .. } => (0, member.to_string()),
+            Self::Customer { customer, member, .. } => (1, format!("{customer} of {member}")),
+            Self::Subscription { subscription, .. } => (2, subscription.to_string()),
+            Self::Grant { grant, .. } => (3, grant.to_string()),
+            Self::Checkout { session, .. } => (4, session.clone()),
+        }
+    }
+
+    /// What its kind is called.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Member { .. } => "member",
+            Self::Customer { .. } => "customer",
+            Self::Subscription { .. } => "subscription",
+            Self::Grant { .. } => "grant",
+            Self::Checkout { .. } => "checkout",
+        }
+    }
+
+    /// The event that says so.
+    pub fn position(&self) -> Position {
+        match self {
+            Self::Member { position, .. }
+            | Self::Customer { position, .. }
+            | Self::Subscription { position, .. }
+            | Self::Grant { position, .. }
+            | Self::Checkout { position, .. } => *position,
+        }
+    }
+}
+
+/// What somebody may be looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdKind {
+    /// Her own id.
+    Member,
+    /// A payer that is hers.
+    Customer,
+    /// A subscription of such a payer.
+    Subscription,
+    /// Access that was given to her.
+    Grant,
+    /// A checkout of hers.
+    Checkout,
 }
 
 /// How far a view has been built, and what of it is whose.
@@ -102,7 +175,7 @@ pub struct DirectoryDump {
     pub checkpoint: Position,
     /// The streams that stand still in it.
     pub parked: ParkedStreams,
-    /// All rows: members, then customers, then subscriptions, each by id.
+    /// All rows: members, customers, subscriptions, grants and checkouts, each by id.
     pub rows: Vec<DirectoryRow>,
 }
 
@@ -142,6 +215,21 @@ pub trait ViewStore: Send + Sync {
 
     /// The payers that belong to a member, by id.
     async fn customers_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError>;
+
+    /// The payers that belong to a member or once were thought to, by id.
+    async fn customers_ever_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError>;
+
+    /// What was given to a member, also what has ended, by id.
+    async fn grants_of(&self, view: &str, member: &MemberId) -> Result<Vec<GrantId>, StoreError>;
+
+    /// The first `limit` ids of a kind that begin with `prefix`, in their order, and whose they are.
+    async fn find(
+        &self,
+        view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError>;
 
     /// The subscriptions that some payers have or had, by id.
     async fn subscriptions_of(

@@ -302,7 +302,10 @@ impl App {
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
             grants: self.storage.grants.clone(),
+            subscriptions: self.storage.subscriptions.clone(),
             people: self.storage.people.clone(),
+            remarks: self.storage.remarks.clone(),
+            erasures: self.storage.erasures.clone(),
             deliveries: self.deliveries(),
             resync: Arc::new(Resync {
                 worker: self.worker.clone(),
@@ -702,6 +705,7 @@ fn record(delivery: inbox::Delivery) -> DeliveryRecord {
         detail,
         attempts: delivery.attempts,
         settled_at: delivery.settled_at,
+        erased_at: delivery.erased_at,
     }
 }
 

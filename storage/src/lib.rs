@@ -9,6 +9,7 @@ mod head;
 mod measured;
 mod open_error;
 mod postgres;
+mod range;
 mod sqlite;
 mod trouble;
 

@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, RemarkId, SessionId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SessionId, SubscriptionId};
 use domain::ports::{
     Erased, Erasure, Erasures, EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded,
     Remark, Remarks, StoreError,
 };
 use metrics::{counter, histogram};
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use tracing::{Instrument, Span, debug_span};
 use webhook_ingest::inbox::{
@@ -264,6 +264,24 @@ impl<B: ViewStore> ViewStore for Measured<B> {
 
     async fn customers_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
         measured("view_read", self.0.customers_of(view, member)).await
+    }
+
+    async fn customers_ever_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        measured("view_read", self.0.customers_ever_of(view, member)).await
+    }
+
+    async fn grants_of(&self, view: &str, member: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        measured("view_read", self.0.grants_of(view, member)).await
+    }
+
+    async fn find(
+        &self,
+        view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        measured("view_find", self.0.find(view, kind, prefix, limit)).await
     }
 
     async fn subscriptions_of(

@@ -52,7 +52,7 @@ fn put(index: &AccessIndex, number: u32) {
     let standing = Box::new(standing(number));
     let customer = standing.terms.customer.clone();
     index.put(&DirectoryRow::Member { member: member.clone(), registered_at: now(), position });
-    index.put(&DirectoryRow::Customer { customer, member, position });
+    index.put(&DirectoryRow::Customer { customer, member, linked: true, position });
     let subscription = format!("sub_{number:024}").into();
     index.put(&DirectoryRow::Subscription { subscription, standing, position });
 }

@@ -100,8 +100,8 @@ fn assert_as_promised(home: &Home, demo: &Demo) {
         let told = pasted(home, &command);
         if let Some(count) = answer.strip_suffix(" events, oldest first") {
             assert_eq!(told.lines().count().to_string(), count, "{command}: {told}");
-        } else if answer == "directory-v1 equal, access-index equal" {
-            for model in ["directory-v1", "access-index"] {
+        } else if answer == "directory-v2 equal, access-index equal" {
+            for model in ["directory-v2", "access-index"] {
                 let line = told.lines().find(|line| line.starts_with(model));
                 assert!(line.is_some_and(|line| line.contains("equal")), "{command}: {told}");
             }

@@ -17,6 +17,8 @@ mod crash;
 #[cfg(test)]
 mod demo;
 mod doctor;
+#[cfg(test)]
+mod erasing;
 mod grace;
 mod identity;
 mod known_bugs;
@@ -39,6 +41,8 @@ mod statuses;
 mod stopping;
 mod store_faults;
 mod stripe_events;
+#[cfg(test)]
+mod support_acts;
 mod two_processes;
 mod without_webhooks;
 #[cfg(test)]

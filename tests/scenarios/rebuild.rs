@@ -196,7 +196,7 @@ on_every_store! {
         assert_eq!(app.get(&format!("/v1/support/members/mem_1/explain?video={ADVANCED}")).await.status, StatusCode::OK);
         rebuild(&app).await;
         let rows = i64::try_from(MEMBERS).unwrap_or_default();
-        for name in ["directory-v0", "directory-v1"] {
+        for name in ["directory-v0", "directory-v2"] {
             let of = format!("directory_members WHERE generation = (SELECT generation FROM projections WHERE name = '{name}')");
             assert_eq!(home.count(&of).await, rows, "{name}");
         }

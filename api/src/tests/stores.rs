@@ -1,6 +1,7 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,19 +14,21 @@ use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, MemberId, RemarkId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
-    CommandBus, CommandError, EventFeed, Executed, Page, People, PersonRecord, PersonStored, Position,
-    Recorded, Remark, Remarks, StoreError,
+    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonRecord,
+    PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
-use domain::subscription::{Difference, DriftCause};
+use domain::subscription::{
+    self, Difference, DriftCause, Subscription, SubscriptionCommand, SubscriptionEvent,
+};
 use projections::access_index::AccessIndex;
 use projections::directory;
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -204,6 +207,31 @@ impl CommandBus<Grant> for Stores {
         let events = grant::decide(&self.fold(id), command).map_err(CommandError::Refused)?;
         let position = self.append::<Grant>(id, &events, &context);
         Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl CommandBus<Subscription> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: SubscriptionCommand,
+        context: Context,
+    ) -> Result<Executed<SubscriptionEvent>, CommandError<Infallible>> {
+        self.works()?;
+        let events = subscription::decide(&self.fold(id), command);
+        let position = self.append::<Subscription>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl Erasures for Stores {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        self.works()?;
+        self.people.lock().unwrap().retain(|held| held.member != erasure.member);
+        self.remarks.lock().unwrap().retain(|held| held.member != erasure.member);
+        Ok(Erased::default())
     }
 }
 
@@ -504,6 +532,39 @@ impl ViewStore for Stores {
             _ => None,
         };
         Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn customers_ever_of(&self, view: &str, wanted: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        self.customers_of(view, wanted).await
+    }
+
+    async fn grants_of(&self, _view: &str, wanted: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        let hers = |row: &DirectoryRow| match row {
+            DirectoryRow::Grant { grant, given, .. } if given.member == *wanted => Some(grant.clone()),
+            _ => None,
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(hers).collect())
+    }
+
+    async fn find(
+        &self,
+        _view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        self.works()?;
+        let found = |row: &DirectoryRow| {
+            let (of, id, member) = match row {
+                DirectoryRow::Member { member, .. } => (IdKind::Member, member.to_string(), member),
+                DirectoryRow::Customer { customer, member, .. } => {
+                    (IdKind::Customer, customer.to_string(), member)
+                }
+                _ => return None,
+            };
+            (of == kind && id.starts_with(prefix)).then(|| (id, member.clone()))
+        };
+        Ok(self.rows.lock().unwrap().iter().filter_map(found).take(limit).collect())
     }
 
     async fn subscriptions_of(

@@ -101,6 +101,11 @@ impl Subscription {
         self.schedule.as_ref()
     }
 
+    /// The invoices that are known of it.
+    pub fn invoices(&self) -> impl Iterator<Item = &InvoiceId> {
+        self.invoices.keys()
+    }
+
     /// What had been paid for each invoice by `at`, or until now, and what of that was given back, in the currency's
     /// smallest unit.
     pub fn payments(&self, at: Option<DateTime<Utc>>) -> impl Iterator<Item = (&InvoiceId, i64, i64)> {

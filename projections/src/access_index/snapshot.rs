@@ -18,7 +18,7 @@ use super::{AccessIndex, Bundle, Held, Kept, Key};
 use crate::parked::ParkedStreams;
 
 /// Raised with every change of what a snapshot holds or of what the fold makes of an event.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const MAGIC: [u8; 8] = *b"MBRINDEX";
 /// Magic, version, length and digest of what follows.
 const HEADER: usize = 8 + 4 + 8 + 32;
@@ -87,6 +87,7 @@ enum StoredState {
     Trialing(Option<Moment>),
     Active,
     PastDue(Moment, Option<Moment>),
+    Granted(Moment),
     Unpaid,
     Paused,
     Ended,
@@ -101,7 +102,8 @@ struct StoredPause {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct StoredHeld {
-    subscription: Key,
+    payer: u64,
+    id: u64,
     bundle: u32,
     state: StoredState,
     ends_at: Option<Moment>,
@@ -281,7 +283,7 @@ impl Moment {
 
 impl StoredHeld {
     fn of(held: &Held) -> Self {
-        let Held { subscription, bundle, source } = *held;
+        let Held { payer, id, bundle, source } = *held;
         let state = match source.state {
             State::Incomplete => StoredState::Incomplete,
             State::Trialing { until } => StoredState::Trialing(until.map(Moment::of)),
@@ -289,6 +291,7 @@ impl StoredHeld {
             State::PastDue { since, extended } => {
                 StoredState::PastDue(Moment::of(since), extended.map(Moment::of))
             }
+            State::Granted { from } => StoredState::Granted(Moment::of(from)),
             State::Unpaid => StoredState::Unpaid,
             State::Paused => StoredState::Paused,
             State::Ended => StoredState::Ended,
@@ -297,7 +300,8 @@ impl StoredHeld {
         let pause = |paused: CollectionPaused| StoredPause { paid_until: paused.paid_until.map(Moment::of) };
         let Reversed { refunded, disputed, lost } = source.reversed;
         Self {
-            subscription,
+            payer,
+            id,
             bundle,
             state,
             ends_at: source.ends_at.map(Moment::of),
@@ -314,6 +318,7 @@ impl StoredHeld {
             StoredState::PastDue(since, extended) => {
                 State::PastDue { since: since.read()?, extended: extended.map(Moment::read).transpose()? }
             }
+            StoredState::Granted(from) => State::Granted { from: from.read()? },
             StoredState::Unpaid => State::Unpaid,
             StoredState::Paused => State::Paused,
             StoredState::Ended => State::Ended,
@@ -333,11 +338,11 @@ impl StoredHeld {
             collection_paused,
             reversed: Reversed { refunded, disputed, lost },
         };
-        let Self { subscription, bundle, .. } = self;
+        let Self { payer, id, bundle, .. } = self;
         if bundle as usize >= bundles {
             return Err(SnapshotError::Senseless("a subscription that sells nothing known"));
         }
-        Ok(Held { subscription, bundle, source })
+        Ok(Held { payer, id, bundle, source })
     }
 }
 

@@ -51,7 +51,12 @@ fn member() -> DirectoryRow {
 }
 
 fn customer(id: &str) -> DirectoryRow {
-    DirectoryRow::Customer { customer: id.into(), member: "mem_ada".into(), position: Position::START }
+    link("mem_ada", id, true)
+}
+
+fn link(member: &str, customer: &str, linked: bool) -> DirectoryRow {
+    let (customer, member) = (customer.into(), member.into());
+    DirectoryRow::Customer { customer, member, linked, position: Position::START }
 }
 
 fn subscription(id: &str, customer: &str, status: Status) -> DirectoryRow {

@@ -149,7 +149,7 @@ impl Banner<'_> {
         });
         examples.push(Example {
             command: format!("{with_data} replay --verify"),
-            answer: "directory-v1 equal, access-index equal".to_owned(),
+            answer: "directory-v2 equal, access-index equal".to_owned(),
         });
         let checked = self.app.index.check(&"mem_dora".into(), "projections", self.app.clock.now());
         let reason = checked.map_or("unknown", |checked| checked.decision.reason.as_str());

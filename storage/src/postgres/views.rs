@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::grant::Given;
+use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
 use domain::ports::StoreError;
 use domain::subscription::Standing;
 use fail::fail_point;
 use projections::parked::{ParkedStream, StreamId};
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::{Postgres, number, position};
+use super::{Postgres, limit, number, position};
+use crate::range::range_of;
 
 const CHECKPOINT: &str = "SELECT position, generation, revision FROM projections WHERE name = $1";
 /// One statement, so that the checkpoint and the parked streams are of one moment.
@@ -36,14 +38,25 @@ const SAVE_MEMBERS: &str = "INSERT INTO directory_members (generation, member, r
                             SELECT $1, * FROM unnest($2::text[], $3::timestamptz[], $4::bigint[]) \
                             ON CONFLICT (generation, member) DO UPDATE SET registered_at = excluded.registered_at, \
                             position = excluded.position";
-const SAVE_CUSTOMERS: &str = "INSERT INTO directory_customers (generation, customer, member, position) \
-                              SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) \
-                              ON CONFLICT (generation, customer) DO UPDATE SET member = excluded.member, \
+const SAVE_CUSTOMERS: &str = "INSERT INTO directory_customers (generation, customer, member, linked, position) \
+                              SELECT $1, * FROM unnest($2::text[], $3::text[], $4::boolean[], $5::bigint[]) \
+                              ON CONFLICT (generation, customer, member) DO UPDATE SET linked = excluded.linked, \
                               position = excluded.position";
 const SAVE_SUBSCRIPTIONS: &str = "INSERT INTO directory_subscriptions (generation, subscription, customer, standing, position) \
                                   SELECT $1, * FROM unnest($2::text[], $3::text[], $4::jsonb[], $5::bigint[]) \
                                   ON CONFLICT (generation, subscription) DO UPDATE SET customer = excluded.customer, \
                                   standing = excluded.standing, position = excluded.position";
+const SAVE_GRANTS: &str = "INSERT INTO directory_grants \
+                           (generation, grant_id, member, plan, starts_at, ends_at, revoked, position) \
+                           SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], \
+                           $6::timestamptz[], $7::boolean[], $8::bigint[]) \
+                           ON CONFLICT (generation, grant_id) DO UPDATE SET member = excluded.member, \
+                           plan = excluded.plan, starts_at = excluded.starts_at, ends_at = excluded.ends_at, \
+                           revoked = excluded.revoked, position = excluded.position";
+const SAVE_CHECKOUTS: &str = "INSERT INTO directory_checkouts (generation, checkout, member, position) \
+                              SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) \
+                              ON CONFLICT (generation, checkout) DO UPDATE SET member = excluded.member, \
+                              position = excluded.position";
 const CURE: &str =
     "DELETE FROM parked_streams WHERE generation = $1 AND aggregate_type = $2 AND aggregate_id = $3";
 const PARK: &str = "INSERT INTO parked_streams (generation, aggregate_type, aggregate_id, position, why) \
@@ -58,21 +71,49 @@ const REPLACE: &str = "INSERT INTO projections (name, position, generation, revi
 const FORGET: &str = "DELETE FROM projections WHERE name = $1";
 const ORPHAN: &str = "SELECT generation FROM generations WHERE generation NOT IN (SELECT generation FROM projections) \
                       ORDER BY generation LIMIT 1";
-const SWEEP: [&str; 3] = [
+const SWEEP: [&str; 5] = [
     "DELETE FROM directory_members WHERE generation = $1 AND member IN \
      (SELECT member FROM directory_members WHERE generation = $1 ORDER BY member LIMIT $2)",
-    "DELETE FROM directory_customers WHERE generation = $1 AND customer IN \
-     (SELECT customer FROM directory_customers WHERE generation = $1 ORDER BY customer LIMIT $2)",
+    "DELETE FROM directory_customers WHERE generation = $1 AND (customer, member) IN \
+     (SELECT customer, member FROM directory_customers WHERE generation = $1 ORDER BY customer, member LIMIT $2)",
     "DELETE FROM directory_subscriptions WHERE generation = $1 AND subscription IN \
      (SELECT subscription FROM directory_subscriptions WHERE generation = $1 ORDER BY subscription LIMIT $2)",
+    "DELETE FROM directory_grants WHERE generation = $1 AND grant_id IN \
+     (SELECT grant_id FROM directory_grants WHERE generation = $1 ORDER BY grant_id LIMIT $2)",
+    "DELETE FROM directory_checkouts WHERE generation = $1 AND checkout IN \
+     (SELECT checkout FROM directory_checkouts WHERE generation = $1 ORDER BY checkout LIMIT $2)",
 ];
 const SWEEP_PARKED: &str = "DELETE FROM parked_streams WHERE generation = $1";
 const SWEPT: &str = "DELETE FROM generations WHERE generation = $1";
 /// How many rows of a table are removed at once: more would hold up others.
 const SWEPT_AT_ONCE: i64 = 5_000;
 const CUSTOMERS_OF: &str = "SELECT customer FROM directory_customers \
-                            WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2 \
+                            WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2 AND linked \
                             ORDER BY customer";
+const CUSTOMERS_EVER_OF: &str = "SELECT customer FROM directory_customers \
+                                 WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2 \
+                                 ORDER BY customer";
+const GRANTS_OF: &str = "SELECT grant_id FROM directory_grants \
+                         WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2 \
+                         ORDER BY grant_id";
+/// By a range, which an index answers whatever somebody types; `LIKE` would see wildcards in it.
+const FIND_MEMBERS: &str = "SELECT member, member FROM directory_members \
+                            WHERE generation = (SELECT generation FROM projections WHERE name = $1) \
+                            AND member >= $2 AND member < $3 ORDER BY member LIMIT $4";
+const FIND_CUSTOMERS: &str = "SELECT customer, member FROM directory_customers \
+                              WHERE generation = (SELECT generation FROM projections WHERE name = $1) \
+                              AND customer >= $2 AND customer < $3 AND linked ORDER BY customer LIMIT $4";
+const FIND_SUBSCRIPTIONS: &str = "SELECT subscription, member FROM directory_subscriptions AS subscriptions \
+                                  JOIN directory_customers AS customers USING (generation, customer) \
+                                  WHERE generation = (SELECT generation FROM projections WHERE name = $1) \
+                                  AND subscription >= $2 AND subscription < $3 AND linked \
+                                  ORDER BY subscription LIMIT $4";
+const FIND_GRANTS: &str = "SELECT grant_id, member FROM directory_grants \
+                           WHERE generation = (SELECT generation FROM projections WHERE name = $1) \
+                           AND grant_id >= $2 AND grant_id < $3 ORDER BY grant_id LIMIT $4";
+const FIND_CHECKOUTS: &str = "SELECT checkout, member FROM directory_checkouts \
+                              WHERE generation = (SELECT generation FROM projections WHERE name = $1) \
+                              AND checkout >= $2 AND checkout < $3 ORDER BY checkout LIMIT $4";
 const SUBSCRIPTIONS_OF: &str = "SELECT subscription FROM directory_subscriptions \
                                 WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND customer = ANY($2) \
                                 ORDER BY subscription";
@@ -80,9 +121,12 @@ const REGISTERED_AT: &str = "SELECT registered_at FROM directory_members \
                              WHERE generation = (SELECT generation FROM projections WHERE name = $1) AND member = $2";
 const MEMBERS: &str =
     "SELECT member, registered_at, position FROM directory_members WHERE generation = $1 ORDER BY member";
-const CUSTOMERS: &str =
-    "SELECT customer, member, position FROM directory_customers WHERE generation = $1 ORDER BY customer";
+const CUSTOMERS: &str = "SELECT customer, member, linked, position FROM directory_customers WHERE generation = $1 ORDER BY customer, member";
 const SUBSCRIPTIONS: &str = "SELECT subscription, standing, position FROM directory_subscriptions WHERE generation = $1 ORDER BY subscription";
+const GRANTS: &str = "SELECT grant_id, member, plan, starts_at, ends_at, revoked, position FROM directory_grants \
+                      WHERE generation = $1 ORDER BY grant_id";
+const CHECKOUTS: &str =
+    "SELECT checkout, member, position FROM directory_checkouts WHERE generation = $1 ORDER BY checkout";
 const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// What goes through a whole table may take longer than a request.
 const TAKE_TIME: &str = "SET LOCAL statement_timeout = '10min'";
@@ -124,6 +168,32 @@ impl ViewStore for Postgres {
         Ok(ids.into_iter().map(CustomerId::from).collect())
     }
 
+    async fn customers_ever_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>(CUSTOMERS_EVER_OF).bind(view).bind(member.as_str());
+        let ids = self.connections.call(query.fetch_all(&self.connections.pool())).await?;
+        Ok(ids.into_iter().map(CustomerId::from).collect())
+    }
+
+    async fn grants_of(&self, view: &str, member: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>(GRANTS_OF).bind(view).bind(member.as_str());
+        let ids = self.connections.call(query.fetch_all(&self.connections.pool())).await?;
+        Ok(ids.into_iter().map(GrantId::from).collect())
+    }
+
+    async fn find(
+        &self,
+        view: &str,
+        kind: IdKind,
+        prefix: &str,
+        at_most: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        let [from, to] = range_of(prefix);
+        let query = sqlx::query_as::<_, (String, String)>(finding(kind)).bind(view).bind(from).bind(to);
+        let query = query.bind(limit(at_most));
+        let found = self.connections.call(query.fetch_all(&self.connections.pool())).await?;
+        Ok(found.into_iter().map(|(id, member)| (id, member.into())).collect())
+    }
+
     async fn subscriptions_of(
         &self,
         view: &str,
@@ -146,6 +216,16 @@ impl ViewStore for Postgres {
 
     async fn dump(&self, view: &str) -> Result<DirectoryDump, StoreError> {
         self.connections.call_for(LONG, self.dump_all(view)).await
+    }
+}
+
+fn finding(kind: IdKind) -> &'static str {
+    match kind {
+        IdKind::Member => FIND_MEMBERS,
+        IdKind::Customer => FIND_CUSTOMERS,
+        IdKind::Subscription => FIND_SUBSCRIPTIONS,
+        IdKind::Grant => FIND_GRANTS,
+        IdKind::Checkout => FIND_CHECKOUTS,
     }
 }
 
@@ -244,18 +324,22 @@ impl Postgres {
         let generation = signed(checkpoint.generation);
         let members: Vec<(String, DateTime<Utc>, i64)> =
             sqlx::query_as(MEMBERS).bind(generation).fetch_all(&mut *snapshot).await?;
-        let customers: Vec<(String, String, i64)> =
+        let customers: Vec<(String, String, bool, i64)> =
             sqlx::query_as(CUSTOMERS).bind(generation).fetch_all(&mut *snapshot).await?;
         let subscriptions: Vec<(String, Json<Standing>, i64)> =
             sqlx::query_as(SUBSCRIPTIONS).bind(generation).fetch_all(&mut *snapshot).await?;
+        let grants: Vec<GrantRow> = sqlx::query_as(GRANTS).bind(generation).fetch_all(&mut *snapshot).await?;
+        let checkouts: Vec<(String, String, i64)> =
+            sqlx::query_as(CHECKOUTS).bind(generation).fetch_all(&mut *snapshot).await?;
         let members = members.into_iter().map(|(member, registered_at, at)| DirectoryRow::Member {
             member: member.into(),
             registered_at,
             position: position(at),
         });
-        let customers = customers.into_iter().map(|(customer, member, at)| DirectoryRow::Customer {
+        let customers = customers.into_iter().map(|(customer, member, linked, at)| DirectoryRow::Customer {
             customer: customer.into(),
             member: member.into(),
+            linked,
             position: position(at),
         });
         let subscriptions =
@@ -264,10 +348,19 @@ impl Postgres {
                 standing: Box::new(standing.0),
                 position: position(at),
             });
+        let grants = grants.into_iter().map(|(grant, member, plan, from, until, revoked, at)| {
+            let given = Given { member: member.into(), plan: plan.into(), from, until };
+            DirectoryRow::Grant { grant: grant.into(), given, revoked, position: position(at) }
+        });
+        let checkouts = checkouts.into_iter().map(|(session, member, at)| DirectoryRow::Checkout {
+            session,
+            member: member.into(),
+            position: position(at),
+        });
         Ok(DirectoryDump {
             checkpoint: checkpoint.position,
             parked,
-            rows: members.chain(customers).chain(subscriptions).collect(),
+            rows: members.chain(customers).chain(subscriptions).chain(grants).chain(checkouts).collect(),
         })
     }
 }
@@ -276,8 +369,10 @@ impl Postgres {
 #[derive(Default)]
 struct Rows {
     members: BTreeMap<MemberId, (DateTime<Utc>, i64)>,
-    customers: BTreeMap<CustomerId, (MemberId, i64)>,
+    customers: BTreeMap<(CustomerId, MemberId), (bool, i64)>,
     subscriptions: BTreeMap<SubscriptionId, (Box<Standing>, i64)>,
+    grants: BTreeMap<GrantId, (Given, bool, i64)>,
+    checkouts: BTreeMap<String, (MemberId, i64)>,
 }
 
 impl Rows {
@@ -288,11 +383,17 @@ impl Rows {
                 DirectoryRow::Member { member, registered_at, position } => {
                     sorted.members.insert(member, (registered_at, number(position)));
                 }
-                DirectoryRow::Customer { customer, member, position } => {
-                    sorted.customers.insert(customer, (member, number(position)));
+                DirectoryRow::Customer { customer, member, linked, position } => {
+                    sorted.customers.insert((customer, member), (linked, number(position)));
                 }
                 DirectoryRow::Subscription { subscription, standing, position } => {
                     sorted.subscriptions.insert(subscription, (standing, number(position)));
+                }
+                DirectoryRow::Grant { grant, given, revoked, position } => {
+                    sorted.grants.insert(grant, (given, revoked, number(position)));
+                }
+                DirectoryRow::Checkout { session, member, position } => {
+                    sorted.checkouts.insert(session, (member, number(position)));
                 }
             }
         }
@@ -308,10 +409,15 @@ impl Rows {
             save.execute(&mut *connection).await?;
         }
         if !self.customers.is_empty() {
-            let ids: Vec<&str> = self.customers.keys().map(CustomerId::as_str).collect();
-            let (members, positions): (Vec<_>, Vec<_>) =
-                self.customers.values().map(|(member, at)| (member.as_str(), *at)).unzip();
-            let save = sqlx::query(SAVE_CUSTOMERS).bind(generation).bind(ids).bind(members).bind(positions);
+            let (ids, members): (Vec<_>, Vec<_>) =
+                self.customers.keys().map(|(customer, member)| (customer.as_str(), member.as_str())).unzip();
+            let (linked, positions): (Vec<_>, Vec<_>) = self.customers.values().copied().unzip();
+            let save = sqlx::query(SAVE_CUSTOMERS)
+                .bind(generation)
+                .bind(ids)
+                .bind(members)
+                .bind(linked)
+                .bind(positions);
             save.execute(&mut *connection).await?;
         }
         if !self.subscriptions.is_empty() {
@@ -328,9 +434,32 @@ impl Rows {
                 .bind(positions);
             save.execute(&mut *connection).await?;
         }
+        if !self.grants.is_empty() {
+            let ids: Vec<&str> = self.grants.keys().map(GrantId::as_str).collect();
+            let given = || self.grants.values().map(|(given, ..)| given);
+            let save = sqlx::query(SAVE_GRANTS)
+                .bind(generation)
+                .bind(ids)
+                .bind(given().map(|given| given.member.as_str()).collect::<Vec<_>>())
+                .bind(given().map(|given| given.plan.as_str()).collect::<Vec<_>>())
+                .bind(given().map(|given| given.from).collect::<Vec<_>>())
+                .bind(given().map(|given| given.until).collect::<Vec<_>>())
+                .bind(self.grants.values().map(|(_, revoked, _)| *revoked).collect::<Vec<_>>())
+                .bind(self.grants.values().map(|(.., at)| *at).collect::<Vec<_>>());
+            save.execute(&mut *connection).await?;
+        }
+        if !self.checkouts.is_empty() {
+            let ids: Vec<&str> = self.checkouts.keys().map(String::as_str).collect();
+            let (members, positions): (Vec<_>, Vec<_>) =
+                self.checkouts.values().map(|(member, at)| (member.as_str(), *at)).unzip();
+            let save = sqlx::query(SAVE_CHECKOUTS).bind(generation).bind(ids).bind(members).bind(positions);
+            save.execute(&mut *connection).await?;
+        }
         Ok(())
     }
 }
+
+type GrantRow = (String, String, String, DateTime<Utc>, Option<DateTime<Utc>>, bool, i64);
 
 type StateRow = (i64, i64, i64, Option<String>, Option<String>, Option<i64>, Option<String>);
 

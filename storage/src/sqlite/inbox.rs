@@ -105,9 +105,14 @@ impl Inbox for Sqlite {
             let erased = execute(connection, ERASE, params![id, micros(now)])? > 0;
             let detail = detail.filter(|_| !erased);
             let kind = StepKind::Settled(outcome).as_str();
-            execute(connection, STEP, params![id, micros(now), kind, None::<String>, code, detail])
+            execute(connection, STEP, params![id, micros(now), kind, None::<String>, code, detail])?;
+            Ok(erased)
         };
-        self.write(change).await.map(|_| ())
+        if self.write(change).await? {
+            // Its body is in the write-ahead log too.
+            self.writer()?.checkpoint().await;
+        }
+        Ok(())
     }
 
     async fn postpone(

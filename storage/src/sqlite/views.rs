@@ -2,17 +2,19 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::grant::Given;
+use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
 use domain::ports::StoreError;
 use fail::fail_point;
 use projections::parked::{ParkedStream, StreamId};
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState, ViewStore,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState, ViewStore,
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::error::store_error;
 use super::{Sqlite, micros, moment, number, position};
+use crate::range::range_of;
 
 const CHECKPOINT: &str = "SELECT position, generation, revision FROM projections WHERE name = ?1";
 /// One statement, so that the checkpoint and the parked streams are of one moment.
@@ -28,13 +30,23 @@ const MOVE_CHECKPOINT: &str = "UPDATE projections SET position = ?4, revision = 
 const SAVE_MEMBER: &str = "INSERT INTO directory_members (generation, member, registered_at, position) VALUES (?1, ?2, ?3, ?4) \
                            ON CONFLICT (generation, member) DO UPDATE SET registered_at = excluded.registered_at, \
                            position = excluded.position";
-const SAVE_CUSTOMER: &str = "INSERT INTO directory_customers (generation, customer, member, position) VALUES (?1, ?2, ?3, ?4) \
-                             ON CONFLICT (generation, customer) DO UPDATE SET member = excluded.member, \
+const SAVE_CUSTOMER: &str = "INSERT INTO directory_customers (generation, customer, member, linked, position) \
+                             VALUES (?1, ?2, ?3, ?4, ?5) \
+                             ON CONFLICT (generation, customer, member) DO UPDATE SET linked = excluded.linked, \
                              position = excluded.position";
 const SAVE_SUBSCRIPTION: &str = "INSERT INTO directory_subscriptions (generation, subscription, customer, standing, position) \
                                  VALUES (?1, ?2, ?3, ?4, ?5) \
                                  ON CONFLICT (generation, subscription) DO UPDATE SET customer = excluded.customer, \
                                  standing = excluded.standing, position = excluded.position";
+const SAVE_GRANT: &str = "INSERT INTO directory_grants \
+                          (generation, grant_id, member, plan, starts_at, ends_at, revoked, position) \
+                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+                          ON CONFLICT (generation, grant_id) DO UPDATE SET member = excluded.member, \
+                          plan = excluded.plan, starts_at = excluded.starts_at, ends_at = excluded.ends_at, \
+                          revoked = excluded.revoked, position = excluded.position";
+const SAVE_CHECKOUT: &str = "INSERT INTO directory_checkouts (generation, checkout, member, position) VALUES (?1, ?2, ?3, ?4) \
+                             ON CONFLICT (generation, checkout) DO UPDATE SET member = excluded.member, \
+                             position = excluded.position";
 const CURE: &str =
     "DELETE FROM parked_streams WHERE generation = ?1 AND aggregate_type = ?2 AND aggregate_id = ?3";
 const PARK: &str = "INSERT INTO parked_streams (generation, aggregate_type, aggregate_id, position, why) \
@@ -47,21 +59,49 @@ const REPLACE: &str = "INSERT INTO projections (name, position, generation, revi
 const FORGET: &str = "DELETE FROM projections WHERE name = ?1";
 const ORPHAN: &str = "SELECT generation FROM generations WHERE generation NOT IN (SELECT generation FROM projections) \
                       ORDER BY generation LIMIT 1";
-const SWEEP: [&str; 3] = [
+const SWEEP: [&str; 5] = [
     "DELETE FROM directory_members WHERE generation = ?1 AND member IN \
      (SELECT member FROM directory_members WHERE generation = ?1 ORDER BY member LIMIT ?2)",
-    "DELETE FROM directory_customers WHERE generation = ?1 AND customer IN \
-     (SELECT customer FROM directory_customers WHERE generation = ?1 ORDER BY customer LIMIT ?2)",
+    "DELETE FROM directory_customers WHERE generation = ?1 AND (customer, member) IN \
+     (SELECT customer, member FROM directory_customers WHERE generation = ?1 ORDER BY customer, member LIMIT ?2)",
     "DELETE FROM directory_subscriptions WHERE generation = ?1 AND subscription IN \
      (SELECT subscription FROM directory_subscriptions WHERE generation = ?1 ORDER BY subscription LIMIT ?2)",
+    "DELETE FROM directory_grants WHERE generation = ?1 AND grant_id IN \
+     (SELECT grant_id FROM directory_grants WHERE generation = ?1 ORDER BY grant_id LIMIT ?2)",
+    "DELETE FROM directory_checkouts WHERE generation = ?1 AND checkout IN \
+     (SELECT checkout FROM directory_checkouts WHERE generation = ?1 ORDER BY checkout LIMIT ?2)",
 ];
 const SWEEP_PARKED: &str = "DELETE FROM parked_streams WHERE generation = ?1";
 const SWEPT: &str = "DELETE FROM generations WHERE generation = ?1";
 /// How many rows of a table are removed at once: whoever else writes waits meanwhile.
 const SWEPT_AT_ONCE: i64 = 2_000;
 const CUSTOMERS_OF: &str = "SELECT customer FROM directory_customers \
-                            WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND member = ?2 \
+                            WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND member = ?2 AND linked \
                             ORDER BY customer";
+const CUSTOMERS_EVER_OF: &str = "SELECT customer FROM directory_customers \
+                                 WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND member = ?2 \
+                                 ORDER BY customer";
+const GRANTS_OF: &str = "SELECT grant_id FROM directory_grants \
+                         WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND member = ?2 \
+                         ORDER BY grant_id";
+/// By a range, which an index answers whatever somebody types; `LIKE` would see wildcards in it.
+const FIND_MEMBERS: &str = "SELECT member, member FROM directory_members \
+                            WHERE generation = (SELECT generation FROM projections WHERE name = ?1) \
+                            AND member >= ?2 AND member < ?3 ORDER BY member LIMIT ?4";
+const FIND_CUSTOMERS: &str = "SELECT customer, member FROM directory_customers \
+                              WHERE generation = (SELECT generation FROM projections WHERE name = ?1) \
+                              AND customer >= ?2 AND customer < ?3 AND linked ORDER BY customer LIMIT ?4";
+const FIND_SUBSCRIPTIONS: &str = "SELECT subscription, member FROM directory_subscriptions AS subscriptions \
+                                  JOIN directory_customers AS customers USING (generation, customer) \
+                                  WHERE generation = (SELECT generation FROM projections WHERE name = ?1) \
+                                  AND subscription >= ?2 AND subscription < ?3 AND linked \
+                                  ORDER BY subscription LIMIT ?4";
+const FIND_GRANTS: &str = "SELECT grant_id, member FROM directory_grants \
+                           WHERE generation = (SELECT generation FROM projections WHERE name = ?1) \
+                           AND grant_id >= ?2 AND grant_id < ?3 ORDER BY grant_id LIMIT ?4";
+const FIND_CHECKOUTS: &str = "SELECT checkout, member FROM directory_checkouts \
+                              WHERE generation = (SELECT generation FROM projections WHERE name = ?1) \
+                              AND checkout >= ?2 AND checkout < ?3 ORDER BY checkout LIMIT ?4";
 // The plus keeps SQLite from walking all subscriptions in the order of their ids to save itself the sorting of a few.
 const SUBSCRIPTIONS_OF: &str = "SELECT subscription FROM directory_subscriptions \
                                 WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND customer IN (SELECT value FROM json_each(?2)) \
@@ -70,9 +110,12 @@ const REGISTERED_AT: &str = "SELECT registered_at FROM directory_members \
                              WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND member = ?2";
 const MEMBERS: &str =
     "SELECT member, registered_at, position FROM directory_members WHERE generation = ?1 ORDER BY member";
-const CUSTOMERS: &str =
-    "SELECT customer, member, position FROM directory_customers WHERE generation = ?1 ORDER BY customer";
+const CUSTOMERS: &str = "SELECT customer, member, linked, position FROM directory_customers WHERE generation = ?1 ORDER BY customer, member";
 const SUBSCRIPTIONS: &str = "SELECT subscription, standing, position FROM directory_subscriptions WHERE generation = ?1 ORDER BY subscription";
+const GRANTS: &str = "SELECT grant_id, member, plan, starts_at, ends_at, revoked, position FROM directory_grants \
+                      WHERE generation = ?1 ORDER BY grant_id";
+const CHECKOUTS: &str =
+    "SELECT checkout, member, position FROM directory_checkouts WHERE generation = ?1 ORDER BY checkout";
 
 #[async_trait]
 impl ViewStore for Sqlite {
@@ -114,6 +157,36 @@ impl ViewStore for Sqlite {
         self.readers.read(read).await
     }
 
+    async fn customers_ever_of(&self, view: &str, member: &MemberId) -> Result<Vec<CustomerId>, StoreError> {
+        let (view, member) = (view.to_owned(), member.clone());
+        let read =
+            move |connection: &mut Connection| ids(connection, CUSTOMERS_EVER_OF, [&view, member.as_str()]);
+        self.readers.read(read).await
+    }
+
+    async fn grants_of(&self, view: &str, member: &MemberId) -> Result<Vec<GrantId>, StoreError> {
+        let (view, member) = (view.to_owned(), member.clone());
+        let read = move |connection: &mut Connection| ids(connection, GRANTS_OF, [&view, member.as_str()]);
+        self.readers.read(read).await
+    }
+
+    async fn find(
+        &self,
+        view: &str,
+        kind: IdKind,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, MemberId)>, StoreError> {
+        let (view, [from, to]) = (view.to_owned(), range_of(prefix));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = move |connection: &Connection| -> rusqlite::Result<Vec<_>> {
+            let mut statement = connection.prepare_cached(finding(kind))?;
+            let found = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?.into()));
+            statement.query_map(params![view, from, to, limit], found)?.collect()
+        };
+        self.readers.read(move |connection| read(connection).map_err(store_error)).await
+    }
+
     async fn subscriptions_of(
         &self,
         view: &str,
@@ -140,6 +213,16 @@ impl ViewStore for Sqlite {
     async fn dump(&self, view: &str) -> Result<DirectoryDump, StoreError> {
         let view = view.to_owned();
         self.readers.read(move |connection| dump(connection, &view)).await
+    }
+}
+
+fn finding(kind: IdKind) -> &'static str {
+    match kind {
+        IdKind::Member => FIND_MEMBERS,
+        IdKind::Customer => FIND_CUSTOMERS,
+        IdKind::Subscription => FIND_SUBSCRIPTIONS,
+        IdKind::Grant => FIND_GRANTS,
+        IdKind::Checkout => FIND_CHECKOUTS,
     }
 }
 
@@ -241,8 +324,8 @@ fn save(connection: &Connection, generation: i64, row: DirectoryRow) -> Result<(
             let values = params![generation, member.as_str(), micros(registered_at), number(position)];
             execute(connection, SAVE_MEMBER, values)
         }
-        DirectoryRow::Customer { customer, member, position } => {
-            let values = params![generation, customer.as_str(), member.as_str(), number(position)];
+        DirectoryRow::Customer { customer, member, linked, position } => {
+            let values = params![generation, customer.as_str(), member.as_str(), linked, number(position)];
             execute(connection, SAVE_CUSTOMER, values)
         }
         DirectoryRow::Subscription { subscription, standing, position } => {
@@ -251,6 +334,24 @@ fn save(connection: &Connection, generation: i64, row: DirectoryRow) -> Result<(
             let customer = standing.terms.customer.as_str();
             let values = params![generation, subscription.as_str(), customer, json, number(position)];
             execute(connection, SAVE_SUBSCRIPTION, values)
+        }
+        DirectoryRow::Grant { grant, given, revoked, position } => {
+            let Given { member, plan, from, until } = given;
+            let values = params![
+                generation,
+                grant.as_str(),
+                member.as_str(),
+                plan.as_str(),
+                micros(from),
+                until.map(micros),
+                revoked,
+                number(position)
+            ];
+            execute(connection, SAVE_GRANT, values)
+        }
+        DirectoryRow::Checkout { session, member, position } => {
+            let values = params![generation, session, member.as_str(), number(position)];
+            execute(connection, SAVE_CHECKOUT, values)
         }
     }
 }
@@ -271,7 +372,8 @@ fn dump(connection: &mut Connection, view: &str) -> Result<DirectoryDump, StoreE
         Ok(DirectoryRow::Customer {
             customer: text(row, 0)?.into(),
             member: text(row, 1)?.into(),
-            position: position(row.get(2).map_err(store_error)?),
+            linked: row.get(2).map_err(store_error)?,
+            position: position(row.get(3).map_err(store_error)?),
         })
     })?;
     select(&snapshot, SUBSCRIPTIONS, generation, &mut rows, |row| {
@@ -281,6 +383,27 @@ fn dump(connection: &mut Connection, view: &str) -> Result<DirectoryDump, StoreE
         Ok(DirectoryRow::Subscription {
             subscription: subscription.into(),
             standing: Box::new(standing),
+            position: position(row.get(2).map_err(store_error)?),
+        })
+    })?;
+    select(&snapshot, GRANTS, generation, &mut rows, |row| {
+        let until: Option<i64> = row.get(4).map_err(store_error)?;
+        Ok(DirectoryRow::Grant {
+            grant: text(row, 0)?.into(),
+            given: Given {
+                member: text(row, 1)?.into(),
+                plan: text(row, 2)?.into(),
+                from: moment(row.get(3).map_err(store_error)?)?,
+                until: until.map(moment).transpose()?,
+            },
+            revoked: row.get(5).map_err(store_error)?,
+            position: position(row.get(6).map_err(store_error)?),
+        })
+    })?;
+    select(&snapshot, CHECKOUTS, generation, &mut rows, |row| {
+        Ok(DirectoryRow::Checkout {
+            session: text(row, 0)?,
+            member: text(row, 1)?.into(),
             position: position(row.get(2).map_err(store_error)?),
         })
     })?;

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod commands;
+mod erasures;
 mod feed;
 mod followers;
 mod idempotency;

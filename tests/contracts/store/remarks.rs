@@ -8,10 +8,9 @@ use super::{Place, noon, on_both, seconds};
 on_both! {
     a_remark_is_kept_as_it_was_written,
     a_remark_put_again_stays_what_it_was,
-    what_was_written_about_a_member_can_be_deleted,
 }
 
-fn remark(id: &str, member: &str, text: &str) -> Remark {
+pub(super) fn remark(id: &str, member: &str, text: &str) -> Remark {
     Remark { id: id.into(), member: member.into(), text: text.to_owned(), at: noon() }
 }
 
@@ -32,15 +31,4 @@ async fn a_remark_put_again_stays_what_it_was(place: Place) {
     let again = Remark { at: noon() + seconds(9), ..remark("rmk_1", "mem_bob", "Other words.") };
     remarks.put(again).await.unwrap();
     assert_eq!(remarks.get(&["rmk_1".into()]).await.unwrap(), [first]);
-}
-
-async fn what_was_written_about_a_member_can_be_deleted(place: Place) {
-    let remarks = place.open().await.remarks;
-    for (id, member) in [("rmk_1", "mem_ada"), ("rmk_2", "mem_bob"), ("rmk_3", "mem_ada")] {
-        remarks.put(remark(id, member, "Words.")).await.unwrap();
-    }
-    remarks.delete_of(&"mem_ada".into()).await.unwrap();
-    remarks.delete_of(&"mem_ada".into()).await.unwrap();
-    let ids: [RemarkId; 3] = ["rmk_1".into(), "rmk_2".into(), "rmk_3".into()];
-    assert_eq!(remarks.get(&ids).await.unwrap(), [remark("rmk_2", "mem_bob", "Words.")]);
 }

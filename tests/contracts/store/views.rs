@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use domain::grant::Given;
+use domain::ids::MemberId;
 use domain::ports::Position;
 use domain::subscription::{Anchors, CollectionPause, Item, Standing, Status, Terms};
 use projections::parked::{ParkedStream, StreamId};
 use projections::view_store::{
-    Change, Checkpoint, DirectoryDump, DirectoryRow, Promotion, SaveError, ViewState,
+    Change, Checkpoint, DirectoryDump, DirectoryRow, IdKind, Promotion, SaveError, ViewState,
 };
 use storage::Storage;
 
 use super::{Place, noon, on_both, seconds};
 
-const VIEW: &str = "directory-v1";
-const BUILT: &str = "directory-v1 rebuilt";
+const VIEW: &str = "directory-v2";
+const BUILT: &str = "directory-v2 rebuilt";
 
 on_both! {
     a_view_that_is_not_known_begins_at_the_start,
@@ -26,6 +29,9 @@ on_both! {
     of_two_builds_the_later_one_counts,
     two_versions_of_a_view_are_kept_side_by_side,
     a_member_is_found_by_what_belongs_to_her,
+    a_payer_that_was_unlinked_is_hers_no_more_and_is_remembered,
+    a_member_is_found_by_how_an_id_of_hers_begins,
+    what_is_typed_has_no_wildcards,
     a_dump_is_in_order,
 }
 
@@ -34,7 +40,12 @@ fn member(id: &str, position: u64) -> DirectoryRow {
 }
 
 fn customer(id: &str, member: &str, position: u64) -> DirectoryRow {
-    DirectoryRow::Customer { customer: id.into(), member: member.into(), position: Position::new(position) }
+    link(id, member, true, position)
+}
+
+fn link(customer: &str, member: &str, linked: bool, position: u64) -> DirectoryRow {
+    let (customer, member) = (customer.into(), member.into());
+    DirectoryRow::Customer { customer, member, linked, position: Position::new(position) }
 }
 
 fn subscription(id: &str, customer: &str, status: Status, position: u64) -> DirectoryRow {
@@ -56,6 +67,19 @@ fn subscription(id: &str, customer: &str, status: Status, position: u64) -> Dire
     DirectoryRow::Subscription {
         subscription: id.into(),
         standing: Box::new(Standing { terms, anchors }),
+        position: Position::new(position),
+    }
+}
+
+fn grant(id: &str, member: &str, until: Option<DateTime<Utc>>, revoked: bool, position: u64) -> DirectoryRow {
+    let given = Given { member: member.into(), plan: "basic".into(), from: noon(), until };
+    DirectoryRow::Grant { grant: id.into(), given, revoked, position: Position::new(position) }
+}
+
+fn checkout(session: &str, member: &str, position: u64) -> DirectoryRow {
+    DirectoryRow::Checkout {
+        session: session.to_owned(),
+        member: member.into(),
         position: Position::new(position),
     }
 }
@@ -106,6 +130,8 @@ async fn rows_parked_streams_and_checkpoint_are_saved_together(place: Place) {
         member("mem_ada", 1),
         customer("cus_1", "mem_ada", 2),
         subscription("sub_1", "cus_1", Status::Unknown("new_word".to_owned()), 3),
+        grant("grt_1", "mem_ada", Some(noon() + seconds(60)), false, 4),
+        checkout("cs_1", "mem_ada", 5),
     ];
     let change = Change { parked: vec![parked("sub_1", 4), parked("sub_2", 5)], ..saying(5, rows.clone()) };
     save(&storage, VIEW, change).await;
@@ -128,18 +154,29 @@ async fn rows_parked_streams_and_checkpoint_are_saved_together(place: Place) {
 
 async fn a_row_replaces_the_one_with_its_id(place: Place) {
     let storage = place.open().await;
-    let first = vec![member("mem_ada", 1), customer("cus_1", "mem_ada", 2), customer("cus_1", "mem_bob", 3)];
+    let first = vec![
+        member("mem_ada", 1),
+        customer("cus_1", "mem_ada", 2),
+        link("cus_1", "mem_ada", false, 3),
+        grant("grt_1", "mem_ada", None, false, 3),
+        checkout("cs_1", "mem_ada", 3),
+    ];
     save(&storage, VIEW, saying(3, first)).await;
     let second = vec![
         customer("cus_1", "mem_eve", 4),
         subscription("sub_1", "cus_1", Status::Active, 5),
         subscription("sub_1", "cus_2", Status::Canceled, 6),
+        grant("grt_1", "mem_ada", Some(noon()), true, 6),
+        checkout("cs_1", "mem_ada", 6),
     ];
     save(&storage, VIEW, saying(6, second)).await;
     let rows = vec![
         member("mem_ada", 1),
+        link("cus_1", "mem_ada", false, 3),
         customer("cus_1", "mem_eve", 4),
         subscription("sub_1", "cus_2", Status::Canceled, 6),
+        grant("grt_1", "mem_ada", Some(noon()), true, 6),
+        checkout("cs_1", "mem_ada", 6),
     ];
     assert_eq!(dump(&storage, VIEW).await.rows, rows);
 }
@@ -196,6 +233,8 @@ async fn a_view_begun_again_is_empty_and_what_it_had_is_swept(place: Place) {
             member("mem_ada", 1),
             customer("cus_1", "mem_ada", 2),
             subscription("sub_1", "cus_1", Status::Active, 3),
+            grant("grt_1", "mem_ada", None, false, 3),
+            checkout("cs_1", "mem_ada", 3),
         ]
     };
     let empty = storage.views.begin(VIEW).await.unwrap();
@@ -206,7 +245,14 @@ async fn a_view_begun_again_is_empty_and_what_it_had_is_swept(place: Place) {
     save(&storage, VIEW, saying(3, rows())).await;
     sweep(&storage).await;
     assert_eq!(dump(&storage, VIEW).await.rows, rows());
-    for table in ["directory_members", "directory_customers", "directory_subscriptions", "generations"] {
+    for table in [
+        "directory_members",
+        "directory_customers",
+        "directory_subscriptions",
+        "directory_grants",
+        "directory_checkouts",
+        "generations",
+    ] {
         assert_eq!(place.count(table).await, 1, "{table}");
     }
     assert_eq!(place.count("parked_streams").await, 0);
@@ -261,9 +307,9 @@ async fn two_versions_of_a_view_are_kept_side_by_side(place: Place) {
         ]
     };
     save(&storage, VIEW, saying(3, rows("mem_ada"))).await;
-    save(&storage, "directory-v2", saying(3, rows("mem_bob"))).await;
+    save(&storage, "directory-v3", saying(3, rows("mem_bob"))).await;
     sweep(&storage).await;
-    for (view, mine, other) in [(VIEW, "mem_ada", "mem_bob"), ("directory-v2", "mem_bob", "mem_ada")] {
+    for (view, mine, other) in [(VIEW, "mem_ada", "mem_bob"), ("directory-v3", "mem_bob", "mem_ada")] {
         assert_eq!(dump(&storage, view).await.rows, rows(mine));
         assert_eq!(storage.views.registered_at(view, &other.into()).await.unwrap(), None, "{view}");
         assert_eq!(storage.views.customers_of(view, &other.into()).await.unwrap(), [], "{view}");
@@ -296,16 +342,102 @@ async fn a_member_is_found_by_what_belongs_to_her(place: Place) {
     assert_eq!(views.subscriptions_of(VIEW, &[]).await.unwrap(), []);
 }
 
+async fn a_payer_that_was_unlinked_is_hers_no_more_and_is_remembered(place: Place) {
+    let storage = place.open().await;
+    let rows = vec![
+        member("mem_ada", 1),
+        customer("cus_2", "mem_ada", 2),
+        link("cus_1", "mem_ada", false, 3),
+        customer("cus_1", "mem_bob", 4),
+        subscription("sub_1", "cus_1", Status::Active, 5),
+        grant("grt_2", "mem_ada", None, true, 6),
+        grant("grt_1", "mem_ada", None, false, 7),
+        grant("grt_3", "mem_bob", None, false, 8),
+    ];
+    save(&storage, VIEW, saying(8, rows)).await;
+    let views = &storage.views;
+    let (ada, bob): (MemberId, MemberId) = ("mem_ada".into(), "mem_bob".into());
+    assert_eq!(views.customers_of(VIEW, &ada).await.unwrap(), ["cus_2".into()]);
+    assert_eq!(views.customers_of(VIEW, &bob).await.unwrap(), ["cus_1".into()]);
+    assert_eq!(views.customers_ever_of(VIEW, &ada).await.unwrap(), ["cus_1", "cus_2"].map(Into::into));
+    let found =
+        |found: Vec<(String, MemberId)>| found.into_iter().map(|(_, member)| member).collect::<Vec<_>>();
+    for (kind, id) in [(IdKind::Customer, "cus_1"), (IdKind::Subscription, "sub_1")] {
+        assert_eq!(found(views.find(VIEW, kind, id, 9).await.unwrap()), std::slice::from_ref(&bob));
+    }
+    assert_eq!(
+        views.grants_of(VIEW, &ada).await.unwrap(),
+        ["grt_1", "grt_2"].map(Into::into),
+        "also revoked"
+    );
+    assert_eq!(views.grants_of("another", &ada).await.unwrap(), []);
+}
+
+async fn a_member_is_found_by_how_an_id_of_hers_begins(place: Place) {
+    let storage = place.open().await;
+    let rows = vec![
+        member("mem_ada", 1),
+        member("mem_adam", 1),
+        member("mem_bob", 1),
+        customer("cus_1a", "mem_ada", 2),
+        customer("cus_1b", "mem_bob", 2),
+        customer("cus_1B", "mem_bob", 2),
+        subscription("sub_1", "cus_1a", Status::Active, 3),
+        subscription("sub_2", "cus_nobodys", Status::Active, 3),
+        grant("grt_1", "mem_bob", None, true, 4),
+        checkout("cs_test_1", "mem_ada", 5),
+        checkout("cs_test_2", "mem_bob", 5),
+    ];
+    save(&storage, VIEW, saying(5, rows)).await;
+    let find = async |kind, prefix: &str, limit| storage.views.find(VIEW, kind, prefix, limit).await.unwrap();
+    let pairs = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(id, member)| ((*id).to_owned(), (*member).into()))
+            .collect::<Vec<(String, MemberId)>>()
+    };
+    let both = pairs(&[("mem_ada", "mem_ada"), ("mem_adam", "mem_adam")]);
+    assert_eq!(find(IdKind::Member, "mem_ada", 9).await, both);
+    assert_eq!(
+        find(IdKind::Member, "mem_ada", 1).await,
+        pairs(&[("mem_ada", "mem_ada")]),
+        "no more than asked for"
+    );
+    let sorted = pairs(&[("cus_1B", "mem_bob"), ("cus_1a", "mem_ada"), ("cus_1b", "mem_bob")]);
+    assert_eq!(find(IdKind::Customer, "cus_1", 9).await, sorted, "by bytes, as ids compare");
+    assert_eq!(find(IdKind::Subscription, "sub_", 9).await, pairs(&[("sub_1", "mem_ada")]));
+    assert_eq!(find(IdKind::Grant, "grt_1", 9).await, pairs(&[("grt_1", "mem_bob")]));
+    assert_eq!(find(IdKind::Checkout, "cs_test_2", 9).await, pairs(&[("cs_test_2", "mem_bob")]));
+    assert_eq!(find(IdKind::Checkout, "cs_test_3", 9).await, []);
+    assert_eq!(storage.views.find("another", IdKind::Member, "mem_", 9).await.unwrap(), []);
+}
+
+async fn what_is_typed_has_no_wildcards(place: Place) {
+    let storage = place.open().await;
+    let rows = vec![member("mem_ada", 1), member("mem_a%", 1), member("memXada", 1)];
+    save(&storage, VIEW, saying(1, rows)).await;
+    for (typed, found) in
+        [("mem_", 2), ("mem_a%", 1), ("%", 0), ("mem*", 0), ("mem_\\", 0), ("'", 0), ("", 3)]
+    {
+        let ids = storage.views.find(VIEW, IdKind::Member, typed, 9).await.unwrap();
+        assert_eq!(ids.len(), found, "{typed}: {ids:?}");
+    }
+}
+
 async fn a_dump_is_in_order(place: Place) {
     let storage = place.open().await;
     let sorted = vec![
         member("mem_-", 9),
         member("mem_A", 1),
         member("mem_a", 7),
+        link("cus_1", "mem_A", false, 7),
         customer("cus_1", "mem_a", 8),
         customer("cus_2", "mem_A", 2),
         subscription("sub_1", "cus_2", Status::Trialing, 6),
         subscription("sub_2", "cus_1", Status::PastDue, 3),
+        grant("grt_1", "mem_a", None, true, 5),
+        grant("grt_2", "mem_A", Some(noon()), false, 4),
+        checkout("cs_1", "mem_a", 3),
     ];
     let mut shuffled = sorted.clone();
     shuffled.reverse();

@@ -86,7 +86,7 @@ impl Witness {
         let dump = storage.views.dump(directory::NAME).await.expect("the directory can be read");
         self.read_on(&storage).await;
         storage.shutdown().await;
-        let live: BTreeMap<_, _> = dump.rows.into_iter().map(|row| (key(&row), row)).collect();
+        let live: BTreeMap<_, _> = dump.rows.into_iter().map(|row| (row.key(), row)).collect();
         self.directory.fold(&self.log, dump.checkpoint);
         if live != self.directory.rows {
             report.wrong.push(format!("the directory is not what the log tells up to {}", dump.checkpoint));
@@ -179,7 +179,7 @@ impl Directory {
         for recorded in rest {
             self.events += 1;
             if let Some(row) = directory::row(recorded, &event(recorded)) {
-                self.rows.insert(key(&row), row);
+                self.rows.insert(row.key(), row);
             }
         }
     }
@@ -249,14 +249,6 @@ async fn inbox(home: &Home) -> Option<Vec<(String, bool)>> {
 
 fn event(recorded: &Recorded) -> Event {
     Event::read(recorded, &upcasters()).expect("every event can be read")
-}
-
-fn key(row: &DirectoryRow) -> (u8, String) {
-    match row {
-        DirectoryRow::Member { member, .. } => (0, member.to_string()),
-        DirectoryRow::Customer { customer, .. } => (1, customer.to_string()),
-        DirectoryRow::Subscription { subscription, .. } => (2, subscription.to_string()),
-    }
 }
 
 /// What the log holds twice, or holds holes in.
