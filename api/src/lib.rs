@@ -137,6 +137,7 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(members::show))
         .routes(routes!(members::link_customer))
         .merge(account_table())
+        .routes(routes!(support::search::search))
         .routes(routes!(support::profile::profile))
         .routes(routes!(support::timeline::timeline))
         .routes(routes!(support::state::state))

@@ -96,6 +96,7 @@ pub(crate) fn token<S: Serializer>(position: &Position, serializer: S) -> Result
 }
 
 /// A position that may be missing, as answers have it.
+#[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
 pub(crate) fn maybe<S: Serializer>(position: &Option<Position>, serializer: S) -> Result<S::Ok, S::Error> {
     match position {
         Some(position) => serializer.collect_str(position),

@@ -21,6 +21,7 @@ use projections::access_index::AccessIndex;
 use projections::parked::ParkedStreams;
 use projections::past::Past;
 use projections::runner::Progress;
+use projections::search::Search;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -49,6 +50,8 @@ pub struct ApiParts {
     pub directory_progress: Progress,
     /// Answers questions about any moment.
     pub past: Past,
+    /// Finds members.
+    pub search: Search,
     /// The log.
     pub feed: Arc<dyn EventFeed>,
     /// Carries out commands on members.

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod export;
 pub mod flips;
 pub mod profile;
+pub mod search;
 pub mod state;
 pub mod timeline;
 

@@ -185,6 +185,15 @@ pub enum PersonStored {
     EmailTaken(MemberId),
 }
 
+/// What a record may be looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonKey {
+    /// The e-mail address, however its letters are written.
+    Email,
+    /// The id at the site that asked, letter by letter.
+    ExternalId,
+}
+
 /// Personal data, kept apart from the log.
 #[async_trait]
 pub trait People: Send + Sync {
@@ -196,6 +205,10 @@ pub trait People: Send + Sync {
 
     /// Up to `limit` records after `after`, by member id.
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError>;
+
+    /// The first `limit` records whose key begins with `prefix`, in the order of the key.
+    async fn find(&self, key: PersonKey, prefix: &str, limit: usize)
+    -> Result<Vec<PersonRecord>, StoreError>;
 }
 
 /// Words of somebody of the staff about a member. Who wrote them and why is in the event that carries their id.

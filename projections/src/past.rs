@@ -23,9 +23,10 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use domain::account::Account;
 use domain::catalog::{CATALOG_ID, Catalog};
-use domain::customer::Customer;
+use domain::customer::{Customer, CustomerEvent};
 use domain::events::{Event, UnreadableEvent, upcasters};
-use domain::ids::{CustomerId, MemberId, RemarkId, SubscriptionId};
+use domain::grant::Grant;
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::Member;
 use domain::ports::{EventFeed, Position, Recorded, Remarks, StoreError};
 use domain::subscription::Subscription;
@@ -132,6 +133,9 @@ pub struct Chronicle {
     account: Stream,
     customers: Vec<(CustomerId, Stream)>,
     subscriptions: Vec<(SubscriptionId, Stream)>,
+    grants: Vec<(GrantId, Stream)>,
+    /// Subscriptions of payers that were found not to be hers: known then, nobody's history of today.
+    former: Vec<SubscriptionId>,
     revisions: Arc<Revisions>,
     remarks: BTreeMap<RemarkId, String>,
 }
@@ -162,24 +166,36 @@ impl Past {
         let Some(registered_at) = self.views.registered_at(NAME, member).await? else {
             return Err(PastError::UnknownMember(member.clone()));
         };
-        let revisions = self.revisions().await?;
-        let (own, customers, subscriptions) = self.streams(member).await?;
-        let account = self.stream(Account::TYPE, member.as_str()).await?;
-        // Asked last, so that it is not before anything that was read.
-        let position = self.feed.head().await?;
-        let remarks = BTreeMap::new();
-        let member = member.clone();
+        let mut streams = Vec::new();
+        let customers = self.views.customers_ever_of(NAME, member).await?;
+        for id in self.views.subscriptions_of(NAME, &customers).await? {
+            let stream = self.stream(Subscription::TYPE, id.as_str()).await?;
+            streams.push((id, stream));
+        }
         let mut chronicle = Chronicle {
-            member,
+            member: member.clone(),
             registered_at,
-            position,
-            own,
-            account,
-            customers,
-            subscriptions,
-            revisions,
-            remarks,
+            position: Position::START,
+            own: self.stream(Member::TYPE, member.as_str()).await?,
+            account: self.stream(Account::TYPE, member.as_str()).await?,
+            customers: Vec::new(),
+            subscriptions: streams,
+            grants: Vec::new(),
+            former: Vec::new(),
+            revisions: self.revisions().await?,
+            remarks: BTreeMap::new(),
         };
+        for id in customers {
+            let stream = self.stream(Customer::TYPE, id.as_str()).await?;
+            chronicle.customers.push((id, stream));
+        }
+        for id in self.views.grants_of(NAME, member).await? {
+            let stream = self.stream(Grant::TYPE, id.as_str()).await?;
+            chronicle.grants.push((id, stream));
+        }
+        // Asked last, so that it is not before anything that was read.
+        chronicle.position = self.feed.head().await?;
+        chronicle.former = chronicle.not_hers();
         let ids: Vec<RemarkId> =
             chronicle.events().filter_map(|(_, event)| event.remark().cloned()).collect();
         if !ids.is_empty() {
@@ -262,8 +278,8 @@ impl Past {
 
 impl Chronicle {
     /// Her payers at the provider.
-    pub fn payers(&self) -> impl Iterator<Item = &CustomerId> {
-        self.customers.iter().map(|(id, _)| id)
+    pub fn payers(&self) -> Vec<CustomerId> {
+        self.customers(AsOf::at(DateTime::<Utc>::MAX_UTC)).into_iter().map(|held| held.customer).collect()
     }
 
     /// What each of her events says, as stored.
@@ -276,16 +292,35 @@ impl Chronicle {
         self.remarks.get(remark).cloned().unwrap_or_else(|| "(erased)".to_owned())
     }
 
-    /// Everything that happened to her, her account, her payers and her subscriptions, in no order.
+    /// Everything that happened to her, her account, her payers, her subscriptions and what was given to her, in no order.
     pub(crate) fn events(&self) -> impl Iterator<Item = &(Recorded, Event)> {
         let own = [&self.own, &self.account].into_iter().flat_map(|stream| &stream.events);
-        own.chain(self.sources_events())
+        let hers = |event: &Event| match event {
+            Event::Subscription(id, _) => !self.former.contains(id),
+            // A payer that is somebody else's now has a history of its own beyond what was about her.
+            Event::Customer(
+                _,
+                CustomerEvent::MemberLinked { member, .. } | CustomerEvent::MemberUnlinked { member, .. },
+            ) => *member == self.member,
+            _ => true,
+        };
+        own.chain(self.sources_events().filter(move |(_, event)| hers(event)))
     }
 
-    /// What happened to her payers and subscriptions, in no order.
+    /// What happened to her payers, their subscriptions and what was given to her, in no order; also of payers that were
+    /// found not to be hers.
     fn sources_events(&self) -> impl Iterator<Item = &(Recorded, Event)> {
         let customers = self.customers.iter().map(|(_, stream)| stream);
-        customers.chain(self.subscriptions.iter().map(|(_, stream)| stream)).flat_map(|stream| &stream.events)
+        let bought = self.subscriptions.iter().map(|(_, stream)| stream);
+        let given = self.grants.iter().map(|(_, stream)| stream);
+        customers.chain(bought).chain(given).flat_map(|stream| &stream.events)
+    }
+
+    /// The subscriptions that are not hers by all that is known.
+    fn not_hers(&self) -> Vec<SubscriptionId> {
+        let known = self.known_of(|_| true);
+        let is_hers = |id: &SubscriptionId| known.subscriptions().iter().any(|bought| bought.id == id);
+        self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_hers(id)).cloned().collect()
     }
 }
 

@@ -24,6 +24,7 @@ use projections::access_index::{AccessIndex, IndexFollower};
 use projections::directory::{self, Directory};
 use projections::past::Past;
 use projections::runner::{Progress, follow, progress, watch_checkpoint};
+use projections::search::Search;
 use projections::view_store::ViewStore;
 use storage::Storage;
 use tokio::sync::{Notify, watch};
@@ -298,6 +299,11 @@ impl App {
             index_progress: self.index_progress.clone(),
             directory_progress: self.directory_progress.clone(),
             past: self.past.clone(),
+            search: Search::new(
+                self.storage.feed.clone(),
+                self.storage.views.clone(),
+                self.storage.people.clone(),
+            ),
             feed: self.storage.feed.clone(),
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),

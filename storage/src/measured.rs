@@ -14,8 +14,8 @@ use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SessionId, SubscriptionId};
 use domain::ports::{
-    Erased, Erasure, Erasures, EventFeed, Page, People, PersonRecord, PersonStored, Position, Recorded,
-    Remark, Remarks, StoreError,
+    Erased, Erasure, Erasures, EventFeed, Page, People, PersonKey, PersonRecord, PersonStored, Position,
+    Recorded, Remark, Remarks, StoreError,
 };
 use metrics::{counter, histogram};
 use projections::view_store::{
@@ -317,6 +317,15 @@ impl<B: People> People for Measured<B> {
 
     async fn list(&self, after: Option<&MemberId>, limit: usize) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_read", self.0.list(after, limit)).await
+    }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        measured("people_find", self.0.find(key, prefix, limit)).await
     }
 }
 

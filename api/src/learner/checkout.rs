@@ -14,7 +14,7 @@ use domain::customer::{CustomerCommand, CustomerError, LinkedThrough};
 use domain::events::{Event, upcasters};
 use domain::ids::{CustomerId, MemberId, PlanId, PriceId, SubscriptionId};
 use domain::member::{self, Answer, CheckoutEnd, CheckoutOutcome, Member, MemberCommand, Order, Wish};
-use domain::ports::{Position, StoreError};
+use domain::ports::{CommandError, Position, StoreError};
 use domain::subscription::{self, Status, Subscription};
 use projections::dossier::Dossier;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How soon what has been told of a purchase is read again.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// How many payers may have been taken from a member since they were made for her.
+const MOST_TAKEN: usize = 3;
 
 /// Stripe's ids of sessions are far shorter.
 const LONGEST_SESSION: usize = 255;
@@ -169,18 +172,26 @@ impl Asking {
     async fn make_customer(&self, before: usize) -> Result<CustomerId, ApiError> {
         let record = self.state.people.get(self.member()).await?;
         let email = record.and_then(|record| record.email);
-        let request = format!("{}-{before}", self.member());
-        let customer = self.billing()?.create_customer(self.member(), email.as_deref(), &request).await?;
-        let (member, through) = (self.member().clone(), LinkedThrough::Creation);
-        let command = CustomerCommand::Link { member, through };
-        let linked = self.state.customers.execute(customer.as_str(), command, self.context(&self.key)).await;
-        linked.map_err(|error| {
-            not_done(error, |refusal: CustomerError| ApiError::LinkedElsewhere {
-                customer: customer.clone(),
-                why: refusal.to_string(),
-            })
-        })?;
-        Ok(customer)
+        let mut number = before;
+        loop {
+            let request = format!("{}-{number}", self.member());
+            let customer = self.billing()?.create_customer(self.member(), email.as_deref(), &request).await?;
+            let (member, through) = (self.member().clone(), LinkedThrough::Creation);
+            let command = CustomerCommand::Link { member, through };
+            let linked =
+                self.state.customers.execute(customer.as_str(), command, self.context(&self.key)).await;
+            match linked {
+                Ok(_) => return Ok(customer),
+                // The provider answers with one that it made before, and staff has found since that it is not hers.
+                Err(CommandError::Refused(_)) if number < before + MOST_TAKEN => number += 1,
+                Err(error) => {
+                    return Err(not_done(error, |refusal: CustomerError| ApiError::LinkedElsewhere {
+                        customer,
+                        why: refusal.to_string(),
+                    }));
+                }
+            }
+        }
     }
 
     /// The page of this order that is open already. Pages of other orders are closed, and one that turns out to be paid is

@@ -137,7 +137,7 @@ impl<'e> From<&'e PlanVerdict> for PlanVerdictBody<'e> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExplainedSource)]
 pub struct SourceBody<'e> {
-    /// What kind of thing: `subscription`.
+    /// What kind of thing: `subscription` or `grant`.
     #[schema(example = "subscription")]
     kind: &'static str,
     /// Its id.
@@ -149,7 +149,8 @@ pub struct SourceBody<'e> {
     /// Who pays for it, if somebody does.
     #[schema(required = true)]
     customer: Option<&'e str>,
-    /// Where it stood, in one word; a subscription's is the provider's.
+    /// Where it stood, in one word: a subscription's is the provider's, a grant is `granted`, `to_come`, `ended` or
+    /// `revoked`.
     #[schema(example = "active")]
     status: &'e str,
     /// Whether the answer is this one's.
@@ -166,6 +167,18 @@ pub struct SourceBody<'e> {
     until: Option<DateTime<Utc>>,
     /// The decision in words.
     message: &'e str,
+    /// Since when it runs.
+    #[schema(required = true)]
+    starts_at: Option<DateTime<Utc>>,
+    /// Its end, past or to come, if one is known.
+    #[schema(required = true)]
+    ends_at: Option<DateTime<Utc>>,
+    /// Who gave it, where it was given.
+    #[schema(value_type = Option<String>, required = true, example = "staff:mem_grace")]
+    giver: Option<&'e Actor>,
+    /// Why it was given, in words of staff.
+    #[schema(required = true)]
+    remark: Option<&'e str>,
 }
 
 impl<'e> From<&'e ExplainedSource> for SourceBody<'e> {
@@ -184,6 +197,10 @@ impl<'e> From<&'e ExplainedSource> for SourceBody<'e> {
             plan: decision.plan.as_ref().map(PlanId::as_str),
             until: decision.until,
             message: &source.sentence,
+            starts_at: source.from,
+            ends_at: source.until,
+            giver: source.giver.as_ref(),
+            remark: source.remark.as_deref(),
         }
     }
 }

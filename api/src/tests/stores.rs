@@ -19,8 +19,8 @@ use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
-    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonRecord,
-    PersonStored, Position, Recorded, Remark, Remarks, StoreError,
+    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonKey,
+    PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
 use domain::subscription::{
     self, Difference, DriftCause, Subscription, SubscriptionCommand, SubscriptionEvent,
@@ -265,6 +265,22 @@ impl People for Stores {
         let later = people.iter().filter(|held| after.is_none_or(|after| held.member > *after));
         Ok(later.take(limit).cloned().collect())
     }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        let begins = |held: &&PersonRecord| match key {
+            PersonKey::Email => held
+                .email
+                .as_ref()
+                .is_some_and(|held| held.to_lowercase().starts_with(&prefix.to_lowercase())),
+            PersonKey::ExternalId => held.external_id.as_ref().is_some_and(|held| held.starts_with(prefix)),
+        };
+        Ok(self.people.lock().unwrap().iter().filter(begins).take(limit).cloned().collect())
+    }
 }
 
 fn fits(held: &DeliveryRecord, of: &DeliverySelection) -> bool {
@@ -386,20 +402,6 @@ impl Deliveries for Stores {
     async fn member_registered(&self, member: &MemberId) -> Result<u64, StoreError> {
         self.told.lock().unwrap().push(format!("registered {member}"));
         Ok(1)
-    }
-}
-
-#[async_trait]
-impl Remarks for Stores {
-    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
-        self.works()?;
-        self.remarks.lock().unwrap().push(remark);
-        Ok(())
-    }
-
-    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
-        let held = self.remarks.lock().unwrap();
-        Ok(held.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
     }
 }
 

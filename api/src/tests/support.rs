@@ -228,3 +228,49 @@ async fn a_comparison_that_cannot_be_made_says_why() {
     let told = world.with(&reader, Method::POST, &post("mem_ada"), "").await;
     told.problem(403, "forbidden");
 }
+
+#[tokio::test]
+async fn one_box_finds_members_and_videos() {
+    let world = World::new().await;
+    let record = domain::ports::PersonRecord {
+        member: "mem_ada".into(),
+        email: Some("Ada@Example.com".to_owned()),
+        external_id: Some("42".to_owned()),
+        created_at: chrono::DateTime::UNIX_EPOCH,
+    };
+    world.stores.people.lock().unwrap().push(record);
+    let held = delivery(7, Parked);
+    let about_ada = crate::state::DeliveryRecord { customer: Some("cus_ada".to_owned()), ..held };
+    *world.stores.deliveries.lock().unwrap() = vec![about_ada];
+    let find = async |q: &str| world.get(&format!("/v1/support/members?q={q}")).await.json()["data"].clone();
+    let ada = |matched: &str, value: &str| {
+        json!([{ "object": "member_match", "member": "mem_ada", "matched": matched, "value": value,
+                 "email": "Ada@Example.com" }])
+    };
+    assert_eq!(find("aDA@").await, ada("email", "Ada@Example.com"));
+    assert_eq!(find("42").await, ada("external_id", "42"));
+    assert_eq!(find("mem_ad").await, ada("member", "mem_ada"));
+    assert_eq!(find("%20cus_ad%20").await, ada("customer", "cus_ada"));
+    assert_eq!(find("evt_7").await, ada("delivery", "evt_7"));
+    for nothing in ["evt_", "evt_8", "in_1", "nobody", "%25", "_", "%00", "%20"] {
+        assert_eq!(find(nothing).await, json!([]), "{nothing}");
+    }
+    let videos = find("Proj").await;
+    assert_eq!((&videos[0]["object"], &videos[0]["video"]), (&json!("video_match"), &json!("projections")));
+}
+
+#[tokio::test]
+async fn a_search_says_whether_there_is_more_and_what_is_wrong_with_it() {
+    let world = World::new().await;
+    let some = world.get("/v1/support/members?q=mem_&limit=1").await.json();
+    assert_eq!((some["data"].as_array().unwrap().len(), &some["has_more"]), (1, &json!(true)));
+    let all = world.get("/v1/support/members?q=mem_").await.json();
+    assert_eq!((all["data"].as_array().unwrap().len(), &all["has_more"]), (2, &json!(false)));
+    world.get("/v1/support/members").await.problem(400, "bad_query");
+    world.get("/v1/support/members?q=").await.problem(422, "invalid");
+    world.get(&format!("/v1/support/members?q={}", "a".repeat(255))).await.problem(422, "invalid");
+    world.get("/v1/support/members?q=a&limit=0").await.problem(400, "bad_query");
+    let headers = [("authorization", "Bearer access-only-token-01")];
+    let refused = world.with(&headers, Method::GET, "/v1/support/members?q=a", "").await;
+    refused.problem(403, "forbidden");
+}

@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use domain::clock::MovableClock;
 use projections::past::Past;
+use projections::search::Search;
 use serde_json::Value;
 use tower::util::ServiceExt;
 
@@ -113,6 +114,7 @@ impl World {
             index_progress: index,
             directory_progress: directory.clone(),
             past: Past::new(stores.clone(), stores.clone(), stores.clone(), directory),
+            search: Search::new(stores.clone(), stores.clone(), stores.clone()),
             feed: stores.clone(),
             members: stores.clone(),
             customers: stores.clone(),

@@ -1,4 +1,5 @@
 use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
 
 use super::*;
 use crate::catalog::{CatalogCommand, Content, Course, Plan, Roadmap, decide, evolve};
@@ -263,6 +264,127 @@ fn what_is_shown_never_depends_on_the_order_of_the_subscriptions() {
             }
         }
     }
+}
+
+fn given(from: TimeDelta, until: Option<TimeDelta>) -> Source {
+    let (member, plan) = ("mem_ada".into(), "basic".into());
+    let given = Given { member, plan, from: now() + from, until: until.map(|until| now() + until) };
+    Source::granted(&given, false, catalog_with(Policy::default()).set_of(&["basic".into()]))
+}
+
+fn bought(standing: &Standing) -> Source {
+    let plans = catalog_with(Policy::default()).set_of(&standing.anchors.plans);
+    Source::new(standing, plans)
+}
+
+fn decide_at(sources: &[Source], video: &str, at: DateTime<Utc>) -> Decision {
+    let catalog = catalog_with(Policy::default());
+    let video = catalog.video(video).unwrap();
+    decide_access(sources.iter().copied(), &catalog, &catalog.policy(), video, at)
+}
+
+#[test]
+fn a_grant_opens_from_its_beginning_to_its_end() {
+    let grant = given(days(1), Some(days(3)));
+    let at = |moment| decide_at(&[grant], "loops", now() + moment);
+    let before = at(days(0));
+    assert_eq!((before.reason, before.plan), (Reason::NoMembership, None), "it is nothing yet");
+    assert_eq!((at(days(1)).reason, at(days(1)).until), (Reason::Grant, Some(now() + days(3))));
+    assert_eq!(at(days(3)).reason, Reason::Ended);
+    let policy = Policy::default();
+    let next = |moment| grant.next_change(&policy, now() + moment);
+    assert_eq!(
+        [next(days(0)), next(days(1)), next(days(3))],
+        [Some(now() + days(1)), Some(now() + days(3)), None]
+    );
+    let message = at(days(1)).message(&catalog_with(policy.clone()));
+    assert_eq!(message, "You were given access to this video until 17 November 2023, 22:13 UTC.");
+}
+
+#[test]
+fn who_only_has_what_was_given_is_asked_to_buy_and_not_to_change() {
+    let fix = |sources: &[Source]| decide_at(sources, "replays", now()).fix.unwrap().action;
+    assert_eq!(fix(&[given(days(0), None)]), Action::Subscribe);
+    assert_eq!(fix(&[given(days(0), None), bought(&standing("active", "basic"))]), Action::Upgrade);
+}
+
+#[test]
+fn a_grant_waits_behind_what_is_paid_for_without_an_end_and_carries_on_where_that_ends() {
+    let ends = |at| Standing {
+        terms: Terms { cancels_at: Some(now() + at), ..standing("active", "basic").terms },
+        ..standing("active", "basic")
+    };
+    let reason = |sources: &[Source]| decide_at(sources, "loops", now()).reason;
+    let (some_days, for_good) = (given(days(0), Some(days(9))), given(days(0), None));
+    let paid = bought(&standing("active", "basic"));
+    for (sources, best) in [
+        ([some_days, paid], Reason::Subscription),
+        ([for_good, paid], Reason::Subscription),
+        ([some_days, bought(&ends(days(5)))], Reason::Grant),
+        ([some_days, bought(&ends(days(20)))], Reason::CancelsLater),
+        ([for_good, bought(&standing("trialing", "basic"))], Reason::Trial),
+        ([some_days, bought(&standing("canceled", "basic"))], Reason::Grant),
+        ([given(days(1), None), bought(&standing("canceled", "basic"))], Reason::Ended),
+    ] {
+        let turned = [sources[1], sources[0]];
+        assert_eq!((reason(&sources), reason(&turned)), (best, best));
+    }
+    assert!(!for_good.is_paying());
+}
+
+/// Every kind of source, open or not, now or later.
+fn any_source() -> impl Strategy<Value = (bool, Source)> {
+    let end = prop::option::of(-30_i64..30);
+    let grants = (-30_i64..30, end.clone(), any::<bool>()).prop_map(|(from, length, revoked)| {
+        let until = length.map(|length| now() + days(from + length.abs() + 1));
+        let given = Given { member: "mem_ada".into(), plan: "basic".into(), from: now() + days(from), until };
+        let plans = catalog_with(Policy::default()).set_of(&["basic".into()]);
+        (false, Source::granted(&given, revoked, plans))
+    });
+    let words = ["active", "trialing", "unpaid", "paused", "incomplete", "canceled", "past_due"];
+    let bought = (prop::sample::select(words.to_vec()), end).prop_map(|(status, end)| {
+        let mut standing =
+            if status == "past_due" { past_due_since(days(3)) } else { standing(status, "basic") };
+        standing.terms.cancels_at = end.map(|end| now() + days(end));
+        (true, bought(&standing))
+    });
+    prop_oneof![grants, bought]
+}
+
+/// What each of two kinds of sources opens, they open together: neither ever takes what the other gives.
+fn takes_nothing(
+    sources: &[(bool, Source)],
+    decide: impl Fn(&[Source], DateTime<Utc>) -> bool,
+    moment: DateTime<Utc>,
+) -> bool {
+    let of = |paid: bool| sources.iter().filter(move |(kind, _)| *kind == paid).map(|(_, source)| *source);
+    let (bought, given): (Vec<_>, Vec<_>) = (of(true).collect(), of(false).collect());
+    let all: Vec<Source> = sources.iter().map(|(_, source)| *source).collect();
+    decide(&all, moment) == (decide(&bought, moment) || decide(&given, moment))
+}
+
+proptest! {
+    #[test]
+    fn the_end_of_a_grant_takes_nothing_paid_and_the_end_of_a_payment_takes_no_grant(
+        sources in prop::collection::vec(any_source(), 0..5),
+        day in -40_i64..40,
+    ) {
+        let opens = |sources: &[Source], at| decide_at(sources, "loops", at).allowed;
+        prop_assert!(takes_nothing(&sources, opens, now() + days(day)));
+    }
+}
+
+/// The same where a member has one source into which all are merged, with the end that was set last.
+#[test]
+fn merged_sources_would_take_from_each_other() {
+    let merged = |sources: &[Source], at| {
+        let one = sources.iter().copied().reduce(|first, last| Source { ends_at: last.ends_at, ..first });
+        decide_at(&one.into_iter().collect::<Vec<_>>(), "loops", at).allowed
+    };
+    let sources = [(true, bought(&standing("active", "basic"))), (false, given(days(0), Some(days(5))))];
+    assert!(!takes_nothing(&sources, merged, now() + days(6)), "the end of the grant would end what is paid");
+    let apart = |sources: &[Source], at| decide_at(sources, "loops", at).allowed;
+    assert!(takes_nothing(&sources, apart, now() + days(6)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use domain::access::Reason;
 use domain::catalog::{CatalogCommand, Content, Course, Plan, Roadmap, decide, evolve};
+use domain::grant::Given;
 use domain::subscription::{Anchors, Status, Terms};
 
 use super::*;
@@ -73,6 +74,11 @@ fn subscription(id: &str, customer: &str, status: Status) -> DirectoryRow {
     }
 }
 
+fn grant(id: &str, until: Option<DateTime<Utc>>, revoked: bool) -> DirectoryRow {
+    let given = Given { member: "mem_ada".into(), plan: "basic".into(), from: AT, until };
+    DirectoryRow::Grant { grant: id.into(), given, revoked, position: Position::START }
+}
+
 fn index_of(rows: &[DirectoryRow]) -> AccessIndex {
     let index = AccessIndex::default();
     index.set_catalog(catalog(&["price_b"]));
@@ -125,6 +131,80 @@ fn subscriptions_of_all_her_customers_count() {
         subscription("sub_2", "cus_2", Status::Active),
     ]);
     assert_eq!(reason(&index), Ok(Reason::Subscription));
+}
+
+#[test]
+fn a_payer_that_is_unlinked_takes_along_what_she_pays_for_and_nothing_else() {
+    let rows = [
+        member(),
+        customer("cus_1"),
+        customer("cus_2"),
+        subscription("sub_1", "cus_1", Status::Active),
+        subscription("sub_2", "cus_2", Status::Canceled),
+        grant("grt_1", None, true),
+    ];
+    let index = index_of(&rows);
+    assert_eq!(reason(&index), Ok(Reason::Subscription));
+    index.put(&link("mem_bob", "cus_1", false));
+    assert_eq!(reason(&index), Ok(Reason::Subscription), "she was not unlinked from her");
+    index.put(&link("mem_ada", "cus_1", false));
+    assert_eq!(reason(&index), Ok(Reason::Ended));
+    assert_eq!(index.sources(&"mem_ada".into(), &index.catalog()).len(), 2);
+    index.put(&subscription("sub_1", "cus_1", Status::Unpaid));
+    assert_eq!(reason(&index), Ok(Reason::Ended), "what is told of her now is somebody else's");
+    index.put(&customer("cus_1"));
+    assert_eq!(reason(&index), Ok(Reason::Unpaid), "as it stands by then");
+}
+
+#[test]
+fn a_payer_belongs_to_one_member_whatever_the_order_of_the_rows_is() {
+    let bob = DirectoryRow::Member { member: "mem_bob".into(), registered_at: AT, position: Position::START };
+    let rows = [
+        link("mem_ada", "cus_1", false),
+        link("mem_bob", "cus_1", true),
+        subscription("sub_1", "cus_1", Status::Active),
+        link("mem_ada", "cus_1", false),
+        link("mem_bob", "cus_1", true),
+    ];
+    for start in 0..3 {
+        let index = index_of(&[member(), bob.clone(), link("mem_ada", "cus_1", true)]);
+        for row in &rows[start..start + 3] {
+            index.put(row);
+        }
+        let held = |id: &str| index.sources(&id.into(), &index.catalog()).len();
+        assert_eq!((held("mem_ada"), held("mem_bob")), (0, 1), "{start}");
+    }
+}
+
+#[test]
+fn what_is_given_counts_until_it_ends_and_pays_for_nothing() {
+    let rows =
+        [member(), grant("grt_1", Some(AT + chrono::Duration::days(1)), false), grant("grt_2", None, true)];
+    for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
+        let index = index_of(&order.map(|place| rows[place].clone()));
+        assert_eq!(reason(&index), Ok(Reason::Grant), "{order:?}");
+        assert_eq!(index.paying_twice(), 0);
+        let viewing = index.viewing(Some(&"mem_ada".into()));
+        assert_eq!(viewing.next_change(AT), Some(AT + chrono::Duration::days(1)));
+        index.put(&grant("grt_1", None, true));
+        assert_eq!(reason(&index), Ok(Reason::Ended));
+        assert!(!index.viewing(Some(&"mem_ada".into())).is_same_as(&viewing), "whoever watches is told");
+    }
+}
+
+#[test]
+fn another_catalogue_is_asked_what_it_would_open_with_what_was_given() {
+    let index = index_of(&[member(), grant("grt_1", None, false)]);
+    let open = |catalog: &Catalog| index.open_videos(&"mem_ada".into(), catalog, AT).len();
+    assert_eq!((open(&catalog(&[])), open(&Catalog::default())), (1, 0));
+    index.put(&grant("grt_1", None, true));
+    assert_eq!(open(&catalog(&[])), 0);
+}
+
+/// A node keeps one of these for each subscription and grant.
+#[test]
+fn what_is_held_in_memory_stays_small() {
+    assert!(size_of::<Held>() <= 96, "{} bytes", size_of::<Held>());
 }
 
 #[test]

@@ -10,9 +10,9 @@ use domain::ports::{Position, Recorded};
 use domain::subscription::{Evidence, Standing, SubscriptionEvent};
 
 use super::flips::{Flip, Scan};
-use super::known::Held;
+use super::known::{Held, Of};
 use super::words::plan_name;
-use super::{AsOf, Chronicle, PastError, Stream, stamp};
+use super::{AsOf, Chronicle, PastError, stamp};
 
 /// A decision with its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct PolicyInForce {
 pub enum SourceKind {
     /// Bought from the provider.
     Subscription,
+    /// Given by staff without a payment.
+    Grant,
 }
 
 impl SourceKind {
@@ -78,6 +80,7 @@ impl SourceKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Subscription => "subscription",
+            Self::Grant => "grant",
         }
     }
 }
@@ -87,11 +90,11 @@ impl SourceKind {
 pub struct ExplainedSource {
     /// What kind of thing.
     pub kind: SourceKind,
-    /// The subscription's id.
+    /// The subscription's or the grant's id.
     pub id: String,
     /// Who pays for it, if somebody does.
     pub customer: Option<CustomerId>,
-    /// Where it stood, in one word; a subscription's is the provider's.
+    /// Where it stood, in one word: a subscription's is the provider's, a grant is `granted`, `to_come`, `ended` or `revoked`.
     pub status: String,
     /// All that was known of a subscription.
     pub standing: Option<Standing>,
@@ -103,6 +106,8 @@ pub struct ExplainedSource {
     pub until: Option<DateTime<Utc>>,
     /// Who gave it, where it was given.
     pub giver: Option<Actor>,
+    /// Why it was given, in words of staff.
+    pub remark: Option<String>,
     /// Whether the answer is this one's.
     pub decides: bool,
     /// What would have been decided with it alone.
@@ -165,13 +170,13 @@ impl Chronicle {
                 ExplainedSource {
                     decides: decision.source == Some(index),
                     sentence: alone.message(&catalog),
-                    ..ExplainedSource::new(held, &catalog, alone)
+                    ..self.explained(held, &catalog, alone, as_of)
                 }
             })
             .collect();
         let decider = decision.source.and_then(|index| held.get(index));
-        let evidence = decider.map(|held| held.bought.evidence(as_of)).unwrap_or_default();
-        let deciding = decider.map(|held| held.bought.stream.deciding(&evidence, as_of)).unwrap_or_default();
+        let confirmed_by = decider.and_then(|held| held.evidence(as_of).confirmed_by);
+        let deciding = decider.map(|held| held.deciding(as_of)).unwrap_or_default();
         let scan = Scan::new(self, &known, video, as_of);
         Ok(Explanation {
             member: self.member.clone(),
@@ -186,29 +191,69 @@ impl Chronicle {
             decision,
             sources,
             deciding,
-            confirmed_by: evidence.confirmed_by,
+            confirmed_by,
             position: self.position,
         })
     }
 }
 
-impl ExplainedSource {
-    pub(super) fn new(held: &Held<'_>, catalog: &Catalog, decision: Decision) -> Self {
-        let Standing { terms, anchors } = &held.standing;
-        let today = catalog.plans_of(&terms.items);
-        Self {
-            kind: SourceKind::Subscription,
-            id: held.bought.id.to_string(),
-            customer: Some(terms.customer.clone()),
-            status: terms.status.to_string(),
-            plans: if today.is_empty() { anchors.plans.clone() } else { today },
-            from: terms.started_at,
-            until: terms.ended_at.or(terms.cancels_at),
-            giver: None,
-            decides: false,
-            sentence: decision.message(catalog),
-            decision,
-            standing: Some(held.standing.clone()),
+impl Chronicle {
+    /// A source, and what would be decided with it alone.
+    pub(super) fn explained(
+        &self,
+        held: &Held<'_>,
+        catalog: &Catalog,
+        decision: Decision,
+        as_of: AsOf,
+    ) -> ExplainedSource {
+        let sentence = decision.message(catalog);
+        match &held.of {
+            Of::Bought(bought, standing) => {
+                let Standing { terms, anchors } = standing.as_ref();
+                let today = catalog.plans_of(&terms.items);
+                ExplainedSource {
+                    kind: SourceKind::Subscription,
+                    id: bought.id.to_string(),
+                    customer: Some(terms.customer.clone()),
+                    status: terms.status.to_string(),
+                    plans: if today.is_empty() { anchors.plans.clone() } else { today },
+                    from: terms.started_at,
+                    until: terms.ended_at.or(terms.cancels_at),
+                    giver: None,
+                    remark: None,
+                    standing: Some(standing.as_ref().clone()),
+                    decides: false,
+                    decision,
+                    sentence,
+                }
+            }
+            Of::Granted(granted, state) => {
+                let given = state.given();
+                let revoked_at = granted.revoked_at(as_of);
+                let until = revoked_at.or(given.and_then(|given| given.until));
+                let status = match given {
+                    _ if revoked_at.is_some() => "revoked",
+                    Some(given) if given.from > as_of.at => "to_come",
+                    _ if until.is_some_and(|until| until <= as_of.at) => "ended",
+                    _ => "granted",
+                };
+                let remark = granted.given().and_then(|(_, event)| event.remark());
+                ExplainedSource {
+                    kind: SourceKind::Grant,
+                    id: granted.id.to_string(),
+                    customer: None,
+                    status: status.to_owned(),
+                    plans: given.map(|given| given.plan.clone()).into_iter().collect(),
+                    from: given.map(|given| given.from),
+                    until,
+                    giver: granted.giver(),
+                    remark: remark.map(|remark| self.words(remark)),
+                    standing: None,
+                    decides: false,
+                    decision,
+                    sentence,
+                }
+            }
         }
     }
 }
@@ -259,17 +304,28 @@ fn plan_verdicts(video: &Video, catalog: &Catalog, sources: &[ExplainedSource]) 
         .collect()
 }
 
-impl Stream {
-    /// The events of the log that stand behind some evidence. Bookkeeping is left out where there is better.
-    pub(super) fn deciding(&self, evidence: &Evidence, as_of: AsOf) -> Vec<DecidingEvent> {
-        let bookkeeping =
-            |event: &Event| matches!(event, Event::Subscription(_, SubscriptionEvent::OrderAmbiguous { .. }));
-        self.events
-            .iter()
-            .filter(|(recorded, event)| as_of.knows(recorded) && !bookkeeping(event))
-            .filter(|(_, event)| tells(event).is_some_and(|source| evidence.deciding.contains(source)))
-            .map(|(recorded, event)| DecidingEvent::new(recorded, event))
-            .collect()
+impl Held<'_> {
+    /// The events of the log that stand behind it, oldest first. Bookkeeping is left out where there is better.
+    pub(super) fn deciding(&self, as_of: AsOf) -> Vec<DecidingEvent> {
+        let told = |(recorded, event): &(Recorded, Event)| DecidingEvent::new(recorded, event);
+        match &self.of {
+            Of::Granted(granted, _) => granted.deciding(as_of).into_iter().map(told).collect(),
+            Of::Bought(bought, _) => {
+                let evidence = self.evidence(as_of);
+                let known = bought.stream.events.iter().filter(|(recorded, _)| as_of.knows(recorded));
+                known.filter(|(_, event)| stands_behind(event, &evidence)).map(told).collect()
+            }
+        }
+    }
+}
+
+fn stands_behind(event: &Event, evidence: &Evidence) -> bool {
+    match event {
+        Event::Subscription(_, SubscriptionEvent::OrderAmbiguous { .. }) => false,
+        Event::Subscription(_, SubscriptionEvent::GraceExtended { extension, .. }) => {
+            evidence.extended.as_ref() == Some(&extension.remark)
+        }
+        event => tells(event).is_some_and(|source| evidence.deciding.contains(source)),
     }
 }
 
@@ -323,7 +379,7 @@ impl Explanation {
             )
         }));
         if self.decision.reason == Reason::NoMembership {
-            lines.push("no subscription was known".to_owned());
+            lines.push("no subscription and no grant was known".to_owned());
         }
         lines.extend(self.sources.iter().map(|source| {
             let decided = if source.decides { "decides" } else { "tried" };

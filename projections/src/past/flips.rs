@@ -251,7 +251,7 @@ impl<'k> Answer<'k> {
     /// The latest event behind this answer.
     fn deciding(&self, as_of: AsOf) -> Option<DecidingEvent> {
         let held = self.decider.as_ref()?;
-        let deciding = held.bought.stream.deciding(&held.bought.evidence(self.as_of), as_of);
+        let deciding = held.deciding(AsOf { at: self.as_of.at, ..as_of });
         deciding.into_iter().max_by_key(|event| (event.occurred_at, event.position))
     }
 }

@@ -13,10 +13,10 @@ use domain::member::{self, Member, MemberEvent, Wish};
 use domain::membership::{self, Membership};
 use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
-use domain::subscription::SubscriptionEvent;
+use domain::subscription::{Standing, SubscriptionEvent};
 
 use super::explain::ExplainedSource;
-use super::known::{Held, Known, by_plan, next_change};
+use super::known::{Bought, Held, Known, Of, by_plan, next_change};
 use super::words::{day, money, plan_name, status};
 use super::{AsOf, Chronicle, Stream, stamp};
 
@@ -218,7 +218,7 @@ impl Chronicle {
             until: decision.until,
             access: plans.iter().map(|(plan, decision)| PlanAccess::new(plan, decision, &catalog)).collect(),
             next: Upcoming { catalog: &catalog, policy: &policy, as_of }.next(&held, &sources),
-            sources: explained(&held, &sources, &catalog, &policy, as_of),
+            sources: self.explained_all(&held, &catalog, &policy, as_of),
             paid: paid(&known, as_of),
             last_payment: self.last_payment(as_of),
             customers: self.customers(as_of),
@@ -228,6 +228,25 @@ impl Chronicle {
             notes: self.notes(as_of),
             erased_at: self.erased_at(as_of),
         }
+    }
+
+    /// Each source with what it alone would open: the best of its own plans.
+    fn explained_all(
+        &self,
+        held: &[Held<'_>],
+        catalog: &Catalog,
+        policy: &Policy,
+        as_of: AsOf,
+    ) -> Vec<ExplainedSource> {
+        let alone = held.iter().map(|held| {
+            let best = catalog.best_of(held.source.plans).unwrap_or_else(|| PlanId::from(""));
+            let decision = decide_plan(&best, std::iter::once(held.source), catalog, policy, as_of.at);
+            let plan = decision.plan.as_ref().map(|plan| plan_name(plan, catalog));
+            let name = plan.unwrap_or_else(|| "No known plan".to_owned());
+            let sentence = format!("{name}: {}.", status(&decision));
+            ExplainedSource { sentence, ..self.explained(held, catalog, decision, as_of) }
+        });
+        alone.collect()
     }
 
     fn notes(&self, as_of: AsOf) -> Vec<Note> {
@@ -264,7 +283,7 @@ impl Chronicle {
         attempts.max_by_key(|payment| (payment.at, payment.position))
     }
 
-    fn customers(&self, as_of: AsOf) -> Vec<CustomerState> {
+    pub(super) fn customers(&self, as_of: AsOf) -> Vec<CustomerState> {
         let payers = self.customers.iter().filter_map(|(id, stream)| {
             let mut state = Customer::default();
             let mut link = None;
@@ -345,26 +364,6 @@ impl PlanAccess {
     }
 }
 
-/// Each source with what it alone would open: the best of its own plans.
-fn explained(
-    held: &[Held<'_>],
-    sources: &[Source],
-    catalog: &Catalog,
-    policy: &Policy,
-    as_of: AsOf,
-) -> Vec<ExplainedSource> {
-    let alone = held.iter().zip(sources).map(|(held, source)| {
-        let of_plan = |plan: &PlanId| decide_plan(plan, std::iter::once(*source), catalog, policy, as_of.at);
-        let best = catalog.best_of(source.plans);
-        let decision = of_plan(&best.unwrap_or_else(|| PlanId::from("")));
-        let plan = decision.plan.as_ref().map(|plan| plan_name(plan, catalog));
-        let name = plan.unwrap_or_else(|| "No known plan".to_owned());
-        let sentence = format!("{name}: {}.", status(&decision));
-        ExplainedSource { sentence, ..ExplainedSource::new(held, catalog, decision) }
-    });
-    alone.collect()
-}
-
 /// What is to come.
 struct Upcoming<'u> {
     catalog: &'u Catalog,
@@ -375,7 +374,7 @@ struct Upcoming<'u> {
 impl Upcoming<'_> {
     /// The next of everything that has a date.
     fn next(&self, held: &[Held<'_>], sources: &[Source]) -> Option<NextChange> {
-        let named = held.iter().flat_map(|held| self.of_subscription(held));
+        let named = held.iter().flat_map(|held| self.of_source(held));
         let by_time = next_change(sources, self.policy, self.as_of.at).map(|at| {
             let then = by_plan(sources, self.catalog, self.policy, at);
             let (plan, decision) = best(&then);
@@ -389,14 +388,29 @@ impl Upcoming<'_> {
         Some(NextChange { at, sentence: sentences.join(" ") })
     }
 
+    fn of_source(&self, held: &Held<'_>) -> Vec<(DateTime<Utc>, String)> {
+        match &held.of {
+            Of::Bought(bought, standing) => self.of_subscription(bought, standing),
+            Of::Granted(granted, state) => {
+                let Some(given) = state.given().filter(|_| !state.is_revoked()) else { return Vec::new() };
+                let (name, id) = (plan_name(&given.plan, self.catalog), granted.id);
+                let begins = (given.from, format!("The access to {name} that was given begins ({id})."));
+                let ends = given
+                    .until
+                    .map(|until| (until, format!("The access to {name} that was given ends ({id}).")));
+                std::iter::once(begins).chain(ends).collect()
+            }
+        }
+    }
+
     /// The dates that a subscription names.
-    fn of_subscription(&self, held: &Held<'_>) -> Vec<(DateTime<Utc>, String)> {
+    fn of_subscription(&self, bought: &Bought<'_>, standing: &Standing) -> Vec<(DateTime<Utc>, String)> {
         use domain::subscription::Status;
-        let terms = &held.standing.terms;
+        let terms = &standing.terms;
         if terms.status.is_final() {
             return Vec::new();
         }
-        let id = held.bought.id;
+        let id = bought.id;
         let mut dates = Vec::new();
         let mut add = |at: Option<DateTime<Utc>>, sentence: String| dates.extend(at.map(|at| (at, sentence)));
         if terms.status == Status::Trialing && terms.cancels_at.is_none() {
@@ -407,7 +421,7 @@ impl Upcoming<'_> {
         add(terms.cancels_at, format!("{id} ends."));
         let pause = terms.collection_paused.as_ref();
         add(pause.and_then(|pause| pause.resumes_at), format!("Collecting for {id} starts again."));
-        let attempt = held.bought.stream.happened(self.as_of).filter_map(|(_, event)| match event {
+        let attempt = bought.stream.happened(self.as_of).filter_map(|(_, event)| match event {
             Event::Subscription(_, event) => event.attempt(),
             _ => None,
         });
@@ -416,7 +430,7 @@ impl Upcoming<'_> {
             latest.and_then(|attempt| attempt.next_attempt_at),
             format!("The provider tries again to collect for {id}."),
         );
-        let schedule = held.bought.state.schedule().filter(|schedule| self.as_of.has_reached(schedule.at));
+        let schedule = bought.state.schedule().filter(|schedule| self.as_of.has_reached(schedule.at));
         if let Some(next) = schedule.and_then(|schedule| schedule.next.as_ref()) {
             let plans: Vec<String> = next.plans.iter().map(|plan| plan_name(plan, self.catalog)).collect();
             add(Some(next.from), format!("{id} changes to {}.", plans.join(" and ")));
@@ -496,9 +510,9 @@ impl LastPayment {
 }
 
 fn duplicates(held: &[Held<'_>]) -> Vec<SubscriptionId> {
-    let held = held.iter().map(|held| membership::Held {
-        id: held.bought.id.clone(),
-        standing: held.standing.clone(),
+    let held = held.iter().filter_map(Held::bought).map(|(bought, standing)| membership::Held {
+        id: bought.id.clone(),
+        standing: standing.clone(),
         next: None,
         had_trial: false,
     });

@@ -7,7 +7,8 @@ use domain::access::{Decision, Source};
 use domain::catalog::Catalog;
 use domain::customer::CustomerEvent;
 use domain::events::Event;
-use domain::ids::{CustomerId, MemberId, PlanId, SubscriptionId};
+use domain::grant::{self, Grant};
+use domain::ids::{CustomerId, GrantId, MemberId, PlanId, SubscriptionId};
 use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
 use domain::subscription::{self, Subscription};
@@ -249,8 +250,12 @@ impl Chronicle {
         let mut events: Vec<&(Recorded, Event)> = self.sources_events().collect();
         events.sort_by_key(|(recorded, _)| recorded.position);
         let mut turns = Turns::default();
-        let mut running =
-            Running { member: &self.member, customers: Vec::new(), subscriptions: BTreeMap::new() };
+        let mut running = Running {
+            member: &self.member,
+            customers: Vec::new(),
+            subscriptions: BTreeMap::new(),
+            grants: BTreeMap::new(),
+        };
         for (index, (recorded, event)) in events.iter().enumerate() {
             let Recorded { position, metadata, .. } = recorded;
             let as_of = AsOf { at: metadata.recorded_at, known_at: None, position: Some(*position) };
@@ -288,6 +293,7 @@ struct Running<'c> {
     member: &'c MemberId,
     customers: Vec<&'c CustomerId>,
     subscriptions: BTreeMap<&'c SubscriptionId, Subscription>,
+    grants: BTreeMap<&'c GrantId, Grant>,
 }
 
 /// The plans that are open, best first, each with why.
@@ -305,6 +311,7 @@ impl<'c> Running<'c> {
             Event::Subscription(id, event) => {
                 subscription::evolve(self.subscriptions.entry(id).or_default(), event);
             }
+            Event::Grant(id, event) => grant::evolve(self.grants.entry(id).or_default(), event),
             _ => {}
         }
     }
@@ -316,7 +323,12 @@ impl<'c> Running<'c> {
             let domain::subscription::Standing { terms, anchors } = &standing;
             Source::new(&standing, catalog.opened_by(&terms.items, &anchors.plans))
         };
-        hers.map(source).collect()
+        let granted = self.grants.values().filter_map(|state| {
+            let given = state.given()?;
+            let plans = catalog.set_of(std::slice::from_ref(&given.plan));
+            Some(Source::granted(given, state.is_revoked(), plans))
+        });
+        hers.map(source).chain(granted).collect()
     }
 
     fn open(&self, catalog: &Catalog, at: DateTime<Utc>) -> Open {
@@ -335,9 +347,9 @@ impl<'c> Running<'c> {
         let mut at = from;
         while let Some(next) = next_change(&sources, &policy, at).filter(|next| *next < until) {
             let (before, after) = (open(&sources, catalog, at), open(&sources, catalog, next));
-            // The provider ends trials and periods itself; a date that passes without closing anything is no news.
-            let closes = before.len() != after.len();
-            let change = AccessChange::between(&before, &after, catalog).filter(|_| closes);
+            // The provider ends trials and periods itself; a date that passes without turning anything is no news.
+            let turns = before.len() != after.len();
+            let change = AccessChange::between(&before, &after, catalog).filter(|_| turns);
             changes.extend(change.map(|change| (next, change)));
             at = next;
         }

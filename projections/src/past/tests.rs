@@ -4,10 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::access::Reason;
 use domain::account::AccountCommand;
 use domain::catalog::{KeepOrDeny, Policy};
+use domain::customer::CustomerCommand;
+use domain::grant::GrantCommand;
 use domain::ids::{PlanId, SessionId};
 use domain::ports::Position;
 use domain::subscription::{
-    CollectionPause, Dispute, DisputeStatus, Refund, RefundTold, Reversal, ReversedPayment,
+    CollectionPause, Dispute, DisputeStatus, Extension, Refund, RefundTold, Reversal, ReversedPayment,
     SubscriptionCommand, Terms,
 };
 
@@ -119,6 +121,76 @@ fn every_reason_is_said_in_the_same_words_wherever_it_is_said() {
         }
         assert!(told.decision.until.is_none() || words.contains("UTC"), "{words}");
     }
+}
+
+fn give(until: Option<DateTime<Utc>>) -> GrantCommand {
+    let (member, plan, remark) = ("mem_ada".into(), "pro".into(), "rmk_1".into());
+    GrantCommand::Give { member, plan, from: day(5), until, remark }
+}
+
+#[test]
+fn what_was_given_counts_from_its_beginning_to_its_end_and_takes_nothing_that_was_bought() {
+    let mut life = Life::new();
+    life.soon("evt_1", day(0), terms("active", "basic")).gives(day(5), give(Some(day(10))));
+    let chronicle = life.chronicle();
+    let flips = chronicle.flips(ADVANCED, AsOf::at(day(20))).unwrap();
+    let told: Vec<_> = flips.iter().map(|flip| (flip.at, flip.to.allowed, flip.by_time)).collect();
+    assert_eq!(told, [(day(5), true, false), (day(10), false, true)]);
+    assert_eq!(flips[0].event.as_ref().unwrap().event_type, "AccessGranted");
+    let given = chronicle.explain(ADVANCED, AsOf::at(day(7))).unwrap();
+    assert_eq!((given.decision.reason, given.decision.until), (Reason::Grant, Some(day(10))));
+    let source = given.sources.iter().find(|source| source.decides).unwrap();
+    assert_eq!(
+        (source.kind, source.status.as_str(), source.remark.as_deref()),
+        (SourceKind::Grant, "granted", Some("(erased)"))
+    );
+    assert_eq!(given.deciding[0].event_type, "AccessGranted");
+    assert_eq!(reason(&chronicle, VIDEO, AsOf::at(day(11))), Reason::Subscription, "what was bought goes on");
+    let over = chronicle.explain(ADVANCED, AsOf::at(day(11))).unwrap();
+    let statuses: Vec<_> = over.sources.iter().map(|source| source.status.as_str()).collect();
+    assert_eq!(statuses, ["active", "ended"]);
+    let next = chronicle.state(AsOf::at(day(7))).next.unwrap();
+    assert_eq!(next.sentence, "The access to Pro that was given ends (grt_1). Basic: paid for.");
+}
+
+#[test]
+fn what_was_taken_back_had_been_given_until_then() {
+    let mut life = Life::new();
+    life.gives(day(5), give(None)).gives(day(8), GrantCommand::Revoke { remark: "rmk_2".into() });
+    let chronicle = life.chronicle();
+    assert_eq!(reason(&chronicle, ADVANCED, AsOf::at(day(7))), Reason::Grant);
+    assert_eq!(reason(&chronicle, ADVANCED, AsOf::at(day(8))), Reason::Ended);
+    let story = chronicle.story(vec![], &Filter::default(), day(20));
+    let turns: Vec<_> = story.groups.iter().filter_map(|group| group.access.as_ref()).collect();
+    let said: Vec<_> = turns.iter().map(|turn| turn.sentence.as_str()).collect();
+    assert_eq!(said, ["opens Pro: given without a payment", "closes everything"]);
+}
+
+#[test]
+fn a_payer_who_was_found_not_to_be_hers_never_was_but_was_known_as_hers() {
+    let mut life = Life::new();
+    life.soon("evt_1", day(0), terms("active", "basic"));
+    life.pays(day(6), CustomerCommand::Unlink { member: "mem_ada".into(), remark: "rmk_1".into() });
+    let chronicle = life.chronicle();
+    assert_eq!(reason(&chronicle, VIDEO, AsOf::at(day(3))), Reason::NoMembership);
+    let known_at = Some(day(3));
+    assert_eq!(reason(&chronicle, VIDEO, AsOf { known_at, ..AsOf::at(day(3)) }), Reason::Subscription);
+    let types: Vec<_> = chronicle.entries().into_iter().map(|entry| entry.event_type).collect();
+    assert_eq!(types, ["MemberRegistered", "MemberLinked", "MemberUnlinked"], "the rest is not her history");
+    assert_eq!(chronicle.payers(), []);
+}
+
+#[test]
+fn time_to_settle_that_staff_gave_is_among_the_events_that_decide() {
+    let mut life = grace_that_ran_out();
+    let extension = Extension { at: day(40), remark: "rmk_1".into(), until: day(60) };
+    life.told(day(40), "req_1", SubscriptionCommand::ExtendGrace(extension));
+    let chronicle = life.chronicle();
+    let told = chronicle.explain(VIDEO, AsOf::at(day(50))).unwrap();
+    assert_eq!((told.decision.reason, told.decision.until), (Reason::Grace, Some(day(60))));
+    assert_eq!(told.deciding.last().unwrap().event_type, "GraceExtended");
+    assert_eq!(told.after.unwrap().event.unwrap().event_type, "GraceExtended");
+    assert_eq!(chronicle.explain(VIDEO, AsOf::at(day(39))).unwrap().decision.until, Some(day(44)));
 }
 
 #[test]

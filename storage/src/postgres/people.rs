@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use domain::ids::MemberId;
-use domain::ports::{People, PersonRecord, PersonStored, StoreError};
+use domain::ports::{People, PersonKey, PersonRecord, PersonStored, StoreError};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::error::store_error;
 use super::{Postgres, limit};
+use crate::range::range_of;
 
 /// Waits for one who inserts the same at the same time, and then does nothing if she has.
 const INSERT: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) VALUES ($1, $2, $3, $4, $5) \
@@ -19,6 +20,10 @@ const EMAIL_OWNER: &str = "SELECT member FROM people WHERE email_lower = $1";
 const GET: &str = "SELECT member, email, external_id, created_at FROM people WHERE member = $1";
 const LIST: &str =
     "SELECT member, email, external_id, created_at FROM people WHERE member > $1 ORDER BY member LIMIT $2";
+const FIND_BY_EMAIL: &str = "SELECT member, email, external_id, created_at FROM people \
+                             WHERE email_lower >= $1 AND email_lower < $2 ORDER BY email_lower LIMIT $3";
+const FIND_BY_EXTERNAL_ID: &str = "SELECT member, email, external_id, created_at FROM people \
+                                   WHERE external_id >= $1 AND external_id < $2 ORDER BY external_id LIMIT $3";
 
 /// What stood in the way of an insert may be deleted before it is looked at; then the insert is tried again.
 const ATTEMPTS: usize = 5;
@@ -63,6 +68,26 @@ impl People for Postgres {
         let list = sqlx::query(LIST).bind(after).bind(limit(at_most));
         let rows = self.connections.call(list.fetch_all(&self.connections.pool())).await?;
         rows.iter().map(|row| person(row).map_err(store_error)).collect()
+    }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        at_most: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        let (sql, [from, to]) = finding(key, prefix);
+        let find = sqlx::query(sql).bind(from).bind(to).bind(limit(at_most));
+        let rows = self.connections.call(find.fetch_all(&self.connections.pool())).await?;
+        rows.iter().map(|row| person(row).map_err(store_error)).collect()
+    }
+}
+
+/// Where to look for a key, and from where to where.
+fn finding(key: PersonKey, prefix: &str) -> (&'static str, [String; 2]) {
+    match key {
+        PersonKey::Email => (FIND_BY_EMAIL, range_of(&prefix.to_lowercase())),
+        PersonKey::ExternalId => (FIND_BY_EXTERNAL_ID, range_of(prefix)),
     }
 }
 

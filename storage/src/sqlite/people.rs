@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use domain::ids::MemberId;
-use domain::ports::{People, PersonRecord, PersonStored, StoreError};
+use domain::ports::{People, PersonKey, PersonRecord, PersonStored, StoreError};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::error::store_error;
 use super::{Sqlite, micros, moment};
+use crate::range::range_of;
 
 const INSERT: &str =
     "INSERT INTO people (member, email, email_lower, external_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -17,6 +18,10 @@ const EMAIL_OWNER: &str = "SELECT member FROM people WHERE email_lower = ?1";
 const GET: &str = "SELECT member, email, external_id, created_at FROM people WHERE member = ?1";
 const LIST: &str =
     "SELECT member, email, external_id, created_at FROM people WHERE member > ?1 ORDER BY member LIMIT ?2";
+const FIND_BY_EMAIL: &str = "SELECT member, email, external_id, created_at FROM people \
+                             WHERE email_lower >= ?1 AND email_lower < ?2 ORDER BY email_lower LIMIT ?3";
+const FIND_BY_EXTERNAL_ID: &str = "SELECT member, email, external_id, created_at FROM people \
+                                   WHERE external_id >= ?1 AND external_id < ?2 ORDER BY external_id LIMIT ?3";
 
 #[async_trait]
 impl People for Sqlite {
@@ -34,6 +39,25 @@ impl People for Sqlite {
         let after = after.map(ToString::to_string).unwrap_or_default();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.readers.read(move |connection| select(connection, LIST, params![after, limit])).await
+    }
+
+    async fn find(
+        &self,
+        key: PersonKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        let (sql, [from, to]) = finding(key, prefix);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.readers.read(move |connection| select(connection, sql, params![from, to, limit])).await
+    }
+}
+
+/// Where to look for a key, and from where to where.
+fn finding(key: PersonKey, prefix: &str) -> (&'static str, [String; 2]) {
+    match key {
+        PersonKey::Email => (FIND_BY_EMAIL, range_of(&prefix.to_lowercase())),
+        PersonKey::ExternalId => (FIND_BY_EXTERNAL_ID, range_of(prefix)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::ids::MemberId;
-use domain::ports::{PersonRecord, PersonStored};
+use domain::ports::{PersonKey, PersonRecord, PersonStored};
 
 use super::{Place, noon, on_both, seconds};
 
@@ -15,6 +15,7 @@ on_both! {
     members_without_an_address_or_external_id_do_not_collide,
     of_those_who_ask_at_once_one_creates_the_record,
     records_are_listed_by_member_and_page,
+    records_are_found_by_how_an_address_or_external_id_begins,
 }
 
 fn person(member: &str, email: Option<&str>, external_id: Option<&str>) -> PersonRecord {
@@ -121,4 +122,33 @@ async fn records_are_listed_by_member_and_page(place: Place) {
     assert_eq!(list(None, 2).await, ["mem_-", "mem_1"]);
     assert_eq!(list(Some("mem_1"), 2).await, ["mem_A", "mem_a"]);
     assert_eq!(list(Some("mem_b"), 2).await, [""; 0]);
+}
+
+async fn records_are_found_by_how_an_address_or_external_id_begins(place: Place) {
+    let people = place.open().await.people;
+    for (member, email, external_id) in [
+        ("mem_1", Some("Ada@Example.com"), Some("User_1")),
+        ("mem_2", Some("adam@example.com"), Some("user_2")),
+        ("mem_3", Some("a%da@example.com"), Some("user%3")),
+        ("mem_4", Some("\u{d8}le@example.com"), None),
+        ("mem_5", None, None),
+    ] {
+        people.create(person(member, email, external_id)).await.unwrap();
+    }
+    let find = async |key, prefix: &str, limit| {
+        let found = people.find(key, prefix, limit).await.unwrap();
+        found.into_iter().map(|person| person.member.to_string()).collect::<Vec<_>>()
+    };
+    let (email, external_id) = (PersonKey::Email, PersonKey::ExternalId);
+    assert_eq!(find(email, "ADA", 9).await, ["mem_1", "mem_2"], "letters count alike in both sizes");
+    assert_eq!(find(email, "ada", 1).await, ["mem_1"], "no more than asked for, in order");
+    assert_eq!(find(email, "\u{f8}L", 9).await, ["mem_4"]);
+    assert_eq!(find(external_id, "user", 9).await, ["mem_3", "mem_2"], "ids are compared letter by letter");
+    assert_eq!(find(external_id, "User_", 9).await, ["mem_1"]);
+    for (typed, found) in
+        [("a%", vec!["mem_3"]), ("%", vec![]), ("_da", vec![]), ("a*", vec![]), ("'", vec![])]
+    {
+        assert_eq!(find(email, typed, 9).await, found, "{typed} has no wildcards");
+    }
+    assert_eq!(find(external_id, "user%", 9).await, ["mem_3"]);
 }

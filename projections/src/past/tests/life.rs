@@ -8,6 +8,7 @@ use domain::account::{self, Account, AccountCommand};
 use domain::catalog::{self, Catalog, CatalogCommand, Content, Course, Plan, Policy, Roadmap, Video};
 use domain::customer::{self, Customer, CustomerCommand, LinkedThrough};
 use domain::events::{Dated, Event};
+use domain::grant::{self, Grant, GrantCommand};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::{Actor, Metadata};
 use domain::ports::{Position, Recorded};
@@ -96,8 +97,9 @@ pub(super) struct Life {
     account: Vec<(Recorded, Event)>,
     customer: Vec<(Recorded, Event)>,
     subscription: Vec<(Recorded, Event)>,
+    grant: Vec<(Recorded, Event)>,
     catalog: Vec<(Recorded, Event)>,
-    state: (Member, Account, Customer, Subscription, Catalog),
+    state: (Member, Account, Customer, Subscription, Catalog, Grant),
 }
 
 impl Life {
@@ -109,6 +111,7 @@ impl Life {
             account: Vec::new(),
             customer: Vec::new(),
             subscription: Vec::new(),
+            grant: Vec::new(),
             catalog: Vec::new(),
             state: Default::default(),
         };
@@ -156,6 +159,16 @@ impl Life {
             customer::evolve(&mut self.state.2, &event);
             let recorded = self.recorded::<Customer>("cus_1", at, &format!("req_{at}"), &event);
             self.customer.push((recorded, Event::Customer("cus_1".into(), event)));
+        }
+        self
+    }
+
+    /// Staff gives her something, or takes it back.
+    pub(super) fn gives(&mut self, at: DateTime<Utc>, command: GrantCommand) -> &mut Self {
+        for event in grant::decide(&self.state.5, command).unwrap() {
+            grant::evolve(&mut self.state.5, &event);
+            let recorded = self.recorded::<Grant>("grt_1", at, &format!("req_{at}"), &event);
+            self.grant.push((recorded, Event::Grant("grt_1".into(), event)));
         }
         self
     }
@@ -256,7 +269,7 @@ impl Life {
     /// Everything the log holds of her.
     pub(super) fn chronicle(&self) -> Chronicle {
         let stream = |events: &Vec<(Recorded, Event)>| Stream { events: events.clone() };
-        Chronicle {
+        let mut chronicle = Chronicle {
             member: "mem_ada".into(),
             registered_at: day(-1),
             position: self.position(),
@@ -264,9 +277,13 @@ impl Life {
             account: stream(&self.account),
             customers: vec![("cus_1".into(), stream(&self.customer))],
             subscriptions: vec![("sub_1".into(), stream(&self.subscription))],
+            grants: vec![("grt_1".into(), stream(&self.grant))],
+            former: Vec::new(),
             revisions: Arc::new(Revisions::new(stream(&self.catalog))),
             remarks: std::collections::BTreeMap::new(),
-        }
+        };
+        chronicle.former = chronicle.not_hers();
+        chronicle
     }
 }
 
