@@ -212,7 +212,9 @@ async fn asks(
         "extend_grace" => {
             let mut owed = vec![(String::new(), "The one that is past due".to_owned())];
             let bought = held.sources.iter().filter(|source| source.kind.as_str() == "subscription");
-            owed.extend(bought.map(|source| (source.id.clone(), format!("{}: {}", source.id, source.status))));
+            owed.extend(
+                bought.map(|source| (source.id.clone(), format!("{}: {}", source.id, source.status))),
+            );
             vec![select("subscription", "Subscription", owed), until("UTC")]
         }
         "withdraw_note" => {
@@ -230,7 +232,8 @@ async fn asks(
             vec![select("customer", "Customer", payers.map(|id| (id.clone(), id)).collect())]
         }
         "send_letter" => {
-            let letters = StaffLetter::ALL.map(|letter| (letter.as_str().to_owned(), letter.words().to_owned()));
+            let letters =
+                StaffLetter::ALL.map(|letter| (letter.as_str().to_owned(), letter.words().to_owned()));
             vec![select("letter", "Letter", letters.to_vec())]
         }
         "end_sessions" => {
@@ -245,7 +248,8 @@ async fn asks(
             vec![select("session", "Session", sessions)]
         }
         "erase" => {
-            let reasons = ErasedBecause::ALL.map(|because| (because.as_str().to_owned(), because.words().to_owned()));
+            let reasons =
+                ErasedBecause::ALL.map(|because| (because.as_str().to_owned(), because.words().to_owned()));
             vec![select("because", "Because", reasons.to_vec())]
         }
         _ => Vec::new(),
@@ -269,7 +273,8 @@ async fn page(
     fields: &Fields,
     mistake: Option<String>,
 ) -> Result<ActPage, ApiError> {
-    let title = title(act).ok_or_else(|| ApiError::NoSuchPath(format!("/console/members/{id}/acts/{act}")))?;
+    let title =
+        title(act).ok_or_else(|| ApiError::NoSuchPath(format!("/console/members/{id}/acts/{act}")))?;
     let (chronicle, person) = read(state, id).await?;
     let member = &chronicle.member;
     let asks = asks(state, &chronicle, act, fields).await?;

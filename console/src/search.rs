@@ -75,7 +75,8 @@ pub(crate) async fn show(
             "member" => {
                 let Ok(member) = MemberId::parse(&value) else { continue };
                 let person = state.people.get(&member).await?;
-                let (email, external_id) = person.map_or((None, None), |person| (person.email, person.external_id));
+                let (email, external_id) =
+                    person.map_or((None, None), |person| (person.email, person.external_id));
                 found.push(Found { member: member.to_string(), email, external_id });
             }
             "video" => {

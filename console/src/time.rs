@@ -19,11 +19,6 @@ impl Moment {
     pub(crate) fn text(self) -> String {
         self.0.trunc_subsecs(0).format("%-d %b %Y %H:%M:%S UTC").to_string()
     }
-
-    /// Its day.
-    pub(crate) fn day(self) -> String {
-        self.0.format("%-d %B %Y").to_string()
-    }
 }
 
 impl fmt::Display for Moment {

@@ -33,8 +33,7 @@ struct ExplainPage {
     sources: Vec<Source>,
     deciding: Vec<Deciding>,
     confirmed_by: Option<String>,
-    before: Option<Turn>,
-    after: Option<Turn>,
+    turns: Vec<(&'static str, Turn)>,
     plans: Vec<(String, bool, String)>,
     text: String,
     permalink: String,
@@ -114,6 +113,7 @@ pub(crate) async fn show(
     let permalink = format!("/console/members/{member}/explain?video={video}{}", fixed.query());
     let mut sources: Vec<Source> = explanation.sources.iter().map(Source::from).collect();
     sources.sort_by_key(|source| !source.decides);
+    let turns = [("Before", &explanation.before), ("After", &explanation.after)].into_iter();
     Ok(Page(ExplainPage {
         frame: desk.at(""),
         name: called(&chronicle.member, person.as_ref()),
@@ -133,8 +133,7 @@ pub(crate) async fn show(
         sources,
         deciding: explanation.deciding.iter().map(Deciding::from).collect(),
         confirmed_by: explanation.confirmed_by.as_ref().map(ToString::to_string),
-        before: explanation.before.as_ref().map(Turn::from),
-        after: explanation.after.as_ref().map(Turn::from),
+        turns: turns.filter_map(|(title, flip)| Some((title, Turn::from(flip.as_ref()?)))).collect(),
         plans: explanation
             .other_plans
             .iter()

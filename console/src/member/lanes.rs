@@ -101,7 +101,8 @@ impl Span {
     fn ticks(self) -> Vec<Tick> {
         let first = |day: NaiveDate| day.with_day(1).unwrap_or(day);
         let (from, until) = (self.from.date_naive(), self.until.date_naive());
-        let months = (until.year() - from.year()) * 12 + until.month().cast_signed() - from.month().cast_signed();
+        let months =
+            (until.year() - from.year()) * 12 + until.month().cast_signed() - from.month().cast_signed();
         let step = Months::new(u32::try_from(months / TICKS + 1).unwrap_or(1));
         let mut days = Vec::new();
         let mut day = first(from) + Months::new(1);
@@ -185,7 +186,12 @@ impl Lanes {
                 title: format!("{}: {}", Moment(entry.occurred_at).text(), entry.sentence),
                 link: link(Some(entry.position)).filter(|_| !many),
             });
-            lanes.push(Lane { name: name.to_owned(), y: place(&lanes), bars: Vec::new(), dots: dots.collect() });
+            lanes.push(Lane {
+                name: name.to_owned(),
+                y: place(&lanes),
+                bars: Vec::new(),
+                dots: dots.collect(),
+            });
         }
         let height = place(&lanes) + 22;
         Self {

@@ -45,7 +45,10 @@ pub(crate) fn moment(name: &'static str, text: &str) -> Result<DateTime<Utc>, Ap
     let bare = || {
         let of = |format| NaiveDateTime::parse_from_str(text, format).ok();
         let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-        of("%Y-%m-%dT%H:%M:%S%.f").or_else(|| of("%Y-%m-%dT%H:%M")).or_else(day).map(|moment| moment.and_utc())
+        of("%Y-%m-%dT%H:%M:%S%.f")
+            .or_else(|| of("%Y-%m-%dT%H:%M"))
+            .or_else(day)
+            .map(|moment| moment.and_utc())
     };
     with_zone.or_else(bare).filter(can_be_written).ok_or(ApiError::BadTime(name))
 }
@@ -63,7 +66,8 @@ pub(crate) struct When {
 impl When {
     pub(crate) fn of(query: &Fields, now: DateTime<Utc>) -> Result<Self, ApiError> {
         let said = |name| query.filled(name).map(|text| moment(name, text)).transpose();
-        let position = query.filled("position").map(|text| Position::parse(text).ok_or(ApiError::BadPosition));
+        let position =
+            query.filled("position").map(|text| Position::parse(text).ok_or(ApiError::BadPosition));
         Ok(Self { at: said("at")?, known_at: said("known_at")?, position: position.transpose()?, now })
     }
 
@@ -85,6 +89,16 @@ impl When {
         ];
         let given = pairs.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", value?)));
         given.collect()
+    }
+
+    /// The moment that is asked about.
+    pub(crate) fn then(&self) -> Moment {
+        Moment(self.as_of().at)
+    }
+
+    /// Until when what had been learned counts.
+    pub(crate) fn known(&self) -> Option<Moment> {
+        self.known_at.map(Moment)
     }
 
     pub(crate) fn at_box(&self) -> String {
@@ -197,9 +211,10 @@ impl From<&MemberState> for Standing {
             sources: state.sources.iter().map(Source::from).collect(),
             plans: state.access.iter().map(|plan| (plan.allowed, plan.sentence.clone())).collect(),
             paid: state.paid.iter().map(|paid| paid.sentence.clone()).collect(),
-            last_payment: state.last_payment.as_ref().map(|payment| {
-                (Moment(payment.at), payment.sentence.clone(), payment.position.to_string())
-            }),
+            last_payment: state
+                .last_payment
+                .as_ref()
+                .map(|payment| (Moment(payment.at), payment.sentence.clone(), payment.position.to_string())),
             customers: state
                 .customers
                 .iter()
@@ -274,11 +289,16 @@ pub(crate) async fn show(
     let query = Fields::read(uri.query().unwrap_or_default().as_bytes());
     let (chronicle, person) = read(&state, &id).await?;
     let entries = chronicle.entries();
-    let mut stops: Vec<DateTime<Utc>> = entries.iter().map(|entry| in_whole_millis(entry.occurred_at)).collect();
+    let mut stops: Vec<DateTime<Utc>> =
+        entries.iter().map(|entry| in_whole_millis(entry.occurred_at)).collect();
     stops.sort_unstable();
     stops.dedup();
     if let Some(stop) = query.filled("stop") {
-        return Ok(to_stop(&chronicle.member, &query, stops.get(stop.parse::<usize>().unwrap_or(usize::MAX))));
+        return Ok(to_stop(
+            &chronicle.member,
+            &query,
+            stops.get(stop.parse::<usize>().unwrap_or(usize::MAX)),
+        ));
     }
     let when = When::of(&query, state.now())?;
     let asked = Asked::of(&query)?;
@@ -294,8 +314,10 @@ pub(crate) async fn show(
     let stop = when.at.map_or(stops.len(), |at| stops.partition_point(|stop| *stop <= at).saturating_sub(1));
     let label = match stops.get(stop).filter(|_| when.at.is_some()) {
         Some(at) => {
-            let of_stop = |entry: &&projections::timeline::TimelineEntry| in_whole_millis(entry.occurred_at) == *at;
-            let names: Vec<&str> = entries.iter().filter(of_stop).map(|entry| entry.event_type.as_str()).collect();
+            let of_stop =
+                |entry: &&projections::timeline::TimelineEntry| in_whole_millis(entry.occurred_at) == *at;
+            let names: Vec<&str> =
+                entries.iter().filter(of_stop).map(|entry| entry.event_type.as_str()).collect();
             format!("{}: {}", Moment(*at).text(), names.join(", "))
         }
         None => "now".to_owned(),

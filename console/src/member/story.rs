@@ -33,13 +33,17 @@ impl Asked {
             None => None,
             Some(text) => {
                 let known = EntryKind::parse(text);
-                Some(known.ok_or_else(|| ApiError::BadQuery(format!("no kind of event is called {text:?}")))?)
+                Some(
+                    known
+                        .ok_or_else(|| ApiError::BadQuery(format!("no kind of event is called {text:?}")))?,
+                )
             }
         };
         let said = |name| query.filled(name).map(|text| moment(name, text)).transpose();
         let (from, until) = (said("from")?, said("until")?);
         let oldest_first = query.filled("order") == Some("oldest");
-        let kinds = EntryKind::ALL.into_iter().map(|each| (each.as_str(), in_words(each), Some(each) == kind));
+        let kinds =
+            EntryKind::ALL.into_iter().map(|each| (each.as_str(), in_words(each), Some(each) == kind));
         Ok(Self {
             kinds: kinds.collect(),
             event_type: query.filled("type").unwrap_or_default().to_owned(),
@@ -104,7 +108,6 @@ pub(super) struct Told {
 
 /// What followed from one cause.
 pub(super) struct ToldGroup {
-    pub(super) id: String,
     pub(super) at: Moment,
     pub(super) learned: Option<(Moment, String)>,
     pub(super) actor: String,
@@ -162,7 +165,6 @@ impl ToldGroup {
             (tone, access.sentence.clone())
         });
         Self {
-            id: group.id.clone(),
             at: Moment(group.at),
             learned: learned(group.at, group.recorded_at),
             actor: group.actor.to_string(),
