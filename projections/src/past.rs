@@ -134,8 +134,8 @@ pub struct Chronicle {
     customers: Vec<(CustomerId, Stream)>,
     subscriptions: Vec<(SubscriptionId, Stream)>,
     grants: Vec<(GrantId, Stream)>,
-    /// Subscriptions of payers that were found not to be hers: known then, nobody's history of today.
-    former: Vec<SubscriptionId>,
+    /// Payers that were found not to be hers, and what they pay for: known then, not her history of today.
+    former: Vec<String>,
     revisions: Arc<Revisions>,
     remarks: BTreeMap<RemarkId, String>,
 }
@@ -296,7 +296,8 @@ impl Chronicle {
     pub(crate) fn events(&self) -> impl Iterator<Item = &(Recorded, Event)> {
         let own = [&self.own, &self.account].into_iter().flat_map(|stream| &stream.events);
         let hers = |event: &Event| match event {
-            Event::Subscription(id, _) => !self.former.contains(id),
+            Event::Subscription(id, _) => !self.is_former(id.as_str()),
+            Event::Customer(id, CustomerEvent::CustomerDeleted { .. }) => !self.is_former(id.as_str()),
             // A payer that is somebody else's now has a history of its own beyond what was about her.
             Event::Customer(
                 _,
@@ -316,11 +317,17 @@ impl Chronicle {
         customers.chain(bought).chain(given).flat_map(|stream| &stream.events)
     }
 
-    /// The subscriptions that are not hers by all that is known.
-    fn not_hers(&self) -> Vec<SubscriptionId> {
-        let known = self.known_of(|_| true);
+    /// What is not hers by all that is known: payers, and what these pay for.
+    fn not_hers(&self) -> Vec<String> {
+        let (known, payers) = (self.known_of(|_| true), self.payers());
         let is_hers = |id: &SubscriptionId| known.subscriptions().iter().any(|bought| bought.id == id);
-        self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_hers(id)).cloned().collect()
+        let customers = self.customers.iter().map(|(id, _)| id).filter(|id| !payers.contains(id));
+        let subscriptions = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_hers(id));
+        customers.map(ToString::to_string).chain(subscriptions.map(ToString::to_string)).collect()
+    }
+
+    fn is_former(&self, id: &str) -> bool {
+        self.former.iter().any(|former| former == id)
     }
 }
 

@@ -20,6 +20,9 @@ mod doctor;
 #[cfg(test)]
 mod erasing;
 mod grace;
+// Said once more, so that clippy takes the helpers for tests too.
+#[cfg(test)]
+mod history;
 mod identity;
 mod known_bugs;
 mod learner_access;

@@ -226,6 +226,21 @@ impl CommandBus<Subscription> for Stores {
 }
 
 #[async_trait]
+impl Remarks for Stores {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        self.works()?;
+        self.remarks.lock().unwrap().push(remark);
+        Ok(())
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        self.works()?;
+        let remarks = self.remarks.lock().unwrap();
+        Ok(remarks.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
+    }
+}
+
+#[async_trait]
 impl Erasures for Stores {
     async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
         self.works()?;

@@ -127,7 +127,8 @@ impl DeliverySeen {
             "failed" => "could not be carried out after many attempts",
             other => other,
         };
-        let why = self.detail.as_deref().or(self.reason.as_deref());
+        // Of somebody who was erased no details are kept.
+        let why = self.detail.as_deref().filter(|detail| !detail.is_empty()).or(self.reason.as_deref());
         let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         format!("{came}: {became}{why}")
     }
@@ -454,11 +455,11 @@ impl Group {
         }
     }
 
-    /// The group as support reads it: one line, and one for each event of several.
+    /// The group as support reads it: one line, and one for each event of several or with words of staff.
     pub fn text(&self) -> String {
         let mut lines =
             vec![format!("{}  {}  ({}, {})", stamp(self.at), self.sentence, self.actor, self.cause)];
-        if self.entries.len() > 1 {
+        if self.entries.len() > 1 || self.entries.iter().any(|entry| entry.remark.is_some()) {
             lines.extend(self.entries.iter().map(TimelineEntry::text));
         }
         lines.join("\n    ")

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::access::Reason;
 use domain::account::AccountCommand;
 use domain::catalog::{KeepOrDeny, Policy};
-use domain::customer::CustomerCommand;
+use domain::customer::{CustomerCommand, Deletion};
 use domain::grant::GrantCommand;
 use domain::ids::{PlanId, SessionId};
 use domain::ports::Position;
@@ -171,6 +171,7 @@ fn a_payer_who_was_found_not_to_be_hers_never_was_but_was_known_as_hers() {
     let mut life = Life::new();
     life.soon("evt_1", day(0), terms("active", "basic"));
     life.pays(day(6), CustomerCommand::Unlink { member: "mem_ada".into(), remark: "rmk_1".into() });
+    life.pays(day(7), CustomerCommand::Delete(Deletion { at: day(7), source: "evt_9".into() }));
     let chronicle = life.chronicle();
     assert_eq!(reason(&chronicle, VIDEO, AsOf::at(day(3))), Reason::NoMembership);
     let known_at = Some(day(3));
