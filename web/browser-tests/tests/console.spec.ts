@@ -2,16 +2,17 @@ import { expect, inspect, walk } from "../support/test.js";
 
 walk("a member is found, looked at and explained with the keyboard alone", async ({ demo, page }) => {
   await page.goto(demo.supportsClick);
-  await page.keyboard.press("?");
-  await expect(page.getByRole("heading", { name: "Keyboard shortcuts" })).toBeVisible();
-  await inspect(page, "console-keys");
-  await page.keyboard.press("Escape");
   await page.keyboard.press("Control+k");
   await expect(page.locator("#q")).toBeFocused();
   await page.keyboard.type("emil@");
   await page.keyboard.press("Enter");
   await expect(page.getByRole("heading", { level: 1 })).toHaveText("emil@example.com");
   expect(page.url(), "an address of a page holds no e-mail address").not.toContain("emil%40");
+
+  await page.keyboard.press("?");
+  await expect(page.getByRole("heading", { name: "Keyboard shortcuts" })).toBeVisible();
+  await inspect(page, "console-keys");
+  await page.keyboard.press("Escape");
 
   await page.keyboard.press("j");
   await page.keyboard.press("j");
