@@ -57,7 +57,8 @@ async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Page {
 }
 
 fn encoded(value: &str) -> String {
-    value.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    value.bytes().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 async fn given(request: reqwest::RequestBuilder) -> Page {
