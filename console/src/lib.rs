@@ -32,15 +32,15 @@ use api::ApiState;
 use api::error::ApiError;
 use axum::Router;
 use axum::http::Uri;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::from_fn;
 use axum::routing::{any, get, post};
 
 /// All pages, with what is around them. Meant to be merged with the API's routes.
 pub fn router(state: &ApiState) -> Router {
-    let pages = pages().layer(from_fn_with_state(state.clone(), page::as_page));
+    let pages = pages().layer(from_fn(page::as_page));
     let pages = api::around_pages(pages, state.clone());
     // Once more around what refuses before a page is asked.
-    let pages = pages.layer(from_fn_with_state(state.clone(), page::around));
+    let pages = pages.layer(from_fn(page::around));
     pages.merge(assets::router())
 }
 

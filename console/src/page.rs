@@ -1,13 +1,13 @@
 //! What all pages share: how they are written, what a browser may do with them, and errors as pages.
 
+use api::BODY_LIMIT;
 use api::error::{ApiError, Pending};
 use api::extract::is_path;
 use api::idempotency::IDEMPOTENCY_KEY;
 use api::shell::REQUEST_ID;
-use api::{ApiState, BODY_LIMIT};
 use askama::Template;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -78,7 +78,7 @@ pub(crate) async fn as_page(request: Request, next: Next) -> Response {
 
 /// What is around all of it: the key of a form becomes the request's, refusals become pages, and browsers are told what a page
 /// may do.
-pub(crate) async fn around(State(_): State<ApiState>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(request: Request, next: Next) -> Response {
     let asked = Asked::of(&request);
     let mut response = match keyed(request).await {
         Ok(request) => next.run(request).await,
