@@ -17,7 +17,7 @@ help:
 	@echo "make fuzz     feed arbitrary bytes to what reads them, 60 seconds for each target"
 	@echo "make check    format, lints, licences, documentation, generated files"
 	@echo "make openapi  write the API's document and the typed client again, after a change of routes"
-	@echo "make bench    measure the access path and the fold of the log"
+	@echo "make bench    measure the access path, the fold of the log and questions about the past"
 	@echo "make web      build the web assets"
 
 run:
@@ -64,6 +64,7 @@ fuzz: $(TOOLS)/bin/cargo-fuzz
 
 bench:
 	$(CARGO) bench --package tests --bench access
+	$(CARGO) bench --package storage --bench history
 
 web:
 	@scripts/build-web

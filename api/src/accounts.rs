@@ -11,7 +11,7 @@ use ::accounts::{AccountView, Login, SignedIn, VerifiedWhat};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use domain::account::Role;
 use domain::ids::{MemberId, SessionId};
@@ -348,7 +348,7 @@ pub async fn login_second_factor(
 }
 
 /// Gives her the cookies of a new session. The one that the browser had, whoever put it there, ends.
-pub(crate) async fn welcome(
+async fn welcome(
     state: &ApiState,
     sign_in: &SignIn,
     before: Option<Viewer>,
@@ -363,6 +363,22 @@ pub(crate) async fn welcome(
     let position = position.max(ended.unwrap_or_default());
     let body = SignedInBody { object: "signed_in", member, session, role, expires_at };
     Ok((set, AnsweredAt(position), Json(LoginBody::SignedIn(body))).into_response())
+}
+
+/// The same for a page: it goes on at `to`, a path of this service.
+pub async fn welcome_to(
+    to: &str,
+    state: &ApiState,
+    sign_in: &SignIn,
+    before: Option<Viewer>,
+    visit: Visit,
+    signed_in: SignedIn,
+) -> Result<Response, ApiError> {
+    let mut response = welcome(state, sign_in, before, visit, signed_in).await?;
+    let moved = Redirect::to(to).into_response();
+    *response.status_mut() = moved.status();
+    response.headers_mut().extend(moved.headers().clone());
+    Ok(response)
 }
 
 /// Ends the session that a request's cookies belong to.

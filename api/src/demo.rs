@@ -7,15 +7,15 @@ use axum::extract::State;
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use axum::routing::get;
 use domain::metadata::Actor;
 use serde::Deserialize;
 
-use crate::accounts::welcome;
+use crate::accounts::welcome_to;
 use crate::client_address::ClientAddress;
 use crate::error::ApiError;
-use crate::extract::{Params, member};
+use crate::extract::{Params, is_path, member};
 use crate::sign_in::Visit;
 use crate::state::ApiState;
 use crate::viewer::Viewer;
@@ -63,11 +63,7 @@ async fn sign_in(
         return Err(ApiError::UnknownMember(id));
     }
     let signed_in = door.accounts.sign_in_as(&member, Actor::system(), &visit.origin).await?;
-    let mut response = welcome(&state, door, before, visit, signed_in).await?;
-    let moved = Redirect::to(&to).into_response();
-    *response.status_mut() = moved.status();
-    response.headers_mut().extend(moved.headers().clone());
-    Ok(response)
+    welcome_to(&to, &state, door, before, visit, signed_in).await
 }
 
 fn names_loopback(headers: &HeaderMap) -> bool {
@@ -77,12 +73,6 @@ fn names_loopback(headers: &HeaderMap) -> bool {
         let address: Result<IpAddr, _> = name.parse();
         name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
     })
-}
-
-/// A path of this service and of no other: browsers read `//` and `/\` as the beginning of a host.
-fn is_path(to: &str) -> bool {
-    let plain = to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    plain && to.starts_with('/') && !to.starts_with("//")
 }
 
 #[cfg(test)]

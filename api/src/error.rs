@@ -330,6 +330,11 @@ impl ApiError {
         }
     }
 
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
     /// Its stable code.
     pub(crate) fn code(&self) -> &'static str {
         self.kind().1
@@ -347,15 +352,19 @@ impl ApiError {
     }
 }
 
-/// A problem that has not been written yet: the shell, which knows the request's id, writes and logs it.
+/// A problem that has not been written yet: the shell, which knows the request's id, writes and logs it. Pages take it out of
+/// the answer before and show it as one of theirs.
 #[derive(Debug, Clone)]
-pub(crate) struct Pending {
+pub struct Pending {
     pub(crate) status: StatusCode,
-    pub(crate) code: &'static str,
-    title: &'static str,
-    detail: String,
+    /// A stable code.
+    pub code: &'static str,
+    /// The kind of problem in a few words.
+    pub title: &'static str,
+    /// What is wrong, why, and what to do.
+    pub detail: String,
     report: Map<String, Value>,
-    pub(crate) cause: Option<String>,
+    cause: Option<String>,
 }
 
 /// An error as it is written (RFC 9457, `application/problem+json`).
@@ -382,6 +391,15 @@ pub struct Problem<'p> {
 }
 
 impl Pending {
+    /// Takes it out of an answer, if the answer is to become one, and logs what only the log may have.
+    pub fn take(response: &mut Response, request_id: &str) -> Option<Self> {
+        let pending: Self = response.extensions_mut().remove()?;
+        if let Some(cause) = &pending.cause {
+            tracing::error!(request_id, code = pending.code, cause, "request failed");
+        }
+        Some(pending)
+    }
+
     /// The problem as JSON.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let problem = Problem {

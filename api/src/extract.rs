@@ -147,6 +147,12 @@ pub(crate) fn moment(name: &'static str, text: &str) -> Result<DateTime<Utc>, Ap
     moment.filter(can_be_written).ok_or(ApiError::BadTime(name))
 }
 
+/// A path of this service and of no other: browsers read `//` and `/\` as the beginning of a host.
+pub fn is_path(to: &str) -> bool {
+    let plain = to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    plain && to.starts_with('/') && !to.starts_with("//")
+}
+
 fn says_json(request: &Request) -> bool {
     // A page of another origin may send what has no type without being asked first; a program with a token is none.
     let Some(value) = request.headers().get(CONTENT_TYPE) else { return by_token(request.headers()) };

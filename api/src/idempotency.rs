@@ -128,7 +128,8 @@ async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> 
 
 /// Whether keys mean something here.
 pub(crate) fn is_a_command(method: &Method, path: &str) -> bool {
-    !method.is_safe() && path.starts_with("/v1/") && !path.starts_with("/v1/auth/")
+    let ours = path.starts_with("/v1/") || path.starts_with("/console/");
+    !method.is_safe() && ours && !path.starts_with("/v1/auth/")
 }
 
 /// What only asks for what would be done has no key: the same one is for doing it.

@@ -100,6 +100,17 @@ pub fn router(state: ApiState) -> Router {
         .merge(docs::router(&docs::complete(document)))
 }
 
+/// Puts around pages what is around the routes for people: who is signed in, how often she may ask, each command once for its
+/// key. Meant to be merged with [`router`]'s routes.
+pub fn around_pages(pages: Router<ApiState>, state: ApiState) -> Router {
+    pages
+        .route_layer(from_fn_with_state(state.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(state.clone(), rate_limit::limit))
+        .layer(from_fn_with_state(state.clone(), sign_in::identify))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(state)
+}
+
 /// Only the routes of [`health`], for a process that answers nothing else.
 pub fn health_router(state: ApiState) -> Router {
     Router::from(health_table()).with_state(state)

@@ -120,18 +120,15 @@ async fn answer(
 
 /// Writes an error as a problem, also one that no handler of ours made. Others' own structured answers stay.
 fn as_problem(mut response: Response, method: &Method, uri: &Uri, request_id: &str) -> Response {
-    let pending = match response.extensions_mut().remove::<Pending>() {
+    let pending = match Pending::take(&mut response, request_id) {
         Some(pending) => pending,
         None if is_structured(&response) => return response,
         None => {
             let mut made = foreign(&response, method, uri).into_response();
-            let Some(pending) = made.extensions_mut().remove::<Pending>() else { return response };
+            let Some(pending) = Pending::take(&mut made, request_id) else { return response };
             pending
         }
     };
-    if let Some(cause) = &pending.cause {
-        tracing::error!(request_id, code = pending.code, cause, "request failed");
-    }
     write_problem(&mut response, &pending, request_id);
     response
 }

@@ -33,8 +33,15 @@ const LONGEST_USER_AGENT: usize = 300;
 /// How long a browser is known again, which is as long as browsers keep anything.
 const DEVICE: Duration = Duration::from_hours(24 * 365);
 /// These spend or end the refresh token that a request carries themselves.
-const OWN_WAY: [&str; 4] =
-    ["/v1/auth/login", "/v1/auth/login/second-factor", "/v1/auth/logout", "/v1/auth/refresh"];
+const OWN_WAY: [&str; 7] = [
+    "/v1/auth/login",
+    "/v1/auth/login/second-factor",
+    "/v1/auth/logout",
+    "/v1/auth/refresh",
+    "/v1/auth/console/sign-in",
+    "/v1/auth/console/second-factor",
+    "/v1/auth/console/sign-out",
+];
 
 /// How people sign in.
 #[derive(Clone)]

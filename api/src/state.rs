@@ -153,7 +153,7 @@ impl ApiState {
     }
 
     /// The present moment, with as many digits of a second as the stores keep, so that it can be asked about again.
-    pub(crate) fn now(&self) -> DateTime<Utc> {
+    pub fn now(&self) -> DateTime<Utc> {
         self.clock.now().trunc_subsecs(6)
     }
 
@@ -163,7 +163,7 @@ impl ApiState {
     }
 
     /// The streams that stand still in any read model of this node.
-    pub(crate) fn parked_streams(&self) -> ParkedStreams {
+    pub fn parked_streams(&self) -> ParkedStreams {
         let (index, directory) = (self.index_progress.parked(), self.directory_progress.parked());
         directory.iter().chain(index.iter()).cloned().collect()
     }

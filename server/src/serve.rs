@@ -40,8 +40,11 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The routes of a role.
 pub fn routes(app: &App, config: &Config, role: Role) -> Router {
     let state = app.api_state(config);
-    let mut router =
-        if role.answers() { api::router(state.clone()) } else { api::health_router(state.clone()) };
+    let mut router = if role.answers() {
+        api::router(state.clone()).merge(console::router(&state))
+    } else {
+        api::health_router(state.clone())
+    };
     if let (true, Some(secrets)) = (role.ingests(), &config.webhook_secrets) {
         router = router.merge(routes::router(app.intake(secrets.clone())));
     }

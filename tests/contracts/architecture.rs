@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate of ours may use of ours in what it ships.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("projections", &["domain"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("billing", &["domain", "webhook-ingest"]),
     ("accounts", &["domain"]),
     ("api", &["domain", "projections", "accounts"]),
+    ("console", &["domain", "projections", "accounts", "api"]),
     ("storage", &["domain", "projections", "webhook-ingest", "accounts", "migrations"]),
     ("stripe-simulator", &[]),
     (
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "billing",
             "accounts",
             "api",
+            "console",
             "storage",
             "stripe-simulator",
         ],

@@ -46,6 +46,8 @@ mod store_faults;
 mod stripe_events;
 #[cfg(test)]
 mod support_acts;
+#[cfg(test)]
+mod support_console;
 mod two_processes;
 mod without_webhooks;
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use chrono::{DateTime, Days, Utc};
+use chrono::{DateTime, Days, SecondsFormat, Utc};
 use projections::past::AsOf;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::cast::{PRO, cast};
-use super::sign_in::Click;
+use super::cast::{PRO, Telling, cast};
+use super::sign_in::{Click, STAFF};
 use super::{KEY, SECRET, TOKEN};
 use crate::app::App;
 use crate::commands::Failure;
@@ -55,7 +55,7 @@ impl Banner<'_> {
                 "openapi": format!("{url}/openapi.json"), "service_token": TOKEN, "stripe": stripe,
                 "stripe_key": KEY, "webhook_secret": SECRET, "seconds": seconds,
                 "sign_in": self.clicks.iter().map(|click| json!({ "member": click.member, "url": click.url })).collect::<Vec<_>>(),
-                "examples": listed(&examples), "at_stripe": listed(&at_stripe),
+                "cast": self.told_cast(), "examples": listed(&examples), "at_stripe": listed(&at_stripe),
             });
             eprintln!("{banner}");
             return Ok(());
@@ -81,11 +81,14 @@ impl Banner<'_> {
         lines.extend(self.cast());
         let click = |click: &Click| format!("    {}", click.url);
         let member = self.clicks.iter().find(|click| click.member == BUYER);
+        let staff = self.clicks.len().saturating_sub(STAFF.len());
         lines.extend([
             String::new(),
-            format!("  Sign in with a click, on this machine: as {BUYER} or anybody else of the cast, and as staff"),
+            format!(
+                "  Sign in with a click, on this machine: as {BUYER} or anybody else of the cast, as support, and as the owner"
+            ),
         ]);
-        lines.extend(member.into_iter().chain(self.clicks.last()).map(click));
+        lines.extend(member.into_iter().chain(&self.clicks[staff..]).map(click));
         for (title, examples) in
             [("Paste these into another terminal", examples), ("Try Stripe's side", at_stripe)]
         {
@@ -103,6 +106,20 @@ impl Banner<'_> {
     fn cast(&self) -> Vec<String> {
         let named = cast(self.played);
         named.iter().filter_map(|part| Some(format!("    {:<9} {}", part.member?, part.line))).collect()
+    }
+
+    /// The same for a program, with what is best asked about each of them.
+    fn told_cast(&self) -> Vec<Value> {
+        let named = cast(self.played);
+        let told = named.iter().filter_map(|part| {
+            let Telling { video, at, known_at } = part.telling;
+            let moment = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
+            Some(json!({
+                "member": part.member?, "email": part.email, "line": part.line,
+                "video": video, "at": moment(at), "known_at": known_at.map(moment),
+            }))
+        });
+        told.collect()
     }
 
     /// Five commands, with the answers they give now.

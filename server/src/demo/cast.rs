@@ -61,6 +61,22 @@ pub(super) enum Step {
     RefundsEndAccess,
 }
 
+/// The question about somebody that tells the most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Telling {
+    /// The video.
+    pub video: &'static str,
+    /// What was true at this moment.
+    pub at: DateTime<Utc>,
+    /// As this service knew it at this moment; with all that is known when there is none.
+    pub known_at: Option<DateTime<Utc>>,
+}
+
+/// May somebody watch what only Pro opens?
+fn asked(at: DateTime<Utc>) -> Telling {
+    Telling { video: "projections", at, known_at: None }
+}
+
 /// Who it is about.
 pub(super) struct Part {
     /// Her id; none for whoever is no member.
@@ -69,6 +85,8 @@ pub(super) struct Part {
     pub email: &'static str,
     /// What happened to her, in a line.
     pub line: String,
+    /// What is best asked about her.
+    pub telling: Telling,
     /// What she does, and when.
     pub steps: Vec<(DateTime<Utc>, Step)>,
 }
@@ -97,26 +115,29 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
     let ago = |days: u64| now - Days::new(days);
     let hours = TimeDelta::hours;
     let mut parts = Vec::new();
-    let mut part = |member, email, line: &str, steps: Vec<(DateTime<Utc>, Step)>| {
-        parts.push(Part { member, email, line: line.to_owned(), steps });
+    let mut part = |member, email, line: &str, telling, steps: Vec<(DateTime<Utc>, Step)>| {
+        parts.push(Part { member, email, line: line.to_owned(), telling, steps });
     };
 
     part(
         Some("mem_ada"),
         "ada@example.com",
         "pays for Basic, month after month",
+        asked(now),
         vec![(ago(400), buys(BASIC))],
     );
     part(
         Some("mem_ben"),
         "ben@example.com",
         "tried Pro, then paid for a year",
+        asked(ago(195)),
         vec![(ago(200), Step::Buys { price: PRO_YEAR, card: GOOD, trial_days: 14 })],
     );
     part(
         Some("mem_cleo"),
         "cleo@example.com",
         "is in her Pro trial",
+        asked(now),
         vec![(ago(5), Step::Buys { price: PRO, card: GOOD, trial_days: 14 })],
     );
 
@@ -125,6 +146,7 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
         Some("mem_dora"),
         "dora@example.com",
         &format!("her card failed {} days ago: past due, in grace", days(due, now)),
+        asked(now),
         vec![(due - Months::new(3), buys(PRO)), (due - hours(9), Step::Card(DECLINED_LATER))],
     );
 
@@ -137,6 +159,7 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
             days(due, now),
             days(due, now) - 14
         ),
+        asked(now),
         vec![(due - Months::new(3), buys(PRO)), (due - hours(9), Step::Card(DECLINED_LATER))],
     );
 
@@ -144,12 +167,14 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
         Some("mem_fay"),
         "fay@example.com",
         "went from Basic to Pro 3 days ago, in the middle of a month",
+        asked(ago(4)),
         vec![(ago(70), buys(BASIC)), (ago(3), Step::ChangesPlan(PRO))],
     );
     part(
         Some("mem_gus"),
         "gus@example.com",
         "canceled in the portal; keeps access to the end of the period",
+        asked(now),
         vec![(ago(10), buys(PRO)), (ago(2), Step::CancelsInPortal)],
     );
 
@@ -158,12 +183,14 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
         Some("mem_hana"),
         "hana@example.com",
         &format!("her Basic membership ended {} days ago", days(end, now)),
+        Telling { video: "loops", ..asked(now) },
         vec![(end - Months::new(3), buys(BASIC)), (end - Days::new(11), Step::CancelsAtPeriodEnd)],
     );
     part(
         Some("mem_ivo"),
         "ivo@example.com",
         "has not completed his first payment",
+        Telling { video: "loops", ..asked(now) },
         vec![(now - hours(5), Step::Buys { price: BASIC, card: DECLINED, trial_days: 0 })],
     );
 
@@ -177,6 +204,7 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
         Some("mem_june"),
         "june@example.com",
         "her webhooks came late, twice and out of order",
+        Telling { video: "loops", ..asked(renewal + Days::new(1)) },
         vec![
             (begins, Step::Webhooks(disorder)),
             (begins, Step::Buys { price: BASIC, card: DECLINED_LATER, trial_days: 0 }),
@@ -192,32 +220,83 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
         Some("mem_kit"),
         "kit@example.com",
         "bought twice by mistake and ended one; the other stays",
+        asked(now),
         vec![(ago(50), buys(BASIC)), (ago(49), buys(PRO)), (ago(48), Step::EndsTheFirst)],
     );
     part(
         Some("mem_lou"),
         "lou@example.com",
         "payment collection is paused",
+        asked(now),
         vec![(ago(25), buys(PRO)), (ago(15), Step::CollectionPauses)],
     );
-    part(Some("mem_max"), "max@example.com", "never had a membership", Vec::new());
+    part(Some("mem_max"), "max@example.com", "never had a membership", asked(now), Vec::new());
     part(
         Some("mem_nils"),
         "nils@example.com",
         "got all his money back 40 days ago; since a change of policy 12 days ago that ends access",
+        asked(now),
         vec![(ago(100), buys(PRO_YEAR)), (ago(40), Step::IsRefunded), (ago(12), Step::RefundsEndAccess)],
     );
     part(
         Some("mem_olga"),
         "olga@example.com",
         "disputes a payment with her bank: denied while that is open",
+        asked(now),
         vec![(ago(45), buys(PRO)), (ago(6), Step::Disputes)],
     );
     part(
         Some("mem_pete"),
         "pete@example.com",
         "tried Pro without a card: paused when the trial ended 6 days ago",
+        asked(now),
         vec![(ago(20), Step::TriesWithoutCard { price: PRO, trial_days: 14 })],
+    );
+    // Grace ends while what she paid is still on its way to us.
+    let due = in_every_month(ago(18));
+    let pays = due + Days::new(13) + hours(15);
+    let late = Faults { delay: Some(2 * 86_400), ..Faults::default() };
+    part(
+        Some("mem_rosa"),
+        "rosa@example.com",
+        "paid in time, but her webhooks came two days late: locked out for a day",
+        Telling { known_at: Some(due + Days::new(15)), ..asked(due + Days::new(15)) },
+        vec![
+            (due - Months::new(3), buys(PRO)),
+            (due - hours(9), Step::Card(DECLINED_LATER)),
+            (pays, Step::Webhooks(late)),
+            (pays, Step::Card(GOOD)),
+            (pays, Step::PaysWhatSheOwes),
+            (pays, Step::Webhooks(Faults::default())),
+        ],
+    );
+    let twice = Faults { duplicate: 1.0, ..Faults::default() };
+    let begins = ago(35) + hours(7);
+    part(
+        Some("mem_ulf"),
+        "ulf@example.com",
+        "every webhook of his purchase came twice, and counted once",
+        asked(begins + hours(1)),
+        vec![
+            (begins, Step::Webhooks(twice)),
+            (begins, buys(PRO)),
+            (begins, Step::Webhooks(Faults::default())),
+        ],
+    );
+    let (up, down) = (ago(21) + hours(4), ago(21) + hours(5));
+    let held_up = Faults { delay: Some(3 * 3_600), ..Faults::default() };
+    part(
+        Some("mem_wim"),
+        "wim@example.com",
+        "went to Pro and back within an hour; that was told the other way round",
+        asked(up + hours(4)),
+        vec![
+            (ago(75), buys(BASIC)),
+            (up, Step::Webhooks(held_up)),
+            (up, Step::ChangesPlan(PRO)),
+            (up, Step::Webhooks(Faults::default())),
+            (down, Step::ChangesPlan(BASIC)),
+        ],
     );
     parts
 }
@@ -233,6 +312,7 @@ fn strangers(now: DateTime<Utc>) -> Vec<Part> {
         member: None,
         email,
         line: String::new(),
+        telling: asked(now),
         steps: vec![(now - Days::new(6), Step::IsSubscribed(price))],
     };
     vec![stranger("nobody@example.com", PRO), stranger("mugs@example.com", MUGS)]

@@ -8,8 +8,9 @@ use crate::app::App;
 use crate::commands::{Failure, command_id};
 use crate::config::SignIn;
 
-/// Looks after everybody.
-const OWNER: &str = "owner@example.com";
+/// Who looks after everybody, and where each begins.
+pub(super) const STAFF: [(&str, Role, &str); 2] =
+    [("support@example.com", Role::Support, "/console"), ("owner@example.com", Role::Owner, "/docs")];
 
 /// Somebody, and the address that signs her in.
 pub(super) struct Click {
@@ -17,16 +18,16 @@ pub(super) struct Click {
     pub(super) url: String,
 }
 
-/// Lets people in as `door` says, with an account for everybody in the cast, whose addresses are `emails`, and for an owner, who
-/// comes last. Asked again it changes nothing.
+/// Lets people in as `door` says, with an account for everybody in the cast, whose addresses are `emails`, and for the staff, who
+/// come last. Asked again it changes nothing.
 pub(super) async fn let_in(app: &mut App, door: &SignIn, emails: &[&str]) -> Result<Vec<Click>, Failure> {
     let accounts = app.let_people_in(Some(door), true)?;
     let mut clicks = Vec::new();
-    let cast = emails.iter().map(|email| (*email, Role::Member));
-    for (email, role) in cast.chain([(OWNER, Role::Owner)]) {
+    let cast = emails.iter().map(|email| (*email, Role::Member, "/docs"));
+    for (email, role, to) in cast.chain(STAFF) {
         let new = NewAccount { email, password: None, role };
         let member = accounts.create(new, Actor::system(), &command_id()).await?.member.to_string();
-        let url = api::demo::link(&door.public_url, &member, "/docs");
+        let url = api::demo::link(&door.public_url, &member, to);
         clicks.push(Click { member, url });
     }
     Ok(clicks)

@@ -1,0 +1,322 @@
+//! The support console: pages of the real program as a browser without scripts gets them.
+
+use std::io::Write;
+
+use chrono::Months;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tests::app::{Home, Store, TestApp};
+use tests::browser::{Browser, PASSWORD, code, signed_up};
+use tests::stripe::{Price, Story, bought, days_ago, events};
+
+const STAFF: &str = "staff@example.com";
+const MEMBER: &str = "mem_ada";
+/// Would be a script if any page let it through.
+const CANARY: &str = "<script>alert('canary')</script>";
+const SCRIPT: &str = "<script>alert";
+
+/// What a browser was given.
+struct Page {
+    status: StatusCode,
+    location: String,
+    kind: String,
+    policy: String,
+    html: String,
+}
+
+impl Page {
+    #[track_caller]
+    fn is(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.html);
+        self
+    }
+
+    #[track_caller]
+    fn says(&self, text: &str) {
+        assert!(self.html.contains(text), "{text:?} is not in {}", self.html);
+    }
+
+    /// A hidden field's value.
+    fn hidden(&self, name: &str) -> String {
+        let field = self.html.split(&format!("name=\"{name}\" value=\"")).nth(1);
+        field.and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
+    }
+}
+
+async fn page(browser: &Browser, path: &str) -> Page {
+    given(browser.request(Method::GET, path)).await
+}
+
+async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Page {
+    let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let kind = "application/x-www-form-urlencoded";
+    given(browser.request(Method::POST, path).header(CONTENT_TYPE, kind).body(body.join("&"))).await
+}
+
+fn encoded(value: &str) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    value.bytes().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+async fn given(request: reqwest::RequestBuilder) -> Page {
+    let response = request.send().await.expect("the service answers");
+    let header = |name| {
+        let value = response.headers().get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let (location, kind, policy) = (header(LOCATION), header(CONTENT_TYPE), header(CONTENT_SECURITY_POLICY));
+    let status = response.status();
+    Page { status, location, kind, policy, html: response.text().await.expect("a page is text") }
+}
+
+/// A service with Ada, who pays, and whose renewal failed.
+async fn serving() -> TestApp {
+    let app = Home::new(Store::Sqlite)
+        .await
+        .with_accounts()
+        .with("PUBLIC_URL", "http://localhost:8080")
+        .serve()
+        .await;
+    app.register(MEMBER).await;
+    let mut story = Story::new("ada");
+    bought(&mut story, MEMBER, Price::BasicMonth, days_ago(20));
+    app.deliver_all(&events(story)).await;
+    app
+}
+
+/// The same, and somebody of the staff who is signed in with her second factor, whose app is given too.
+async fn with_staff() -> (TestApp, Browser, String) {
+    let app = serving().await;
+    let (mut staff, id) = signed_up(&app, STAFF).await;
+    let (url, _) = staff.second_factor().await;
+    let home = app.home.clone();
+    drop(app);
+    home.done(&["account", "role", &id, "support"]);
+    let app = home.serve().await;
+    let mut staff = staff.asking(&app);
+    staff.post("/v1/auth/refresh", &json!({})).await.is(200);
+    (app, staff, url)
+}
+
+/// Every page about a member.
+fn of_a_member() -> Vec<String> {
+    let pages = [
+        "",
+        "/explain?video=loops",
+        "/diff",
+        "/view",
+        "/print",
+        "/acts/grant",
+        "/acts/add_note",
+        "/acts/erase",
+    ];
+    pages.iter().map(|page| format!("/console/members/{MEMBER}{page}")).collect()
+}
+
+async fn reads(app: &TestApp) -> i64 {
+    app.home.count("events WHERE event_type = 'StaffRead'").await
+}
+
+#[tokio::test]
+async fn pages_are_for_staff_with_a_second_factor_and_what_it_reads_of_a_member_is_on_record() {
+    let app = serving().await;
+    let (member, _) = signed_up(&app, "bob@example.com").await;
+    let (mut staff, id) = signed_up(&app, STAFF).await;
+    let home = app.home.clone();
+    drop(app);
+    home.done(&["account", "role", &id, "support"]);
+    let app = home.serve().await;
+    let (stranger, member) = (Browser::of(&app), member.asking(&app));
+    staff = staff.asking(&app);
+    staff.post("/v1/auth/refresh", &json!({})).await.is(200);
+    let mut pages = of_a_member();
+    pages.extend(["/console", "/console/deliveries", "/console/drift", "/console/health"].map(str::to_owned));
+    for path in &pages {
+        let door = page(&stranger, path).await.is(303).location;
+        assert!(door.starts_with("/v1/auth/console/renew?to=%2Fconsole"), "{path} leads to {door}");
+        page(&member, path).await.is(403).says("This is for staff");
+        page(&staff, path).await.is(403).says("Set up a second factor first");
+    }
+    assert_eq!(reads(&app).await, 0, "a page that was refused is on record");
+    staff.second_factor().await;
+    for path in &pages {
+        let shown = page(&staff, path).await.is(200);
+        assert_eq!(shown.kind, "text/html; charset=utf-8");
+        assert!(shown.policy.starts_with("default-src 'none'") && !shown.policy.contains("unsafe"), "{path}");
+        assert!(!shown.html.contains(" style=") && !shown.html.contains(" onclick="), "{path}");
+        shown.says(STAFF);
+    }
+    assert_eq!(reads(&app).await, 1, "her reads of one member within minutes are one");
+    page(&staff, "/console/members/mem_nobody").await.is(404).says("Unknown member");
+    page(&staff, "/console/nothing").await.is(404).says("No such page");
+}
+
+#[tokio::test]
+async fn somebody_signs_in_and_out_with_forms_and_comes_back_to_where_she_was() {
+    let (app, mut staff, url) = with_staff().await;
+    let to = format!("/console/members/{MEMBER}");
+    // The access cookie alone has gone, and what renews it is sent to the door only.
+    staff.forget("access");
+    let door = page(&staff, &to).await.is(303).location;
+    let renewed = staff.get(&door).await;
+    renewed.is(303);
+    assert_eq!(renewed.header("location"), Some(to.as_str()));
+    page(&staff, &to).await.is(200);
+
+    let mut browser = Browser::of(&app);
+    page(&browser, "/console/sign-in").await.is(200).says("Sign in");
+    let sign_in = "/v1/auth/console/sign-in";
+    let wrong =
+        send(&browser, sign_in, &[("email", STAFF), ("password", "not the one"), ("to", &to)]).await.is(401);
+    wrong.says("role=\"alert\"");
+    let asked =
+        send(&browser, sign_in, &[("email", STAFF), ("password", PASSWORD), ("to", &to)]).await.is(200);
+    let challenge = asked.hidden("challenge");
+    let factor = "/v1/auth/console/second-factor";
+    send(&browser, factor, &[("challenge", &challenge), ("code", "000000"), ("to", &to)]).await.is(401);
+    let body = format!("challenge={}&code={}&to={}", encoded(&challenge), code(&url, 30), encoded(&to));
+    let request =
+        browser.request(Method::POST, factor).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let response = request.body(body).send().await.expect("the service answers");
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    for set in response.headers().get_all("set-cookie") {
+        let (name, rest) =
+            set.to_str().expect("cookies are text").split_once('=').expect("a cookie has a name");
+        browser.put(name, rest.split(';').next().unwrap_or_default());
+    }
+    page(&browser, &to).await.is(200);
+    let out = send(&browser, "/v1/auth/console/sign-out", &[]).await.is(303);
+    assert_eq!(out.location, "/console/sign-in?signed_out=1");
+    app.settled().await;
+    page(&browser, &to).await.is(303);
+    // Another site is never where one goes on.
+    for elsewhere in ["https://evil.example", "//evil.example", "/\\evil.example", "/docs"] {
+        let shown =
+            page(&Browser::of(&app), &format!("/console/sign-in?to={}", encoded(elsewhere))).await.is(200);
+        assert_eq!(shown.hidden("to"), "/console");
+    }
+}
+
+#[tokio::test]
+async fn an_act_is_previewed_done_once_and_shown() {
+    let (app, staff, _) = with_staff().await;
+    let act = format!("/console/members/{MEMBER}/acts/grant");
+    page(&staff, &act).await.is(200).says("Show what it would do");
+    let before = app.home.count("events").await;
+    let preview = page(&staff, &format!("{act}?plan=pro&forever=yes")).await.is(200);
+    preview.says("Access to Pro without a payment, for good.");
+    assert_eq!(
+        app.home.count("events WHERE event_type = 'AccessGranted'").await,
+        0,
+        "a preview did something"
+    );
+    let key = preview.hidden("key");
+    let form = [("plan", "pro"), ("forever", "yes"), ("words", "Waited for a week"), ("key", key.as_str())];
+    let first = send(&staff, &act, &form).await.is(303);
+    assert_eq!(send(&staff, &act, &form).await.is(303).location, first.location, "the same answer twice");
+    assert_eq!(app.home.count("events WHERE event_type = 'AccessGranted'").await, 1);
+    let shown = page(&staff, &first.location).await.is(200);
+    shown.says("<b>Done.</b>");
+    shown.says("Pro: given without a payment");
+    assert!(app.home.count("events").await > before);
+    let other = [("plan", "basic"), ("forever", "yes"), ("words", "Another"), ("key", key.as_str())];
+    send(&staff, &act, &other).await.is(422).says("Sent before");
+    let wordless = [("plan", "pro"), ("forever", "yes"), ("words", ""), ("key", "another-key")];
+    send(&staff, &act, &wordless).await.is(422).says("role=\"alert\"");
+    // A page of another site cannot have it done.
+    let foreign =
+        staff.clone().saying("sec-fetch-site", "cross-site").saying("origin", "https://evil.example");
+    send(&foreign, &act, &form).await.is(403);
+}
+
+#[tokio::test]
+async fn what_people_write_is_text_on_every_page() {
+    let (app, staff, _) = with_staff().await;
+    let body = json!({ "id": "mem_eve", "external_id": CANARY });
+    app.send(Method::POST, "/v1/members", Some(&body), "").await.is(201);
+    app.settled().await;
+    let note = "/console/members/mem_eve/acts/add_note";
+    send(&staff, note, &[("words", CANARY), ("key", "canary-note")]).await.is(303);
+    let grant = "/console/members/mem_eve/acts/grant";
+    let form = [("plan", "pro"), ("forever", "yes"), ("words", CANARY), ("key", "canary-grant")];
+    send(&staff, grant, &form).await.is(303);
+    let event = app.home.count("events").await;
+    assert!(event > 0);
+    let shown = page(&staff, "/console/members/mem_eve").await.is(200);
+    shown.says("&#60;script&#62;alert");
+    let query = encoded(CANARY);
+    let mut echoed = vec![shown];
+    for path in [
+        format!("/console/members/mem_eve/print?x={query}"),
+        format!("/console/members/mem_eve?type={query}"),
+        format!("/console/members/mem_eve/acts/link?customer={query}"),
+        format!("/console/members/mem_eve/explain?video={query}"),
+        format!("/console/members/{query}"),
+        format!("/console/deliveries?reason={query}&type={query}&customer={query}"),
+        format!("/console/deliveries/{query}"),
+        format!("/console/search?member={query}&video={query}"),
+        format!("/console/sign-in?to={query}"),
+        format!("/console/{query}"),
+    ] {
+        echoed.push(page(&staff, &path).await);
+    }
+    echoed.push(send(&staff, "/v1/auth/console/sign-in", &[("email", CANARY), ("password", CANARY)]).await);
+    echoed.push(
+        send(&staff, grant, &[("plan", CANARY), ("forever", "yes"), ("words", CANARY), ("key", "c3")]).await,
+    );
+    for page in echoed {
+        assert_eq!(page.kind, "text/html; charset=utf-8", "{}", page.html);
+        assert!(!page.html.contains(SCRIPT), "{}", page.html);
+    }
+}
+
+#[tokio::test]
+async fn a_typed_address_is_in_no_address_of_a_page() {
+    let (app, staff, _) = with_staff().await;
+    let body = json!({ "id": "mem_eve", "email": "eve@example.com" });
+    app.send(Method::POST, "/v1/members", Some(&body), "").await.is(201);
+    app.settled().await;
+    let found = send(&staff, "/console/search", &[("q", "eve@")]).await.is(303);
+    assert_eq!(found.location, "/console/members/mem_eve");
+    let several = send(&staff, "/console/search", &[("q", "mem_")]).await.is(303).location;
+    assert!(several.starts_with("/console/search?member=mem_"), "{several}");
+    page(&staff, &several).await.is(200).says("eve@example.com");
+    let nobody = send(&staff, "/console/search", &[("q", "nobody@example.com")]).await.is(303).location;
+    assert_eq!(nobody, "/console/search?");
+    page(&staff, &nobody).await.is(200).says("Nobody was found");
+}
+
+fn compressed(text: &str) -> usize {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(text.as_bytes()).expect("memory is there");
+    gzip.finish().expect("memory is there").len()
+}
+
+#[tokio::test]
+async fn a_page_of_200_events_its_script_and_its_stylesheet_stay_small() {
+    let (app, staff, _) = with_staff().await;
+    let mut story = Story::new("bea");
+    app.register("mem_bea").await;
+    let begun = days_ago(60 * 30);
+    bought(&mut story, "mem_bea", Price::BasicMonth, begun);
+    for month in 1..60 {
+        let at = begun + Months::new(month);
+        story.renew(at).paid(at);
+    }
+    app.deliver_all(&events(story)).await;
+    let shown = page(&staff, "/console/members/mem_bea").await.is(200);
+    let told = shown.html.matches("data-event").count();
+    assert!(told >= 120, "only {told} events are told");
+    let size = compressed(&shown.html);
+    assert!(size <= 15_000, "{told} events take {size} bytes");
+    for (kind, most) in [("css", 8_000), ("js", 3_000)] {
+        let path =
+            shown.html.split('"').find(|part| part.starts_with("/console/assets/") && part.ends_with(kind));
+        let asset = page(&Browser::of(&app), path.expect("the page names it")).await.is(200);
+        let size = compressed(&asset.html);
+        assert!(size <= most, "the {kind} takes {size} bytes");
+    }
+}
