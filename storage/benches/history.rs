@@ -22,6 +22,7 @@ use domain::subscription::{Item, Kind, Observation, PaymentAttempt, Status, Subs
 use projections::directory::Directory;
 use projections::past::{AsOf, DeliverySeen, Filter, MemberState, Past, Story, USUALLY_TOLD};
 use projections::runner::{follow, progress};
+use projections::search::{Search, understand};
 use storage::{Access, Storage};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -72,8 +73,9 @@ fn now() -> DateTime<Utc> {
 }
 
 fn member(number: u64) -> MemberId {
-    let [_, _, _, a, b, c, d, e] = number.to_be_bytes();
-    MemberId::generate(now(), [a, b, c, d, e, 0, 0, 0, 0, 0])
+    let mut bits = [0; 10];
+    bits[..8].copy_from_slice(&number.to_be_bytes());
+    MemberId::generate(now(), bits)
 }
 
 fn customer(number: u64) -> CustomerId {
@@ -348,8 +350,19 @@ async fn main() {
     println!("read by the member directory in {:.0} s", begun.elapsed().as_secs_f64());
 
     println!("\n{:<28} {:<12} {:>9} {:>9}", "milliseconds", "member with", "median", "p99");
+    let search = Search::new(feed.clone(), views.clone(), filling.storage.people.clone());
     let past = Past::new(feed, views, filling.storage.remarks.clone(), directory);
     for group in &groups {
+        let find = async |number| {
+            // Some of her address, which is the beginning of others', too.
+            let typed = understand(&format!("member{}", number / 10));
+            let found = match &typed {
+                Some(typed) => search.members(typed, None, 20).await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            assert!(!found.is_empty(), "nobody was found");
+        };
+        measure("search by e-mail", "", group, find).await;
         let explain = async |number| {
             let at = now() - TimeDelta::days(i64::try_from(number % 200).unwrap_or_default());
             assert!(past.explain(&member(number), VIDEO, AsOf::at(at)).await.is_ok(), "not explained");
