@@ -16,9 +16,9 @@ fn named(cell: &str) -> Vec<(&str, &str)> {
         let (mark, after) = rest[start..].split_at(1);
         let Some((text, then)) = after.split_once(mark) else { break };
         if mark == "`" {
-            page = text
+            page = text;
         } else {
-            named.push((page, text))
+            named.push((page, text));
         }
         rest = then;
     }

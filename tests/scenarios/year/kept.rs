@@ -96,8 +96,8 @@ fn keep(events: &[Value], decisions: &[Value]) {
     for (what, values) in [("events", events), ("decisions", decisions)] {
         let path = folder().join(format!("{name}.{what}.ndjson"));
         assert!(!path.exists(), "{} is never written again", path.display());
-        let text: String = values.iter().map(|value| format!("{value}\n")).collect();
-        fs::write(path, text).unwrap();
+        let lines: Vec<String> = values.iter().map(Value::to_string).collect();
+        fs::write(path, lines.join("\n") + "\n").unwrap();
     }
 }
 
