@@ -67,7 +67,7 @@ pub async fn check(
     let member = member(&id)?;
     let (at, degraded) = (state.now(), Degraded::of(&state.index_progress));
     let decision = decide(&state, (&member, &video), at, position, degraded)?;
-    Ok((degraded, Json(decision)).into_response())
+    Ok((degraded, AnsweredAt(decision.position()), Json(decision)).into_response())
 }
 
 fn decide<'q>(
@@ -78,8 +78,9 @@ fn decide<'q>(
     degraded: Option<Degraded>,
 ) -> Result<AccessDecision<'q>, ApiError> {
     match state.index.check(member, video, at) {
-        Ok(Checked { decision, message }) => {
+        Ok(Checked { decision, message, position: of }) => {
             observe::decided(&decision);
+            let position = position.max(of);
             let question = Question { member: Some(member), video, at, position, degraded };
             Ok(AccessDecision::new(question, decision, message))
         }

@@ -266,6 +266,11 @@ impl<'d> AccessDecision<'d> {
         Self { reason, message, plan: None, fix: None, ..self }
     }
 
+    /// How much of the log it knows of.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
     /// Whether it is a yes.
     pub(crate) fn is_yes(&self) -> bool {
         self.allowed
@@ -278,9 +283,9 @@ impl<'d> AccessDecision<'d> {
 
     /// The decision that was explained, with its deciding events taken along.
     pub(crate) fn explained(explanation: &'d Explanation) -> Self {
-        let Explanation { member, video, as_of, position, .. } = explanation;
-        let question =
-            Question { member: Some(member), video, at: as_of.at, position: *position, degraded: None };
+        let Explanation { member, video, as_of, position: head, .. } = explanation;
+        let position = as_of.position.map_or(*head, |asked| asked.min(*head));
+        let question = Question { member: Some(member), video, at: as_of.at, position, degraded: None };
         let events = explanation.deciding.iter().cloned().map(DecidingEventBody::from).collect();
         let decision = Self::new(question, explanation.decision.clone(), explanation.message.clone());
         Self { deciding_events: Some(events), ..decision }

@@ -31,7 +31,7 @@ use crate::view_store::DirectoryRow;
 /// Every member's sources of access, ready to be decided on.
 pub struct AccessIndex {
     /// What readers see of members.
-    members: papaya::HashMap<Key, Arc<[Held]>>,
+    members: papaya::HashMap<Key, Known>,
     /// What readers see of the catalogue.
     view: ArcSwap<View>,
     /// What readers see of sessions that have ended.
@@ -58,6 +58,18 @@ pub struct Checked {
     pub decision: Decision,
     /// The decision in words.
     pub message: String,
+    /// The last event that it rests on, as far as this process has seen one. Together with everything that had been applied
+    /// before the check it is the place of the log that the decision is of: it knows all up to there that matters to it, and
+    /// nothing later.
+    pub position: Position,
+}
+
+/// What a member has.
+#[derive(Debug, Clone)]
+struct Known {
+    held: Arc<[Held]>,
+    /// The last event that changed it.
+    changed: Position,
 }
 
 /// What a check asked about is not there.
@@ -70,6 +82,8 @@ pub enum NotThere {
 }
 
 struct View {
+    /// The last event of the catalogue.
+    changed: Position,
     catalog: Arc<Catalog>,
     policy: Policy,
     /// The plans that each kind of bundle opens videos with, by [`Bundle`] number.
@@ -140,7 +154,12 @@ impl Links {
 
 impl Default for AccessIndex {
     fn default() -> Self {
-        let view = View { catalog: Arc::default(), policy: Policy::default(), opens: Vec::new() };
+        let view = View {
+            changed: Position::START,
+            catalog: Arc::default(),
+            policy: Policy::default(),
+            opens: Vec::new(),
+        };
         Self {
             members: papaya::HashMap::new(),
             view: ArcSwap::from_pointee(view),
@@ -155,7 +174,7 @@ impl Default for AccessIndex {
 /// What one viewer may watch: her sources of access and the catalogue, both as of one moment.
 pub struct Viewing {
     /// Nothing for somebody who is not signed in.
-    sources: Option<Arc<[Held]>>,
+    sources: Option<Known>,
     view: Arc<View>,
 }
 
@@ -168,23 +187,29 @@ impl Viewing {
     /// May she watch this video of the catalogue at `at`, and how is that said?
     pub fn decide(&self, video: &Video, at: DateTime<Utc>) -> Checked {
         let decision = match &self.sources {
-            Some(sources) => self.view.decide(sources, video, at),
+            Some(sources) => self.view.decide(&sources.held, video, at),
             None => decide_for_stranger(&self.view.catalog, video),
         };
         let message = decision.message(&self.view.catalog);
-        Checked { decision, message }
+        Checked { decision, message, position: self.position() }
+    }
+
+    /// The last event that decisions about it rest on.
+    pub fn position(&self) -> Position {
+        let changed = self.sources.as_ref().map_or(Position::START, |sources| sources.changed);
+        changed.max(self.view.changed)
     }
 
     /// The next moment after `at` at which a decision may change with nothing but time passing.
     pub fn next_change(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let sources = self.sources.iter().flat_map(|sources| sources.iter());
+        let sources = self.sources.iter().flat_map(|sources| sources.held.iter());
         sources.filter_map(|held| held.source.next_change(&self.view.policy, at)).min()
     }
 
     /// Whether nothing that decides has changed between the two but time.
     pub fn is_same_as(&self, other: &Self) -> bool {
         let same_sources = match (&self.sources, &other.sources) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.held, &other.held) || one.held == other.held,
             (None, None) => true,
             _ => false,
         };
@@ -196,30 +221,42 @@ impl AccessIndex {
     /// What a member may watch as things stand, or, without one, somebody who is not signed in. A member of whom nothing is
     /// known yet has nothing.
     pub fn viewing(&self, member: Option<&MemberId>) -> Viewing {
-        let sources = member.map(|member| {
-            let members = self.members.pin();
-            members.get(&Key::of_member(member)).cloned().unwrap_or_else(|| Arc::new([]))
-        });
-        Viewing { sources, view: self.view.load_full() }
+        let known =
+            |member| self.members.pin().get(&Key::of_member(member)).cloned().unwrap_or_else(Known::nothing);
+        loop {
+            let (sources, view) = (member.map(known), self.view.load_full());
+            let changed = |sources: &Option<Known>| sources.as_ref().map(|sources| sources.changed);
+            if changed(&sources) == changed(&member.map(known)) {
+                return Viewing { sources, view };
+            }
+        }
     }
 
     /// How many members pay for several subscriptions at once.
     pub fn paying_twice(&self) -> usize {
         let members = self.members.pin();
-        let twice = |held: &Arc<[Held]>| held.iter().filter(|held| held.source.is_paying()).count() > 1;
-        members.values().filter(|held| twice(held)).count()
+        let twice = |known: &Known| known.held.iter().filter(|held| held.source.is_paying()).count() > 1;
+        members.values().filter(|known| twice(known)).count()
     }
 
     /// May this member watch this video at `at`, as things stand?
     pub fn check(&self, member: &MemberId, video: &str, at: DateTime<Utc>) -> Result<Checked, NotThere> {
-        // First the member, then the view: a bundle that she has is in every later view.
-        let members = self.members.pin();
-        let sources = members.get(&Key::of_member(member)).ok_or(NotThere::Member)?;
-        let view = self.view.load();
+        // First the member, then the view: a bundle that she has is in every later view. And the member once more, so that
+        // both are as of one place of the log.
+        let (members, key) = (self.members.pin(), Key::of_member(member));
+        let mut known = members.get(&key).ok_or(NotThere::Member)?;
+        let view = loop {
+            let view = self.view.load();
+            let again = members.get(&key).ok_or(NotThere::Member)?;
+            if again.changed == known.changed {
+                break view;
+            }
+            known = again;
+        };
         let video = view.catalog.video(video).ok_or(NotThere::Video)?;
-        let decision = view.decide(sources, video, at);
+        let decision = view.decide(&known.held, video, at);
         let message = decision.message(&view.catalog);
-        Ok(Checked { decision, message })
+        Ok(Checked { decision, message, position: known.changed.max(view.changed) })
     }
 
     /// Whether a session was ended before its time, so that an access token of it counts no more.
@@ -255,26 +292,29 @@ impl AccessIndex {
     pub fn sources(&self, member: &MemberId, catalog: &Catalog) -> Vec<Source> {
         let links = self.links();
         let members = self.members.pin();
-        let Some(sources) = members.get(&Key::of_member(member)) else { return Vec::new() };
+        let Some(known) = members.get(&Key::of_member(member)) else { return Vec::new() };
         let resolve = |held: &Held| {
             let bundle = &links.bundles[held.bundle as usize];
             Source { plans: catalog.opened_by(&bundle.items, &bundle.recorded), ..held.source }
         };
-        sources.iter().map(resolve).collect()
+        known.held.iter().map(resolve).collect()
     }
 
     /// Takes a change of the directory in.
     pub fn put(&self, row: &DirectoryRow) {
         let mut links = self.links();
+        let position = row.position();
         match row {
             DirectoryRow::Member { member, .. } => {
                 let member = Key::of_member(member);
-                self.members.pin().get_or_insert_with(member, || Arc::new([]));
+                self.members
+                    .pin()
+                    .get_or_insert_with(member, || Known { changed: position, ..Known::nothing() });
                 let of_hers =
                     |payer: &&Key| **payer == member || links.member_of.get(*payer) == Some(&member);
                 let payers: Vec<Key> = links.waiting.keys().filter(of_hers).copied().collect();
                 for payer in payers {
-                    self.welcome(&mut links, payer, member);
+                    self.welcome(&mut links, payer, member, position);
                 }
             }
             DirectoryRow::Customer { customer, member, linked, .. } => {
@@ -282,11 +322,11 @@ impl AccessIndex {
                 let held = links.member_of.get(&payer).copied();
                 if let Some(held) = held.filter(|held| (*held == member) != *linked) {
                     links.member_of.remove(&payer);
-                    self.part(&mut links, payer, held);
+                    self.part(&mut links, payer, held, position);
                 }
                 if *linked {
                     links.member_of.insert(payer, member);
-                    self.welcome(&mut links, payer, member);
+                    self.welcome(&mut links, payer, member, position);
                 }
             }
             DirectoryRow::Subscription { subscription, standing, .. } => {
@@ -294,7 +334,7 @@ impl AccessIndex {
                 let held = self.bought(&mut links, payer, subscription.as_str(), standing);
                 links.wait(payer, held);
                 if let Some(member) = links.member_of.get(&payer).copied() {
-                    self.welcome(&mut links, payer, member);
+                    self.welcome(&mut links, payer, member, position);
                 }
             }
             DirectoryRow::Grant { grant, given, revoked, .. } => {
@@ -307,7 +347,7 @@ impl AccessIndex {
                     source: Source::granted(given, *revoked, PlanSet::default()),
                 };
                 links.wait(member, held);
-                self.welcome(&mut links, member, member);
+                self.welcome(&mut links, member, member, position);
             }
             DirectoryRow::Checkout { .. } => {}
         }
@@ -315,9 +355,15 @@ impl AccessIndex {
 
     /// Takes another catalogue in.
     pub fn set_catalog(&self, catalog: Catalog) {
+        self.set_catalog_of(catalog, Position::START);
+    }
+
+    /// The same, as of its last event.
+    fn set_catalog_of(&self, catalog: Catalog, changed: Position) {
         let links = self.links();
         let opens = links.bundles.iter().map(|bundle| catalog.opened_by(&bundle.items, &bundle.recorded));
-        let view = View { policy: catalog.policy(), opens: opens.collect(), catalog: Arc::new(catalog) };
+        let (policy, opens) = (catalog.policy(), opens.collect());
+        let view = View { changed, policy, opens, catalog: Arc::new(catalog) };
         self.view.store(Arc::new(view));
     }
 
@@ -353,7 +399,8 @@ impl AccessIndex {
         let view = self.view.load();
         let mut opens = view.opens.clone();
         opens.push(view.catalog.opened_by(&bundle.items, &bundle.recorded));
-        let view = View { catalog: view.catalog.clone(), policy: view.policy.clone(), opens };
+        let (catalog, policy) = (view.catalog.clone(), view.policy.clone());
+        let view = View { changed: view.changed, catalog, policy, opens };
         self.view.store(Arc::new(view));
         links.bundles.push(bundle.clone());
         links.numbers.insert(bundle, number);
@@ -361,27 +408,38 @@ impl AccessIndex {
     }
 
     /// Takes what a payer pays for from a member to whom she does not belong; it waits for her to belong to somebody.
-    fn part(&self, links: &mut Links, payer: Key, member: Key) {
+    fn part(&self, links: &mut Links, payer: Key, member: Key, position: Position) {
         let members = self.members.pin();
         let Some(known) = members.get(&member) else { return };
         let (theirs, hers): (Vec<Held>, Vec<Held>) =
-            known.iter().copied().partition(|held| held.payer == payer.half());
+            known.held.iter().copied().partition(|held| held.payer == payer.half());
         for held in theirs {
             links.wait(payer, held);
         }
-        members.insert(member, hers.into());
+        members.insert(member, known.changed_to(hers, position));
     }
 
     /// Shows readers what waited for a payer to belong to a member, once that member exists.
-    fn welcome(&self, links: &mut Links, payer: Key, member: Key) {
+    fn welcome(&self, links: &mut Links, payer: Key, member: Key, position: Position) {
         let members = self.members.pin();
         let Some(known) = members.get(&member) else { return };
         let Some(waiting) = links.waiting.remove(&payer) else { return };
         let is_replaced = |held: &&Held| waiting.iter().any(|new| new.id == held.id);
-        let mut all: Vec<Held> = known.iter().filter(|held| !is_replaced(held)).copied().collect();
+        let mut all: Vec<Held> = known.held.iter().filter(|held| !is_replaced(held)).copied().collect();
         all.extend(waiting.iter().copied());
         all.sort_unstable_by_key(|held| held.id);
-        members.insert(member, all.into());
+        members.insert(member, known.changed_to(all, position));
+    }
+}
+
+impl Known {
+    fn nothing() -> Self {
+        Self { held: Arc::new([]), changed: Position::START }
+    }
+
+    /// Something else since an event. One that is read again late does not turn its place back.
+    fn changed_to(&self, held: Vec<Held>, position: Position) -> Self {
+        Self { held: held.into(), changed: self.changed.max(position) }
     }
 }
 
@@ -440,17 +498,21 @@ impl Projection for IndexFollower {
         if batch.cured.iter().any(|stream| stream.aggregate_type == Catalog::TYPE) {
             self.catalog = Catalog::default();
         }
-        let (mut catalog_changed, mut last) = (false, BTreeMap::new());
+        let (mut catalog_changed, mut last) = (None, BTreeMap::new());
         for (recorded, event) in &batch.events {
             self.index.revoked.take_in(recorded, event);
             if let Event::Catalog(event) = event {
                 catalog::evolve(&mut self.catalog, event);
-                catalog_changed = true;
+                catalog_changed = Some(recorded.position);
             } else if let Some(row) = directory::row(recorded, event) {
                 // Of a stream that is read again readers only ever see the end.
                 if cured {
                     last.insert(row.key(), row);
                 } else {
+                    // In the order of the log: who sees a change sees all before it.
+                    if let Some(changed) = catalog_changed.take() {
+                        self.index.set_catalog_of(self.catalog.clone(), changed);
+                    }
                     self.index.put(&row);
                 }
             }
@@ -458,8 +520,8 @@ impl Projection for IndexFollower {
         for row in last.values() {
             self.index.put(row);
         }
-        if catalog_changed {
-            self.index.set_catalog(self.catalog.clone());
+        if let Some(changed) = catalog_changed {
+            self.index.set_catalog_of(self.catalog.clone(), changed);
         }
         self.parked.take_in(&batch);
         kept.parked.clone_from(&self.parked);

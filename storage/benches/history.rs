@@ -20,12 +20,13 @@ use domain::metadata::{Actor, Context};
 use domain::ports::{CommandBus, PersonRecord};
 use domain::subscription::{Item, Kind, Observation, PaymentAttempt, Status, SubscriptionCommand, Terms};
 use projections::directory::Directory;
-use projections::past::{AsOf, Past};
+use projections::past::{AsOf, DeliverySeen, Filter, MemberState, Past, Story, USUALLY_TOLD};
 use projections::runner::{follow, progress};
+use projections::search::{Search, understand};
 use storage::{Access, Storage};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use webhook_ingest::inbox::{NewDelivery, Origin, Outcome};
+use webhook_ingest::inbox::{Delivery, DeliveryFilter, NewDelivery, Origin, Outcome, Selection};
 
 const EVENTS: u64 = 1_000_000;
 /// How long the one before whom nobody was a member has been one, which is 200 events.
@@ -72,8 +73,9 @@ fn now() -> DateTime<Utc> {
 }
 
 fn member(number: u64) -> MemberId {
-    let [_, _, _, a, b, c, d, e] = number.to_be_bytes();
-    MemberId::generate(now(), [a, b, c, d, e, 0, 0, 0, 0, 0])
+    let mut bits = [0; 10];
+    bits[..8].copy_from_slice(&number.to_be_bytes());
+    MemberId::generate(now(), bits)
 }
 
 fn customer(number: u64) -> CustomerId {
@@ -251,6 +253,35 @@ async fn fill(filling: &Arc<Filling>, groups: &[Group]) {
     filling.clock.set(now());
 }
 
+/// All that a member's page is made of, but for its HTML: who she is, how she stands, and her history with what arrived.
+async fn member_page(storage: &Storage, past: &Past, number: u64) -> Option<(MemberState, Story)> {
+    storage.people.get(&member(number)).await.ok()??;
+    let chronicle = past.chronicle(&member(number)).await.ok()?;
+    let mut seen = Vec::new();
+    for payer in chronicle.payers() {
+        let of = Selection { customer: Some(payer.to_string()), ..Selection::default() };
+        let filter = DeliveryFilter { of, before: None, limit: USUALLY_TOLD };
+        seen.extend(storage.inbox.list(filter).await.ok()?.into_iter().map(seen_of));
+    }
+    let filter = Filter { newest_first: true, ..Filter::default() };
+    Some((chronicle.state(AsOf::at(now())), chronicle.story(seen, &filter, now())))
+}
+
+fn seen_of(delivery: Delivery) -> DeliverySeen {
+    let (reason, detail) = delivery.why.map(|why| (why.code, why.detail)).unzip();
+    DeliverySeen {
+        id: delivery.id,
+        event_type: delivery.event_type,
+        created: delivery.created,
+        received_at: delivery.received_at,
+        times_received: delivery.times_received,
+        outcome: delivery.outcome.as_str().to_owned(),
+        reason,
+        detail,
+        settled_at: delivery.settled_at,
+    }
+}
+
 /// How long something took, many times over.
 struct Taken(Vec<Duration>);
 
@@ -319,8 +350,19 @@ async fn main() {
     println!("read by the member directory in {:.0} s", begun.elapsed().as_secs_f64());
 
     println!("\n{:<28} {:<12} {:>9} {:>9}", "milliseconds", "member with", "median", "p99");
-    let past = Past::new(feed, views, directory);
+    let search = Search::new(feed.clone(), views.clone(), filling.storage.people.clone());
+    let past = Past::new(feed, views, filling.storage.remarks.clone(), directory);
     for group in &groups {
+        let find = async |number| {
+            // Some of her address, which is the beginning of others', too.
+            let typed = understand(&format!("member{}", number / 10));
+            let found = match &typed {
+                Some(typed) => search.members(typed, None, 20).await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            assert!(!found.is_empty(), "nobody was found");
+        };
+        measure("search by e-mail", "", group, find).await;
         let explain = async |number| {
             let at = now() - TimeDelta::days(i64::try_from(number % 200).unwrap_or_default());
             assert!(past.explain(&member(number), VIDEO, AsOf::at(at)).await.is_ok(), "not explained");
@@ -330,6 +372,9 @@ async fn main() {
             assert!(past.timeline(&member(number)).await.is_ok(), "no timeline");
         };
         measure("timeline", "", group, timeline).await;
+        let page =
+            async |number| assert!(member_page(&filling.storage, &past, number).await.is_some(), "no page");
+        measure("what a member's page shows", "goal 50", group, page).await;
     }
     following.abort();
     filling.storage.shutdown().await;

@@ -32,6 +32,8 @@ mod ordering;
 mod overload;
 mod poison;
 #[cfg(test)]
+mod positions;
+#[cfg(test)]
 mod purchase_soak;
 mod rebuild;
 mod repeated_commands;

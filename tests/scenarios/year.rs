@@ -1,9 +1,12 @@
 //! A year of simulated members beside a simulated Stripe whose deliveries are lost, doubled, late and out of order: in the
 //! end the log agrees with Stripe, and every answer about any moment is what was true at Stripe then.
 
+mod decisions;
 mod drift;
 mod figures;
+mod gifts;
 mod judging;
+mod kept;
 mod lives;
 mod living;
 mod service;
@@ -13,6 +16,7 @@ use stripe_simulator::Seconds;
 use tests::app::Store;
 use tests::stripe::{ADVANCED, BASIC, FREE};
 
+use decisions::GivenAgain;
 use living::Year;
 use truth::{POLICIES, Paused, Policy};
 
@@ -34,6 +38,8 @@ struct Plan {
     members: usize,
     days: Seconds,
     probes: usize,
+    /// So many decisions are asked of the program while it is lived.
+    decisions: usize,
     /// The share of deliveries that is lost; none comes where webhooks are switched off.
     lost: Option<f64>,
     /// The service asks Stripe of its own accord, all along and once more at the end.
@@ -52,6 +58,7 @@ impl Plan {
             members,
             days: 365,
             probes: 200,
+            decisions: 0,
             lost: Some(0.05),
             asks: true,
             silent_days: 0,
@@ -75,7 +82,7 @@ async fn is_known_as_it_was(plan: Plan) -> Year {
 
 #[tokio::test]
 async fn a_year_is_known_as_it_was_whatever_becomes_of_the_deliveries() {
-    let mut year = is_known_as_it_was(Plan::short(1, 12)).await;
+    let mut year = is_known_as_it_was(Plan { decisions: 300, ..Plan::short(1, 12) }).await;
     // Were one of the catalogue's rules another, the probes would tell.
     let rule = year.plan.policy();
     let others = [
@@ -87,12 +94,22 @@ async fn a_year_is_known_as_it_was_whatever_becomes_of_the_deliveries() {
     for other in others {
         assert!(!year.wrong_by(other).await.is_empty(), "{other:?} for {rule:?}");
     }
+    every_decision_is_given_again(year).await;
+}
+
+/// Asks the program again what it was asked during the year. Without the position it gives some decisions otherwise, since
+/// much came late: the comparison can tell.
+async fn every_decision_is_given_again(year: Year) -> GivenAgain {
+    let again = year.given_again().await;
+    println!("{again}");
+    assert!(again.is_clean() && again.otherwise_now > 0, "{again}");
+    again
 }
 
 #[tokio::test]
 async fn a_year_in_postgres_is_known_as_it_was() {
-    let plan = Plan { store: Store::Postgres, days: 200, probes: 100, ..Plan::short(4, 4) };
-    is_known_as_it_was(plan).await;
+    let plan = Plan { store: Store::Postgres, days: 200, probes: 100, decisions: 100, ..Plan::short(4, 4) };
+    every_decision_is_given_again(is_known_as_it_was(plan).await).await;
 }
 
 #[tokio::test]
@@ -181,6 +198,17 @@ mod long {
     async fn a_year_of_two_hundred_members_on_postgres() {
         let on_postgres = |seed| Plan { store: Store::Postgres, ..whole(seed) };
         are_known_as_they_were(seeds(&[11, 12, 13, 14, 15]).into_iter().map(on_postgres)).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "long: make soak"]
+    async fn ten_thousand_decisions_of_a_year_are_given_again() {
+        for seed in seeds(&[21]) {
+            let plan = Plan { probes: 100, decisions: 10_000, ..whole(seed) };
+            let again = every_decision_is_given_again(is_known_as_it_was(plan).await).await;
+            assert_eq!(again.decisions, 10_000);
+            assert!(again.of_one_instant > 0, "what one instant holds is looked at too: {again}");
+        }
     }
 
     #[tokio::test]

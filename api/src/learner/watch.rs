@@ -45,7 +45,7 @@ pub struct VideoAccess {
 }
 
 impl From<Checked> for VideoAccess {
-    fn from(Checked { decision, message }: Checked) -> Self {
+    fn from(Checked { decision, message, .. }: Checked) -> Self {
         Self {
             allowed: decision.allowed,
             reason: decision.reason.into(),
@@ -161,7 +161,8 @@ pub struct ListedVideo<'c> {
 )]
 pub async fn catalog(State(state): State<ApiState>, visit: Visit) -> Response {
     let viewing = state.index.viewing(visit.member());
-    let (at, position, catalog) = (state.now(), visit.position, viewing.catalog());
+    let position = viewing.position().max(visit.position);
+    let (at, catalog) = (state.now(), viewing.catalog());
     let mut plans: Vec<&Plan> = catalog.plans().collect();
     plans.sort_by_key(|plan| plan.rank);
     let body = CatalogBody {
@@ -268,6 +269,7 @@ pub async fn video(
 ) -> Result<Response, ApiError> {
     let viewing = state.index.viewing(visit.member());
     let (video, access) = decided(&state, &visit, &viewing, &id)?;
+    let answered_at = AnsweredAt(access.position());
     let body = VideoBody {
         object: "video",
         id: &video.id,
@@ -277,7 +279,7 @@ pub async fn video(
         playback: video.playback.as_ref().filter(|_| access.is_yes()).map(PlaybackBody::from),
         access,
     };
-    Ok((Degraded::of(&state.index_progress), AnsweredAt(visit.position), Json(body)).into_response())
+    Ok((Degraded::of(&state.index_progress), answered_at, Json(body)).into_response())
 }
 
 /// Where a check comes from.
@@ -323,7 +325,8 @@ pub async fn check(
     if let Some(message) = on_its_way.filter(|_| !access.is_yes()) {
         access = access.awaiting_payment(message);
     }
-    Ok((Degraded::of(&state.index_progress), AnsweredAt(visit.position), Json(access)).into_response())
+    let answered_at = AnsweredAt(access.position());
+    Ok((Degraded::of(&state.index_progress), answered_at, Json(access)).into_response())
 }
 
 fn decided<'v>(
@@ -334,9 +337,9 @@ fn decided<'v>(
 ) -> Result<(&'v Video, AccessDecision<'v>), ApiError> {
     let video = viewing.catalog().video(id).ok_or_else(|| ApiError::UnknownVideo(id.to_owned()))?;
     let (at, degraded) = (state.now(), Degraded::of(&state.index_progress));
-    let Checked { decision, message } = viewing.decide(video, at);
+    let Checked { decision, message, position: of } = viewing.decide(video, at);
     observe::decided(&decision);
-    let (member, position) = (visit.member(), visit.position);
+    let (member, position) = (visit.member(), visit.position.max(of));
     let question = Question { member, video: video.id.as_str(), at, position, degraded };
     Ok((video, AccessDecision::new(question, decision, message)))
 }
@@ -378,7 +381,7 @@ pub(super) fn decisions<'d>(
     position: Position,
 ) -> Vec<AccessDecision<'d>> {
     let decide = |video: &'d Video| {
-        let Checked { decision, message } = viewing.decide(video, at);
+        let Checked { decision, message, .. } = viewing.decide(video, at);
         let question =
             Question { member: Some(member), video: video.id.as_str(), at, position, degraded: None };
         AccessDecision::new(question, decision, message)
@@ -415,11 +418,12 @@ pub async fn check_all(
         (ETAG, HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("W/\"\""))),
         (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
     ];
-    let answered = (Degraded::of(&state.index_progress), AnsweredAt(visit.position));
+    let position = viewing.position().max(visit.position);
+    let answered = (Degraded::of(&state.index_progress), AnsweredAt(position));
     if is_known {
         return Ok((StatusCode::NOT_MODIFIED, answered, cached).into_response());
     }
-    let body = AccessOverview::new(member, &viewing, at, visit.position);
+    let body = AccessOverview::new(member, &viewing, at, position);
     Ok((answered, cached, Json(body)).into_response())
 }
 

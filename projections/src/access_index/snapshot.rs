@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::revoked::StoredRevoked;
-use super::{AccessIndex, Bundle, Held, Kept, Key};
+use super::{AccessIndex, Bundle, Held, Kept, Key, Known};
 use crate::parked::ParkedStreams;
 
 /// Raised with every change of what a snapshot holds or of what the fold makes of an event.
@@ -146,7 +146,7 @@ impl AccessIndex {
         let Kept { last: Some(last), parked } = kept.clone() else { return None };
         let view = self.view.load_full();
         let mut members: Vec<(Key, Arc<[Held]>)> = Vec::with_capacity(self.members.len());
-        members.extend(self.members.pin().iter().map(|(member, held)| (*member, held.clone())));
+        members.extend(self.members.pin().iter().map(|(member, known)| (*member, known.held.clone())));
         let links = self.links();
         let mut member_of: Vec<_> = links.member_of.iter().map(|(payer, member)| (*payer, *member)).collect();
         let mut waiting: Vec<_> = links.waiting.iter().map(|(payer, held)| (*payer, held.clone())).collect();
@@ -263,7 +263,8 @@ impl Snapshot {
         let members = index.members.pin();
         members.reserve(self.members.len());
         for (member, held) in self.members {
-            members.insert(member, held);
+            // Everything in a snapshot has been applied, so that what was last changed does not matter.
+            members.insert(member, Known { held, changed: Position::START });
         }
         if let Ok(mut kept) = index.kept.try_lock() {
             *kept = Kept { last: Some(self.last), parked: self.parked };

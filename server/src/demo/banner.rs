@@ -113,9 +113,10 @@ impl Banner<'_> {
         let named = cast(self.played);
         let told = named.iter().filter_map(|part| {
             let Telling { video, at, known_at } = part.telling;
+            let email = (!part.is_erased()).then_some(part.email);
             let moment = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
             Some(json!({
-                "member": part.member?, "email": part.email, "line": part.line,
+                "member": part.member?, "email": email, "line": part.line,
                 "video": video, "at": moment(at), "known_at": known_at.map(moment),
             }))
         });

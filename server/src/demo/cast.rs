@@ -59,6 +59,12 @@ pub(super) enum Step {
     Webhooks(Faults),
     /// The owner decides that a full refund ends access.
     RefundsEndAccess,
+    /// Staff opens a plan for her, until then or for good, and says why.
+    IsGiven { plan: &'static str, until: Option<DateTime<Utc>>, why: &'static str },
+    /// Staff writes something down.
+    IsNoted(&'static str),
+    /// Staff forgets her, as she asked.
+    IsErased,
 }
 
 /// The question about somebody that tells the most.
@@ -81,7 +87,7 @@ fn asked(at: DateTime<Utc>) -> Telling {
 pub(super) struct Part {
     /// Her id; none for whoever is no member.
     pub member: Option<&'static str>,
-    /// Her e-mail address.
+    /// Her e-mail address, until she is erased.
     pub email: &'static str,
     /// What happened to her, in a line.
     pub line: String,
@@ -89,6 +95,13 @@ pub(super) struct Part {
     pub telling: Telling,
     /// What she does, and when.
     pub steps: Vec<(DateTime<Utc>, Step)>,
+}
+
+impl Part {
+    /// Whether nothing is known of her any more but what the log tells.
+    pub(super) fn is_erased(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::IsErased))
+    }
 }
 
 /// When the history begins.
@@ -270,6 +283,39 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
             (pays, Step::Webhooks(Faults::default())),
         ],
     );
+    part(
+        Some("mem_sam"),
+        "sam@example.com",
+        "pays for Basic; was given Pro for a month, which is over, and the payment goes on",
+        asked(ago(20)),
+        vec![
+            (ago(90), buys(BASIC)),
+            (
+                ago(40),
+                Step::IsGiven {
+                    plan: "pro",
+                    until: Some(ago(10)),
+                    why: "Spoke at our meetup; a month of Pro as thanks.",
+                },
+            ),
+        ],
+    );
+    let end = in_every_month(ago(12));
+    part(
+        Some("mem_tess"),
+        "tess@example.com",
+        &format!("her payment ended {} days ago; the Pro that she was given goes on", days(end, now)),
+        asked(now),
+        vec![
+            (end - Months::new(3), buys(BASIC)),
+            (
+                end - Days::new(20),
+                Step::IsGiven { plan: "pro", until: None, why: "Translates our subtitles; Pro for good." },
+            ),
+            (end - Days::new(9), Step::CancelsAtPeriodEnd),
+            (end - Days::new(8), Step::IsNoted("Wrote that she cancels, since she has Pro now anyway.")),
+        ],
+    );
     let twice = Faults { duplicate: 1.0, ..Faults::default() };
     let begins = ago(35) + hours(7);
     part(
@@ -281,6 +327,18 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
             (begins, Step::Webhooks(twice)),
             (begins, buys(PRO)),
             (begins, Step::Webhooks(Faults::default())),
+        ],
+    );
+    let end = in_every_month(ago(16));
+    part(
+        Some("mem_vera"),
+        "vera@example.com",
+        "left and asked to be forgotten; what she had is still told, who she was is not",
+        asked(end - Days::new(5)),
+        vec![
+            (end - Months::new(2), buys(PRO)),
+            (end - Days::new(11), Step::CancelsAtPeriodEnd),
+            (ago(7), Step::IsErased),
         ],
     );
     let (up, down) = (ago(21) + hours(4), ago(21) + hours(5));

@@ -5,6 +5,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
+use api::ApiState;
+use api::idempotency::IdSource;
+use api::support::acts::{Act, By, Until, perform as perform_act};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -12,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::catalog::KeepOrDeny;
 use domain::clock::MovableClock;
 use domain::ids::MemberId;
-use domain::member::MemberCommand;
+use domain::member::{ErasedBecause, MemberCommand};
 use domain::metadata::{Actor, Context};
 use domain::ports::PersonRecord;
 use serde_json::Value;
@@ -22,8 +25,8 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::cast::{self, GOOD, Part, Step};
-use super::{CATALOG, PLAYED, moment};
-use crate::app::App;
+use super::{CATALOG, PLAYED, moment, sign_in};
+use crate::app::{App, random};
 use crate::commands::{Failure, command_id};
 use crate::config::{Config, Role};
 use crate::{catalog_file, serve};
@@ -43,12 +46,15 @@ pub(super) async fn write(
     let clock = Arc::new(MovableClock::standing_at(moment(stripe.now())));
     let storage =
         storage::open(&format!("sqlite://{}", draft.display()), Access::Draft, clock.clone()).await?;
-    let app = App::start(storage, clock.clone(), config.livemode);
+    let mut app = App::start(storage, clock.clone(), config.livemode);
+    let support = sign_in::begin_support(&app.let_people_in(None, true)?).await?;
     let router = serve::routes(&app, config, Role::All);
-    Stage { app: &app, router: &router, clock: &clock, stripe }.play(cast::everybody(now), now).await?;
+    let staff = Staff { api: app.api_state(config), actor: Actor::staff(&support) };
+    let mut stage = Stage { app: &app, router: &router, clock: &clock, stripe };
+    stage.play(cast::everybody(now), &staff, now).await?;
     app.caught_up().await?;
     app.storage.notebook.write_note(PLAYED, &now.to_rfc3339()).await?;
-    drop(router);
+    drop((router, staff));
     app.shutdown().await;
     // From here on it is kept like any other.
     File::open(&draft)?.sync_all()?;
@@ -64,6 +70,33 @@ pub(super) struct Stage<'a> {
     pub(super) stripe: &'a mut Simulator,
 }
 
+/// Who of the staff acts in the history, through what the API and the console act through.
+struct Staff {
+    api: ApiState,
+    actor: Actor,
+}
+
+impl Staff {
+    /// Does what a step says, where that is the staff's to do.
+    async fn perform(&self, app: &App, member: &MemberId, step: &Step) -> Result<bool, Failure> {
+        let (act, words) = match step {
+            Step::IsGiven { plan, until, why } => {
+                let until = until.map_or(Until::Forever, Until::At);
+                (Act::Grant { plan: (*plan).into(), until }, *why)
+            }
+            Step::IsNoted(words) => (Act::AddNote, *words),
+            Step::IsErased => (Act::Erase(ErasedBecause::AskedFor), ""),
+            _ => return Ok(false),
+        };
+        // What an act changes is read from the read models first.
+        app.caught_up().await?;
+        let ids = IdSource { at: app.clock.now(), bits: random() };
+        let by = By { actor: self.actor.clone(), request_id: command_id(), ids };
+        let done = perform_act(&self.api, &by, member, &act, words).await;
+        done.map(|_| true).map_err(|error| Failure::Failed(format!("the demo's staff and {member}: {error}")))
+    }
+}
+
 /// What somebody has at Stripe.
 #[derive(Default)]
 struct Account {
@@ -72,7 +105,7 @@ struct Account {
 }
 
 impl Stage<'_> {
-    async fn play(&mut self, parts: Vec<Part>, now: DateTime<Utc>) -> Result<(), Failure> {
+    async fn play(&mut self, parts: Vec<Part>, staff: &Staff, now: DateTime<Utc>) -> Result<(), Failure> {
         let catalog = catalog_file::parse(CATALOG).map_err(|error| Failure::Failed(error.to_string()))?;
         let mut at_first = catalog.clone();
         at_first.policy.refund_full = KeepOrDeny::Keep;
@@ -92,6 +125,12 @@ impl Stage<'_> {
                 self.clock.set(at);
                 self.app.apply_catalog(catalog.clone(), Actor::system(), &command_id()).await?;
                 continue;
+            }
+            if let Some(member) = member.map(MemberId::from) {
+                self.clock.set(self.app.clock.now().max(at));
+                if staff.perform(self.app, &member, &step).await? {
+                    continue;
+                }
             }
             let account = accounts.entry(email).or_default();
             let done = perform(self.stripe, account, member, email, step);
@@ -199,7 +238,7 @@ fn perform(
             stripe.set_faults(faults);
             Ok(())
         }
-        Step::RefundsEndAccess => Ok(()),
+        Step::RefundsEndAccess | Step::IsGiven { .. } | Step::IsNoted(_) | Step::IsErased => Ok(()),
     }
 }
 

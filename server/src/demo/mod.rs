@@ -117,7 +117,7 @@ pub(crate) async fn run(args: DemoArgs, settings: &Settings, json: bool) -> Resu
     let stripe = tokio::spawn(stripe.run(async { drop(ended.await) }));
     let played = app.storage.notebook.note(PLAYED).await?.and_then(|note| note.parse().ok()).unwrap_or(now);
     let emails: Vec<&str> =
-        cast::cast(played).iter().filter(|part| part.member.is_some()).map(|part| part.email).collect();
+        cast::cast(played).iter().filter(|part| !part.is_erased()).map(|part| part.email).collect();
     let clicks = sign_in::let_in(&mut app, &door, &emails).await?;
     app.start_worker().await?;
     app.caught_up().await?;

@@ -1,7 +1,8 @@
 //! Accounts for the demo's cast, each of which a click signs in.
 
-use accounts::NewAccount;
+use accounts::{Accounts, NewAccount};
 use domain::account::Role;
+use domain::ids::MemberId;
 use domain::metadata::Actor;
 
 use crate::app::App;
@@ -16,6 +17,13 @@ pub(super) const STAFF: [(&str, Role, &str); 2] =
 pub(super) struct Click {
     pub(super) member: String,
     pub(super) url: String,
+}
+
+/// Opens support's account, so that it is known who of the staff acts.
+pub(super) async fn begin_support(accounts: &Accounts) -> Result<MemberId, Failure> {
+    let (email, role, _) = STAFF[0];
+    let new = NewAccount { email, password: None, role };
+    Ok(accounts.create(new, Actor::system(), &command_id()).await?.member)
 }
 
 /// Lets people in as `door` says, with an account for everybody in the cast, whose addresses are `emails`, and for the staff, who

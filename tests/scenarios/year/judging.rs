@@ -22,9 +22,9 @@ impl Year {
             for video in VIDEOS {
                 let (member, now) = (&self.lives.members[place], self.now);
                 let given = self.service.answers(&member.id, video, now).await;
-                let subscriptions = &member.subscriptions;
+                let (subscriptions, gifts) = (&member.subscriptions, self.gifts.of(place));
                 let right =
-                    self.stripe.with(|stripe| answer(stripe, subscriptions, policy, video, now)).await;
+                    self.stripe.with(|stripe| answer(stripe, subscriptions, gifts, policy, video, now)).await;
                 if given.0 != right.allowed || !right.reasons.contains(&given.1) {
                     let wrong = self.report(place, video, now, &format!("{given:?}"), &right).await;
                     self.figures.wrong_now.push(wrong);
@@ -60,8 +60,8 @@ impl Year {
 
     /// A moment for a question, mostly near one at which the answer may change.
     async fn some_moment(&mut self, place: usize, policy: Policy) -> Seconds {
-        let subscriptions = &self.lives.members[place].subscriptions;
-        let edges = self.stripe.with(|stripe| edges(stripe, subscriptions, policy)).await;
+        let (subscriptions, gifts) = (&self.lives.members[place].subscriptions, self.gifts.of(place));
+        let edges = self.stripe.with(|stripe| edges(stripe, subscriptions, gifts, policy)).await;
         let anywhere =
             BEGIN + Seconds::try_from(self.dice.below(usize::try_from(self.end - BEGIN).unwrap())).unwrap();
         if edges.is_empty() || self.dice.below(4) == 0 {
@@ -75,8 +75,8 @@ impl Year {
     async fn probe(&self, place: usize, video: &'static str, at: Seconds, policy: Policy) -> Option<String> {
         let member = &self.lives.members[place];
         let explained = self.service.explain(&member.id, video, at, None).await;
-        let subscriptions = &member.subscriptions;
-        let right = self.stripe.with(|stripe| answer(stripe, subscriptions, policy, video, at)).await;
+        let (subscriptions, gifts) = (&member.subscriptions, self.gifts.of(place));
+        let right = self.stripe.with(|stripe| answer(stripe, subscriptions, gifts, policy, video, at)).await;
         let given = &explained.decision;
         let plan = given.plan.as_ref().map(domain::ids::PlanId::as_str).unwrap_or_default();
         let same_plan = !given.allowed || right.plans.is_empty() || right.plans.contains(&plan);
@@ -102,6 +102,9 @@ impl Year {
             member.id,
             moment(at)
         );
+        for gift in self.gifts.of(place) {
+            let _ = write!(text, "\n    {gift:?}");
+        }
         for subscription in &member.subscriptions {
             let truths = self.stripe.with(|stripe| stripe.truths(subscription).to_vec()).await;
             let near = truths.iter().filter(|truth| (truth.from - at).abs() < 40 * DAY);

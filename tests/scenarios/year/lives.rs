@@ -90,6 +90,7 @@ pub(super) fn everything() -> Vec<String> {
         Way::WithoutMethod(end) => format!("begins a trial without a method that ends in {end}"),
     });
     let acts = ACTS.iter().map(|(name, _)| (*name).to_owned());
+    let given = ["is given something", "has something taken back that was given"].map(str::to_owned);
     let following = FOLLOWING.iter().map(|name| (*name).to_owned());
     let states = [
         "incomplete",
@@ -116,7 +117,13 @@ pub(super) fn everything() -> Vec<String> {
         "customer.deleted",
         "customer.subscription.resumed",
     ];
-    ways.chain(acts).chain(following).chain(states).chain(ends).chain(told.map(str::to_owned)).collect()
+    ways.chain(acts)
+        .chain(given)
+        .chain(following)
+        .chain(states)
+        .chain(ends)
+        .chain(told.map(str::to_owned))
+        .collect()
 }
 
 impl Lives {
@@ -178,13 +185,18 @@ impl Lives {
         of[self.dice.below(of.len())]
     }
 
-    fn count(&mut self, what: impl Into<String>) {
+    pub(super) fn count(&mut self, what: impl Into<String>) {
         *self.done.entry(what.into()).or_default() += 1;
     }
 
     /// Who has a subscription.
     pub(super) fn owner_of(&mut self, subscription: &str) -> Option<&mut Member> {
         self.members.iter_mut().find(|member| member.subscriptions.iter().any(|held| held == subscription))
+    }
+
+    /// Who pays as this customer.
+    pub(super) fn payer(&self, customer: &str) -> Option<&Member> {
+        self.members.get(*self.whose.get(customer)?)
     }
 
     /// When somebody does something next.

@@ -8,7 +8,9 @@ use stripe_simulator::{Driven, DunningEnd, Faults, Seconds, SignedDelivery, Simu
 use tests::stripe::{Dice, SECRETS};
 use webhook_ingest::stripe::signature::sign;
 
+use super::decisions::Decisions;
 use super::figures::Figures;
+use super::gifts::Gifts;
 use super::lives::Lives;
 use super::service::{Service, moment};
 use super::truth::PRODUCTS;
@@ -29,6 +31,8 @@ pub(super) struct Year {
     reached: BTreeSet<String>,
     /// What the live index answered, and when.
     pub(super) answered: Vec<(String, &'static str, Seconds, (bool, &'static str))>,
+    pub(super) decisions: Decisions,
+    pub(super) gifts: Gifts,
 }
 
 impl Year {
@@ -37,6 +41,7 @@ impl Year {
         let begun = Instant::now();
         let mut year = Self::begin(plan).await;
         year.live().await;
+        year.ask_the_rest().await;
         year.end().await;
         year.judge().await;
         if plan.asks && plan.silent_days == 0 {
@@ -71,6 +76,8 @@ impl Year {
             before,
             reached: BTreeSet::new(),
             answered: Vec::new(),
+            decisions: Decisions::new(&plan),
+            gifts: Gifts::new(&plan),
         }
     }
 
@@ -80,11 +87,13 @@ impl Year {
         let (mut next_version, mut version) = (BEGIN + 30 * DAY, 0);
         let mut turning =
             vec![(self.end - 180 * DAY, Turn::Roll), (self.end - 180 * DAY + 12 * HOUR, Turn::Trust)];
+        turning.push((self.end - 60 * DAY, Turn::Rename));
         while self.now < self.end {
             let step = self.now + 12 * HOUR;
             let to = self.lives.next().map_or(step, |next| next.min(step)).clamp(self.now, self.end);
             if to > self.now {
                 self.sample().await;
+                self.ask_until(to).await;
             }
             self.now = to;
             self.service.set_clock(to);
@@ -99,6 +108,7 @@ impl Year {
                 self.service.register(&member, to).await;
             }
             self.deliver().await;
+            self.give_or_take().await;
             let asks = self.plan.asks && !self.is_silent();
             if asks && to >= next_backfill {
                 next_backfill = to + 2 * DAY;
@@ -119,12 +129,16 @@ impl Year {
                         self.stripe.with(|stripe| stripe.outbox.roll_secret(SECRETS[1], to, DAY)).await;
                     }
                     Turn::Trust => self.service.trust(SECRETS[1]),
+                    Turn::Rename => {
+                        let renamed = self.plan.policy().catalog().replace("\"Basic\"", "\"Foundations\"");
+                        self.service.apply_catalog(&renamed, "the-other-name").await;
+                    }
                 }
             }
         }
     }
 
-    fn is_silent(&self) -> bool {
+    pub(super) fn is_silent(&self) -> bool {
         self.now >= self.end - self.plan.silent_days * DAY && self.plan.silent_days > 0
     }
 
@@ -137,7 +151,9 @@ impl Year {
         }
         for delivery in due {
             let SignedDelivery { event, body, signature, .. } = self.as_planned(delivery);
+            let told = serde_json::from_str(&body).unwrap();
             assert_eq!(self.service.receive(body, &signature).await, 200, "{event}");
+            self.ask_amid(&told).await;
             self.figures.deliveries += 1;
             if !self.reached.insert(event) {
                 self.figures.doubled += 1;
@@ -191,13 +207,15 @@ impl Year {
     }
 }
 
-/// What is done to the service's secret in the middle of the year.
+/// What is done to the service in the middle of the year.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     /// Stripe signs with another, and for a day with both.
     Roll,
     /// The service gets to know it, and trusts the old one no longer.
     Trust,
+    /// A plan gets another name, which decisions tell.
+    Rename,
 }
 
 fn faults(plan: &Plan, version: Option<&str>) -> Faults {

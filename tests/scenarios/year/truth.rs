@@ -1,7 +1,10 @@
-//! What the answer has to be, from what was true at the simulator and the catalogue's policy. None of the service's code.
+//! What the answer has to be, from what was true at the simulator, what was given and the catalogue's policy. None of the
+//! service's code.
 
 use stripe_simulator::{Seconds, Simulator, Truth};
 use tests::stripe::{ADVANCED, CATALOG, FREE};
+
+use super::gifts::Gift;
 
 const DAY: Seconds = 86_400;
 /// What the year sells. The last is not of the catalogue.
@@ -118,10 +121,11 @@ fn verdict(truth: &Truth, policy: Policy, at: Seconds) -> Result<&'static str, &
     Ok(if truth.cancels_at.is_some() && reason != "grace" { "cancels_later" } else { reason })
 }
 
-/// May the owner of these subscriptions have watched this then?
+/// May the owner of these subscriptions and gifts have watched this then?
 pub(super) fn answer(
     stripe: &Simulator,
     subscriptions: &[String],
+    gifts: &[Gift],
     policy: Policy,
     video: &str,
     at: Seconds,
@@ -138,6 +142,14 @@ pub(super) fn answer(
             Err(reason) => no.push((reason, plan)),
         }
     }
+    for gift in gifts {
+        match gift.is_good(at) {
+            Some(true) if gift.plan == "pro" || video != ADVANCED => yes.push(("grant", gift.plan)),
+            Some(true) => no.push(("plan_too_low", gift.plan)),
+            Some(false) => no.push(("ended", gift.plan)),
+            None => {}
+        }
+    }
     let allowed = !yes.is_empty();
     let mut said = if allowed { yes } else { no };
     if said.is_empty() {
@@ -148,13 +160,19 @@ pub(super) fn answer(
 }
 
 /// The moments at which an answer may change.
-pub(super) fn edges(stripe: &Simulator, subscriptions: &[String], policy: Policy) -> Vec<Seconds> {
+pub(super) fn edges(
+    stripe: &Simulator,
+    subscriptions: &[String],
+    gifts: &[Gift],
+    policy: Policy,
+) -> Vec<Seconds> {
     let truths = subscriptions.iter().flat_map(|subscription| stripe.truths(subscription));
     let mut edges: Vec<_> = truths
         .flat_map(|truth| {
             let ends = [policy.grace_ends(truth), truth.paused_until, truth.paid_until, truth.cancels_at];
             std::iter::once(truth.from).chain(ends.into_iter().flatten())
         })
+        .chain(gifts.iter().flat_map(Gift::edges))
         .collect();
     edges.sort_unstable();
     edges.dedup();

@@ -13,10 +13,10 @@ const CATALOG = fileURLToPath(new URL("../catalog.toml", import.meta.url));
 const SECRET = "whsec_browser";
 const TOKEN = "a-token-for-the-browser-tests";
 /** Longer than anything takes that works. */
-const HANG = 60_000;
+export const HANG = 60_000;
 
 /** The program that `make test` has built. */
-function program(): string {
+export function program(): string {
   return resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug", "membership");
 }
 
@@ -150,8 +150,8 @@ export class House {
   }
 }
 
-/** One of the two programs. */
-class Process {
+/** A program that runs beside the browser. */
+export class Process {
   private readonly child: ChildProcess;
   private readonly file: string;
   private failure: Error | undefined;

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 
 import { type Page, expect, test as base } from "@playwright/test";
 
+import { Demo } from "./demo.js";
 import { House } from "./house.js";
 
 export { expect } from "@playwright/test";
@@ -22,6 +23,18 @@ export const test = base.extend<{ house: House }>({
     }
     house.close();
   },
+});
+
+/** A walk through the demo, which is started once for all of a worker's. */
+export const walk = base.extend<object, { demo: Demo }>({
+  demo: [
+    async ({}, use) => {
+      const demo = await Demo.open();
+      await use(demo);
+      demo.close();
+    },
+    { scope: "worker", timeout: 180_000 },
+  ],
 });
 
 /** What axe-core finds wrong, in a form to read. The page's own policy lets no script in, so it is run from outside. */

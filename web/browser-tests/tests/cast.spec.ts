@@ -1,0 +1,88 @@
+import { type Page } from "@playwright/test";
+
+import type { Demo, Part } from "../support/demo.js";
+import { expect, inspect, walk } from "../support/test.js";
+
+async function signIn(demo: Demo, page: Page): Promise<void> {
+  await page.goto(demo.supportsClick);
+  await expect(page).toHaveURL(`${demo.url}/console`);
+}
+
+/** A moment as a box for one takes it, in UTC. */
+function boxed(moment: string): string {
+  return moment.replace("Z", "");
+}
+
+/** From her page to the question that tells the most about her. */
+async function ask(demo: Demo, page: Page, { member, email, video, at, known_at }: Part): Promise<void> {
+  await page.goto(`${demo.url}/console/members/${member}`);
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText(email ?? member);
+  const check = page.locator("section", { has: page.getByRole("heading", { name: "Check a video" }) });
+  await check.getByLabel("Video").selectOption({ value: video });
+  await check.getByLabel("At").fill(boxed(at));
+  await check.getByRole("button", { name: "Why?" }).click();
+  if (known_at !== null) {
+    await page.getByLabel("Known at").fill(boxed(known_at));
+    await page.getByRole("button", { name: "Why?" }).click();
+  }
+  await expect(page.getByLabel("Verdict")).toBeVisible();
+}
+
+for (const [turn, name] of ["one half", "the other half"].entries()) {
+  walk(`${name} of the cast is explained in the browser in the words of the command line`, async ({ demo, page }) => {
+    await signIn(demo, page);
+    expect(demo.cast.length).toBeGreaterThanOrEqual(22);
+    for (const part of demo.cast.filter((_, place) => place % 2 === turn)) {
+      await ask(demo, page, part);
+      const told = demo.explained(part).trimEnd();
+      const [verdict, sentence] = told.split("\n").map((line) => line.trim());
+      await expect(page.getByLabel("Verdict"), part.member).toContainText(sentence ?? "nothing was told");
+      await expect(page.getByLabel("Verdict"), part.member).toContainText(verdict?.startsWith("ALLOWED") === true ? "Allowed" : "Denied");
+      expect((await page.locator("#text").textContent())?.trimEnd(), part.member).toBe(told);
+      if (process.env.SCREENSHOTS !== undefined) {
+        await page.screenshot({ path: `${process.env.SCREENSHOTS}/cast-${part.member}.png`, fullPage: true });
+      }
+    }
+  });
+}
+
+/** A page of each kind, about whoever has most to show there. */
+const KINDS: [name: string, path: string][] = [
+  ["console", ""],
+  ["console-member", "/members/mem_june"],
+  ["console-member-erased", "/members/mem_vera"],
+  ["console-member-given", "/members/mem_tess"],
+  ["console-deliveries", "/deliveries"],
+  ["console-drift", "/drift"],
+  ["console-health", "/health"],
+  ["console-view", "/members/mem_fay/view"],
+  ["console-act", "/members/mem_dora/acts/extend_grace"],
+  ["console-nobody", "/members/mem_nobody"],
+];
+
+walk("every kind of page can be used by everybody, on a telephone and by night", async ({ demo, page }) => {
+  await signIn(demo, page);
+  for (const [name, path] of KINDS) {
+    await page.goto(`${demo.url}/console${path}`);
+    await inspect(page, name);
+  }
+});
+
+walk("what is told of rosa as it was then, why, what differs, and each event can be used by everybody", async ({ demo, page }) => {
+  await signIn(demo, page);
+  const rosa = demo.cast.find(({ member }) => member === "mem_rosa");
+  if (rosa === undefined) {
+    throw new Error("rosa is not in the cast");
+  }
+  const her = `${demo.url}/console/members/mem_rosa`;
+  await ask(demo, page, rosa);
+  await inspect(page, "console-explain");
+  await page.goto(`${her}?at=${rosa.at}`);
+  await expect(page.getByText(/arrived later/).first(), "what came late is told").toBeVisible();
+  await inspect(page, "console-as-of");
+  await page.goto(`${her}/diff?from=${rosa.at}`);
+  await inspect(page, "console-diff");
+  await page.goto(her);
+  await page.locator("[data-event]").first().click();
+  await inspect(page, "console-event");
+});
