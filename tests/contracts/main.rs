@@ -13,3 +13,5 @@ mod model;
 mod signing_in;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod unlinked;
