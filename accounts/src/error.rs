@@ -56,6 +56,12 @@ pub enum AccountError {
     /// The member has no account.
     #[error("this member has no account")]
     NoAccount,
+    /// The member has no address.
+    #[error("this member has no e-mail address, so no letter can reach her")]
+    NoAddress,
+    /// Her address was confirmed before.
+    #[error("her address is confirmed already; send the letter to choose a password instead")]
+    Confirmed,
     /// There is a second factor already.
     #[error("a second factor is set up already; remove it first")]
     SecondFactorSet,

@@ -7,6 +7,7 @@ mod roles;
 mod second_factors;
 mod sessions;
 mod sign_in;
+mod staff;
 
 use std::collections::HashMap;
 use std::fmt;

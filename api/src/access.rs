@@ -59,7 +59,7 @@ pub async fn check(
 ) -> Result<Response, ApiError> {
     let position = asked.applied()?;
     if let Some(at) = at {
-        let as_of = AsOf { at: moment("at", &at)?, known_at: None };
+        let as_of = AsOf::at(moment("at", &at)?);
         let explanation = state.history()?.explain(&member(&id)?, &video, as_of).await?;
         let answered_at = AnsweredAt(explanation.position);
         return Ok((answered_at, Json(AccessDecision::explained(&explanation))).into_response());

@@ -125,6 +125,9 @@ pub struct DeliveryBody {
     /// When its outcome was set.
     #[schema(required = true)]
     settled_at: Option<DateTime<Utc>>,
+    /// Since when its body is not kept, as it speaks of somebody who was erased.
+    #[schema(required = true)]
+    erased_at: Option<DateTime<Utc>>,
 }
 
 impl From<DeliveryRecord> for DeliveryBody {
@@ -143,6 +146,7 @@ impl From<DeliveryRecord> for DeliveryBody {
             detail: record.detail,
             attempts: record.attempts,
             settled_at: record.settled_at,
+            erased_at: record.erased_at,
         }
     }
 }
@@ -281,6 +285,7 @@ pub struct Replay {
     responses(
         (status = 202, description = "It waits to be looked at", body = Replay),
         (status = 404, description = "`unknown_delivery`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`erased`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`wrong_shape` or `invalid`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -291,8 +296,13 @@ pub async fn replay(
     MaybeBody(body): MaybeBody<ReplayWhy>,
 ) -> Result<Response, ApiError> {
     let why = body.map_or_else(|| Ok("asked for by its id".to_owned()), |body| given(&body.why))?;
-    if !could_be_an_id(&event) || !state.deliveries.replay(&event, caller.actor(), &why).await? {
+    if !could_be_an_id(&event) {
         return Err(ApiError::UnknownDelivery(event));
+    }
+    if !state.deliveries.replay(&event, caller.actor(), &why).await? {
+        let erased = state.deliveries.get(&event).await?.is_some_and(|(held, _)| held.erased_at.is_some());
+        let error = if erased { ApiError::DeliveryErased } else { ApiError::UnknownDelivery };
+        return Err(error(event));
     }
     let replay = Replay { object: "delivery_replay", delivery: event, outcome: DeliveryOutcome::Pending };
     Ok((StatusCode::ACCEPTED, Json(replay)).into_response())

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::auth::Scope;
 use crate::learner::refusal::Refusal;
 use crate::state::ResyncError;
+use crate::support::acts::refusal::ActRefusal;
 
 /// Nobody learns from a shorter wait, which would invite to try: a letter, or a known device, is what helps.
 const EXHAUSTED: Duration = Duration::from_hours(1);
@@ -36,6 +37,14 @@ pub enum ApiError {
     /// What a member asked for does not fit what she has.
     #[error(transparent)]
     Membership(#[from] Refusal),
+    /// What staff asked for does not fit how it stands with a member.
+    #[error(transparent)]
+    Act(#[from] ActRefusal),
+    /// The body of a delivery is gone.
+    #[error(
+        "The delivery {0:?} speaks of somebody who was erased, so its body is gone and cannot be looked at again."
+    )]
+    DeliveryErased(String),
     /// The id of an event is not one that a stream of them gave out.
     #[error(
         "The header Last-Event-ID is not one that this stream gave out; send it back as it was, or leave it out."
@@ -86,6 +95,9 @@ pub enum ApiError {
     /// No delivery has this id.
     #[error("No delivery has the id {0:?}; GET /v1/support/deliveries lists those that came in.")]
     UnknownDelivery(String),
+    /// No event of the member is at this place.
+    #[error("No event of this member is at {0:?}; her timeline lists them with their positions.")]
+    UnknownEvent(String),
     /// Nothing is served at this path.
     #[error("Nothing is served at {0:?}; /docs lists every path.")]
     NoSuchPath(String),
@@ -247,6 +259,8 @@ impl ApiError {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "Not authenticated"),
             Self::NotSignedIn => (S::UNAUTHORIZED, "not_signed_in", "Not signed in"),
             Self::Membership(refusal) => refusal.kind(),
+            Self::Act(refusal) => refusal.kind(),
+            Self::DeliveryErased(_) => (S::CONFLICT, "erased", "Erased"),
             Self::BadEventId => (S::BAD_REQUEST, "bad_event_id", "Bad event id"),
             Self::TooManyStreams(_) => (S::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams"),
             Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", "Asked from elsewhere"),
@@ -262,6 +276,7 @@ impl ApiError {
                 (S::NOT_FOUND, "unknown_video", "Unknown video")
             }
             Self::UnknownDelivery(_) => (S::NOT_FOUND, "unknown_delivery", "Unknown delivery"),
+            Self::UnknownEvent(_) => (S::NOT_FOUND, "unknown_event", "Unknown event"),
             Self::NoSuchPath(_) => (S::NOT_FOUND, "no_such_path", "No such path"),
             Self::MethodNotAllowed { .. } => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
@@ -437,6 +452,8 @@ fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str
         E::EmailTaken => (S::CONFLICT, "email_taken", "E-mail address taken"),
         E::Paying => (S::CONFLICT, "still_paying", "Still paying"),
         E::NoAccount => (S::CONFLICT, "no_account", "No account"),
+        E::NoAddress => (S::CONFLICT, "no_address", "No e-mail address"),
+        E::Confirmed => (S::CONFLICT, "already_confirmed", "Address confirmed already"),
         E::SecondFactorSet => (S::CONFLICT, "second_factor_set", "Second factor there already"),
         E::NoSecondFactor => (S::CONFLICT, "no_second_factor", "No second factor"),
         E::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),

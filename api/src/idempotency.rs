@@ -19,7 +19,7 @@ use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -99,7 +99,7 @@ struct Claim {
 }
 
 async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> {
-    if !is_a_command(request.method(), request.uri().path()) {
+    if !is_a_command(request.method(), request.uri().path()) || is_a_preview(request.uri()) {
         return Ok(Claimed::Unkeyed(request));
     }
     let Some(key) = key(request.headers())? else { return Ok(Claimed::Unkeyed(request)) };
@@ -129,6 +129,11 @@ async fn claim(state: &ApiState, request: Request) -> Result<Claimed, ApiError> 
 /// Whether keys mean something here.
 pub(crate) fn is_a_command(method: &Method, path: &str) -> bool {
     !method.is_safe() && path.starts_with("/v1/") && !path.starts_with("/v1/auth/")
+}
+
+/// What only asks for what would be done has no key: the same one is for doing it.
+fn is_a_preview(uri: &Uri) -> bool {
+    uri.path().starts_with("/v1/support/") && uri.query().is_some_and(|query| query.contains("preview=true"))
 }
 
 /// The key of a request. In quotes, as the draft writes it, it is the same one.

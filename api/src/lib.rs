@@ -7,6 +7,7 @@
 //! | [`accounts`] | signing up and in, sessions, passwords, second factors |
 //! | [`members`] | who is a member, and which payer is hers? |
 //! | [`support`] | what happened to a member, and why was an answer what it was? |
+//! | [`support::acts`] | what staff does for a member |
 //! | [`resync`] | does the billing provider say the same? |
 //! | [`deliveries`] | what came in, and what became of it? |
 //! | [`projections`] | how far are the read models, and what stands still? |
@@ -126,9 +127,16 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(members::link_customer))
         .merge(account_table())
         .routes(routes!(support::search::search))
-        .routes(routes!(support::timeline))
-        .routes(routes!(support::explain))
+        .routes(routes!(support::profile::profile))
+        .routes(routes!(support::timeline::timeline))
+        .routes(routes!(support::state::state))
+        .routes(routes!(support::diff::diff))
+        .routes(routes!(support::flips::flips))
+        .routes(routes!(support::event::event))
+        .routes(routes!(support::export::export))
+        .routes(routes!(support::explain::explain))
         .routes(routes!(resync::resync))
+        .merge(acts_table())
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::show))
         .routes(routes!(deliveries::replay))
@@ -136,6 +144,23 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(projections::list))
         .routes(routes!(projections::redrive))
         .routes(routes!(projections::rebuild))
+}
+
+fn acts_table() -> OpenApiRouter<ApiState> {
+    use support::acts::routes as acts;
+
+    OpenApiRouter::default()
+        .routes(routes!(acts::grant))
+        .routes(routes!(acts::revoke_grant))
+        .routes(routes!(acts::move_grant))
+        .routes(routes!(acts::extend_grace))
+        .routes(routes!(acts::add_note))
+        .routes(routes!(acts::withdraw_note))
+        .routes(routes!(acts::link))
+        .routes(routes!(acts::unlink))
+        .routes(routes!(acts::send_letter))
+        .routes(routes!(acts::end_sessions))
+        .routes(routes!(acts::erase))
 }
 
 fn account_table() -> OpenApiRouter<ApiState> {

@@ -92,6 +92,9 @@ pub async fn create(
     Body(new): Body<NewMember>,
 ) -> Result<Response, ApiError> {
     let wanted = new.record(ids)?;
+    if new.id.is_some() {
+        not_erased(&state, &wanted.member).await?;
+    }
     // The record first: if we are stopped between the two, asking again finds it and registers.
     match state.people.create(wanted.clone()).await? {
         PersonStored::Created => {
@@ -299,6 +302,13 @@ async fn find(state: &ApiState, member: &MemberId) -> Result<PersonRecord, ApiEr
     Ok(PersonRecord { member: member.clone(), email: None, external_id: None, created_at })
 }
 
+/// Under the id of somebody who was erased nothing is kept again.
+async fn not_erased(state: &ApiState, member: &MemberId) -> Result<(), ApiError> {
+    let stream = state.feed.read_stream(Member::TYPE, member.as_str()).await?;
+    let erased = stream.iter().any(|recorded| recorded.event_type == "MemberErased");
+    if erased { Err(Refusal::Erased.into()) } else { Ok(()) }
+}
+
 fn context(state: &ApiState, caller: &Caller, asked: &Asked) -> Context {
     Context::asked_by(caller.actor(), asked.request_id(), state.now())
 }
@@ -317,7 +327,7 @@ pub fn same_email(one: Option<&str>, other: Option<&str>) -> bool {
     one.map(str::to_lowercase) == other.map(str::to_lowercase)
 }
 
-fn could_be_a_customer(id: &str) -> bool {
+pub(crate) fn could_be_a_customer(id: &str) -> bool {
     let tail = id.strip_prefix("cus_").unwrap_or_default();
     id.len() <= LONGEST_CUSTOMER
         && !tail.is_empty()

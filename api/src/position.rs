@@ -95,6 +95,15 @@ pub(crate) fn token<S: Serializer>(position: &Position, serializer: S) -> Result
     serializer.collect_str(position)
 }
 
+/// A position that may be missing, as answers have it.
+#[expect(clippy::ref_option, reason = "serde hands fields over by reference")]
+pub(crate) fn maybe<S: Serializer>(position: &Option<Position>, serializer: S) -> Result<S::Ok, S::Error> {
+    match position {
+        Some(position) => serializer.collect_str(position),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn of(headers: &HeaderMap) -> Option<Position> {
     Position::parse(headers.get(HEADER)?.to_str().ok()?)
 }

@@ -15,8 +15,8 @@ use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
 use domain::metadata::Actor;
-use domain::ports::{CommandBus, EventFeed, People, Position, StoreError};
-use domain::subscription::{Difference, DriftCause};
+use domain::ports::{CommandBus, Erasures, EventFeed, People, Position, Remarks, StoreError};
+use domain::subscription::{Difference, DriftCause, Subscription};
 use projections::access_index::AccessIndex;
 use projections::parked::ParkedStreams;
 use projections::past::Past;
@@ -60,8 +60,14 @@ pub struct ApiParts {
     pub customers: Arc<dyn CommandBus<Customer>>,
     /// Carries out commands on access given without a payment.
     pub grants: Arc<dyn CommandBus<Grant>>,
+    /// Carries out commands on subscriptions.
+    pub subscriptions: Arc<dyn CommandBus<Subscription>>,
     /// Names and addresses.
     pub people: Arc<dyn People>,
+    /// What staff writes.
+    pub remarks: Arc<dyn Remarks>,
+    /// Erases what is kept of members.
+    pub erasures: Arc<dyn Erasures>,
     /// What the billing provider delivered.
     pub deliveries: Arc<dyn Deliveries>,
     /// Builds the directory anew.
@@ -163,7 +169,7 @@ impl ApiState {
     }
 
     /// Answers about any moment, once the directory that they go through has caught up.
-    pub(crate) fn history(&self) -> Result<&Past, ApiError> {
+    pub fn history(&self) -> Result<&Past, ApiError> {
         self.directory_progress.applied().map(|_| &self.past).ok_or(ApiError::NotReady)
     }
 }
@@ -194,6 +200,21 @@ pub enum DeliveryOutcome {
     Ignored,
     /// It could not be carried out after many attempts.
     Failed,
+}
+
+impl DeliveryOutcome {
+    /// The outcome as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Applied => "applied",
+            Self::NoChange => "no_change",
+            Self::Stale => "stale",
+            Self::Parked => "parked",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How a delivery came.
@@ -235,6 +256,8 @@ pub struct DeliveryRecord {
     pub attempts: u32,
     /// When its outcome was set.
     pub settled_at: Option<DateTime<Utc>>,
+    /// Since when its body is not kept, as it speaks of somebody who was erased.
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 /// Something that was done with a delivery.
@@ -299,6 +322,9 @@ pub trait Deliveries: Send + Sync {
 
     /// One delivery, and what was done with it after it arrived, oldest first.
     async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
+
+    /// The body of a delivery, byte for byte as it came, while it is kept.
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;

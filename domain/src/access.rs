@@ -189,6 +189,8 @@ pub enum State {
     PastDue {
         /// The first failed attempt.
         since: DateTime<Utc>,
+        /// Until when staff gave time to settle it, where it did.
+        extended: Option<DateTime<Utc>>,
     },
     /// Given up.
     Unpaid,
@@ -215,7 +217,9 @@ impl Source {
             Status::Incomplete => State::Incomplete,
             Status::Trialing => State::Trialing { until: terms.trial_end },
             Status::Active => State::Active,
-            Status::PastDue => anchors.grace_from.map_or(State::Unknown, |since| State::PastDue { since }),
+            Status::PastDue => anchors
+                .grace_from
+                .map_or(State::Unknown, |since| State::PastDue { since, extended: anchors.grace_until }),
             Status::Unpaid => State::Unpaid,
             Status::Paused => State::Paused,
             Status::Canceled | Status::IncompleteExpired => State::Ended,
@@ -241,7 +245,7 @@ impl Source {
     pub fn next_change(&self, policy: &Policy, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let by_state = match self.state {
             State::Trialing { until } => until,
-            State::PastDue { since } => since.checked_add_signed(policy.past_due_grace()),
+            State::PastDue { since, extended } => Some(grace_end(policy, since, extended)),
             State::Granted { from } => Some(from),
             _ => None,
         };
@@ -265,9 +269,8 @@ impl Source {
         let (reason, until) = match self.state {
             State::Active => (Reason::Subscription, None),
             State::Trialing { until } => (Reason::Trial, until),
-            State::PastDue { since } => {
-                let until = since.checked_add_signed(policy.past_due_grace()).unwrap_or(LAST_MOMENT);
-                let until = until.min(LAST_MOMENT);
+            State::PastDue { since, extended } => {
+                let until = grace_end(policy, since, extended);
                 if at >= until {
                     return (Err(Reason::PastDue), None);
                 }
@@ -316,6 +319,13 @@ impl Reversed {
     }
 }
 
+/// Until when a renewal that is owed since `since` keeps videos open: what the policy gives, and what staff gave if that is
+/// later.
+pub fn grace_end(policy: &Policy, since: DateTime<Utc>, extended: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let until = since.checked_add_signed(policy.past_due_grace()).unwrap_or(LAST_MOMENT);
+    extended.map_or(until, |extended| extended.max(until)).min(LAST_MOMENT)
+}
+
 /// May a member with these sources of access watch this video at `at`? The best of the sources answers.
 pub fn decide_access(
     sources: impl Iterator<Item = Source>,
@@ -330,6 +340,28 @@ pub fn decide_access(
         let (plan, until, fix) = nothing;
         return Decision { allowed: true, reason: Reason::Free, plan, until, fix, source: None };
     }
+    decide_behind(gate, sources, catalog, policy, at)
+}
+
+/// May a member with these sources of access use what this plan opens at `at`?
+pub fn decide_plan(
+    plan: &PlanId,
+    sources: impl Iterator<Item = Source>,
+    catalog: &Catalog,
+    policy: &Policy,
+    at: DateTime<Utc>,
+) -> Decision {
+    decide_behind(catalog.set_of(std::slice::from_ref(plan)), sources, catalog, policy, at)
+}
+
+/// The decision about what the plans of `gate` open.
+fn decide_behind(
+    gate: PlanSet,
+    sources: impl Iterator<Item = Source>,
+    catalog: &Catalog,
+    policy: &Policy,
+    at: DateTime<Utc>,
+) -> Decision {
     let mut paying = false;
     let best = sources
         .enumerate()

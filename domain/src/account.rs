@@ -12,7 +12,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::events::Dated;
-use crate::ids::SessionId;
+use crate::ids::{RemarkId, SessionId};
 
 /// What is told so often is recorded once in this time.
 const SELDOM: TimeDelta = TimeDelta::hours(1);
@@ -125,6 +125,37 @@ pub enum PasswordChange {
     Set,
 }
 
+/// A letter that staff has sent to a member's own address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StaffLetter {
+    /// To confirm her address.
+    Verification,
+    /// To choose another password.
+    PasswordReset,
+}
+
+impl StaffLetter {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Verification, Self::PasswordReset];
+
+    /// The kind as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verification => "verification",
+            Self::PasswordReset => "password_reset",
+        }
+    }
+
+    /// The letter in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Verification => "the letter to confirm her address",
+            Self::PasswordReset => "the letter to choose another password",
+        }
+    }
+}
+
 /// What can be told to an account. Written down only for as long as the log is still to be told of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountCommand {
@@ -173,6 +204,20 @@ pub enum AccountCommand {
         what: String,
         /// When.
         at: DateTime<Utc>,
+    },
+    /// Staff has a letter sent to her.
+    RecordLetter {
+        /// Which.
+        letter: StaffLetter,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// Staff ended sessions of hers.
+    RecordSessionsEnded {
+        /// The one it was about; none for all.
+        session: Option<SessionId>,
+        /// Why, in words beside the log.
+        remark: RemarkId,
     },
 }
 
@@ -247,6 +292,22 @@ pub enum AccountEvent {
         /// When.
         at: DateTime<Utc>,
     },
+    /// Staff had a letter sent to her.
+    #[serde(rename = "StaffSentLetter")]
+    StaffSentLetter {
+        /// Which.
+        letter: StaffLetter,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// Staff ended sessions of hers, which are told one by one beside this.
+    #[serde(rename = "StaffEndedSessions")]
+    StaffEndedSessions {
+        /// The one it was about; none for all.
+        session: Option<SessionId>,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
 }
 
 /// One account.
@@ -259,12 +320,20 @@ pub struct Account {
     ended: Vec<SessionId>,
     refused_at: Option<DateTime<Utc>>,
     reads: Vec<(SessionId, DateTime<Utc>)>,
+    /// Why staff did the last things it did, so that each is done once.
+    #[serde(default)]
+    acts: Vec<RemarkId>,
 }
 
 impl Account {
     /// Whether there is one.
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether what staff did for this reason was told before.
+    pub fn knows_act(&self, remark: &RemarkId) -> bool {
+        self.acts.contains(remark)
     }
 
     /// With which rights.
@@ -313,6 +382,12 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
             let known = account.reads.iter().any(|(reader, last)| *reader == session && too_soon(*last, at));
             when(!known, E::StaffRead { session, what, at })
         }
+        C::RecordLetter { letter, remark } => {
+            when(!account.knows_act(&remark), E::StaffSentLetter { letter, remark })
+        }
+        C::RecordSessionsEnded { session, remark } => {
+            when(!account.knows_act(&remark), E::StaffEndedSessions { session, remark })
+        }
     }
 }
 
@@ -331,6 +406,9 @@ pub fn evolve(account: &mut Account, event: &AccountEvent) {
         AccountEvent::StaffRead { session, at, .. } => {
             account.reads.retain(|(reader, _)| reader != session);
             remember(&mut account.reads, (session.clone(), *at));
+        }
+        AccountEvent::StaffSentLetter { remark, .. } | AccountEvent::StaffEndedSessions { remark, .. } => {
+            remember(&mut account.acts, remark.clone());
         }
         AccountEvent::EmailVerified
         | AccountEvent::SignedIn { .. }
@@ -364,6 +442,8 @@ impl AccountEvent {
             Self::RoleChanged { .. } => "RoleChanged",
             Self::AccountDeleted => "AccountDeleted",
             Self::StaffRead { .. } => "StaffRead",
+            Self::StaffSentLetter { .. } => "StaffSentLetter",
+            Self::StaffEndedSessions { .. } => "StaffEndedSessions",
         }
     }
 }

@@ -110,6 +110,9 @@ fn subscription(event: &SubscriptionEvent) -> String {
             || "A change of plan is scheduled".to_owned(),
             |next| format!("Will change to {} on {}", plans(&next.plans), day(Some(next.from))),
         ),
+        SubscriptionEvent::GraceExtended { extension, .. } => {
+            format!("Staff gave time to settle what is owed until {}", day(Some(extension.until)))
+        }
         SubscriptionEvent::PlanChangeUnscheduled { .. } => {
             "No change of plan is scheduled any more".to_owned()
         }
@@ -296,6 +299,11 @@ fn member(event: &MemberEvent) -> String {
         MemberEvent::RequestUnanswered { .. } => {
             "The provider gave no answer: it may have been done or not".to_owned()
         }
+        MemberEvent::NoteAdded { .. } => "Note of staff".to_owned(),
+        MemberEvent::NoteWithdrawn { .. } => "A note of staff was withdrawn".to_owned(),
+        MemberEvent::MemberErased { because } => {
+            format!("Erased: nothing is known of her but what happened, since {}", because.words())
+        }
     }
 }
 
@@ -345,6 +353,9 @@ fn account(event: &AccountEvent) -> String {
         AccountEvent::RoleChanged { role } => format!("Role is {role} from now on"),
         AccountEvent::AccountDeleted => "Account deleted".to_owned(),
         AccountEvent::StaffRead { what, .. } => format!("Staff looked at {what}"),
+        AccountEvent::StaffSentLetter { letter, .. } => format!("Staff had {} sent", letter.words()),
+        AccountEvent::StaffEndedSessions { session: None, .. } => "Staff ended her sessions".to_owned(),
+        AccountEvent::StaffEndedSessions { session: Some(_), .. } => "Staff ended a session".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::account::{Account, AccountEvent};
 use crate::catalog::{Catalog, CatalogEvent};
 use crate::customer::{Customer, CustomerEvent};
 use crate::grant::{Grant, GrantEvent};
-use crate::ids::{CustomerId, GrantId, MemberId, PaymentId, SubscriptionId};
+use crate::ids::{CustomerId, GrantId, MemberId, PaymentId, RemarkId, SubscriptionId};
 use crate::member::{Member, MemberEvent};
 use crate::payment::{Payment, PaymentEvent};
 use crate::ports::{Position, Recorded};
@@ -82,6 +82,27 @@ pub fn upcast(event: SerializedEvent, upcasters: &[Box<dyn EventUpcaster>]) -> S
 }
 
 impl Event {
+    /// What staff wrote about it, beside the log.
+    pub fn remark(&self) -> Option<&RemarkId> {
+        match self {
+            Self::Grant(_, event) => Some(event.remark()),
+            Self::Customer(_, CustomerEvent::MemberUnlinked { remark, .. })
+            | Self::Member(
+                _,
+                MemberEvent::NoteAdded { remark } | MemberEvent::NoteWithdrawn { remark, .. },
+            )
+            | Self::Account(
+                _,
+                AccountEvent::StaffSentLetter { remark, .. }
+                | AccountEvent::StaffEndedSessions { remark, .. },
+            ) => Some(remark),
+            Self::Subscription(_, SubscriptionEvent::GraceExtended { extension, .. }) => {
+                Some(&extension.remark)
+            }
+            _ => None,
+        }
+    }
+
     /// Reads a stored event.
     pub fn read(recorded: &Recorded, upcasters: &[Box<dyn EventUpcaster>]) -> Result<Self, UnreadableEvent> {
         if let Some(why) = &recorded.garbled {

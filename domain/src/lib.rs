@@ -30,4 +30,4 @@ pub mod metadata;
 pub mod payment;
 pub mod ports;
 pub mod subscription;
-mod tell;
+pub mod tell;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::ids::MemberId;
+use crate::ids::{MemberId, RemarkId};
 use crate::metadata::{Context, Metadata};
 
 /// A place in the log. Later is greater; the start of the log is zero. To the outside it is an opaque token.
@@ -209,4 +209,58 @@ pub trait People: Send + Sync {
     /// The first `limit` records whose key begins with `prefix`, in the order of the key.
     async fn find(&self, key: PersonKey, prefix: &str, limit: usize)
     -> Result<Vec<PersonRecord>, StoreError>;
+}
+
+/// Words of somebody of the staff about a member. Who wrote them and why is in the event that carries their id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Its id.
+    pub id: RemarkId,
+    /// About whom.
+    pub member: MemberId,
+    /// The words. They may hold personal data, which the log may not.
+    pub text: String,
+    /// When they were written.
+    pub at: DateTime<Utc>,
+}
+
+/// What staff writes, kept apart from the log and stored before the event that speaks of it.
+#[async_trait]
+pub trait Remarks: Send + Sync {
+    /// Keeps a remark, unless one with its id is there: that one stays as it is. Of a member who was erased nothing is kept.
+    async fn put(&self, remark: Remark) -> Result<(), StoreError>;
+
+    /// Those of these that are there, by id.
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError>;
+}
+
+/// What is to be erased of a member beside the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Who.
+    pub member: MemberId,
+    /// What of the provider's is hers: payers, subscriptions, invoices. Whatever is delivered about these from now on is kept
+    /// no longer than it takes to carry it out.
+    pub ids: Vec<String>,
+    /// The provider's events that her history follows from.
+    pub deliveries: Vec<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// What was erased, this time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Bodies of deliveries.
+    pub deliveries: u64,
+    /// Remarks.
+    pub remarks: u64,
+}
+
+/// Erases what is kept of members beside the log.
+#[async_trait]
+pub trait Erasures: Send + Sync {
+    /// Deletes a person's record, what was written about her and what waits to be confirmed by her, and the bodies of the
+    /// deliveries that speak of her, whose rows stay. All of it or nothing; asked again it does the rest.
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError>;
 }

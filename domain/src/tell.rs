@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::account::{AccountEvent, RevokedBecause};
 use crate::billing::When;
 use crate::catalog::Catalog;
 use crate::customer::CustomerEvent;
@@ -27,9 +28,33 @@ impl Event {
             Self::Customer(_, CustomerEvent::CustomerDeleted { .. }) => {
                 Some("Your payment details were deleted.".to_owned())
             }
+            Self::Account(_, event) => Some(account(event)),
             _ => None,
         }
     }
+}
+
+fn account(event: &AccountEvent) -> String {
+    match event {
+        AccountEvent::AccountRegistered => "Your account was opened.",
+        AccountEvent::EmailVerified => "You confirmed your e-mail address.",
+        AccountEvent::SignedIn { new_device: true, .. } => "You signed in from a new device.",
+        AccountEvent::SignedIn { .. } => "You signed in.",
+        AccountEvent::SignInRefused { .. } => "Sign-ins were refused for a while: too many wrong ones.",
+        AccountEvent::SessionRevoked { why: RevokedBecause::SignedOut, .. } => "You signed out.",
+        AccountEvent::SessionRevoked { .. } => "You were signed out on a device.",
+        AccountEvent::PasswordChanged { .. } => "Your password was changed.",
+        AccountEvent::EmailChanged => "Your e-mail address was changed.",
+        AccountEvent::SecondFactorEnabled => "You set up a second factor.",
+        AccountEvent::SecondFactorDisabled => "Your second factor was removed.",
+        AccountEvent::BackupCodeUsed => "You used a backup code.",
+        AccountEvent::RoleChanged { role } => return format!("Your role is {role} from now on."),
+        AccountEvent::AccountDeleted => "Your account was deleted.",
+        AccountEvent::StaffRead { .. } => "Support looked at what is known of you.",
+        AccountEvent::StaffSentLetter { .. } => "Support had a letter sent to you.",
+        AccountEvent::StaffEndedSessions { .. } => "Support signed you out.",
+    }
+    .to_owned()
 }
 
 fn subscription(event: &SubscriptionEvent, catalog: &Catalog) -> Option<String> {
@@ -75,6 +100,9 @@ fn subscription(event: &SubscriptionEvent, catalog: &Catalog) -> Option<String> 
         S::RefundFailed { .. } => "Giving a payment back to you failed.".to_owned(),
         S::DisputeOpened { .. } => "A payment is disputed.".to_owned(),
         S::DisputeClosed { .. } => "The dispute about a payment is over.".to_owned(),
+        S::GraceExtended { extension, .. } => {
+            format!("You were given time until {} to settle what is due.", day(extension.until))
+        }
         S::PlanChangeScheduled { schedule } => {
             let next = schedule.next.as_ref()?;
             format!("Your plan will be {}from {} on.", named(&next.plans, catalog), day(next.from))
@@ -123,7 +151,10 @@ fn member(event: &MemberEvent, catalog: &Catalog) -> Option<String> {
         MemberEvent::CheckoutOpened { .. }
         | MemberEvent::CheckoutWithdrawn { .. }
         | MemberEvent::PortalRequested { .. }
-        | MemberEvent::RequestConfirmed { .. } => return None,
+        | MemberEvent::RequestConfirmed { .. }
+        | MemberEvent::NoteAdded { .. }
+        | MemberEvent::NoteWithdrawn { .. }
+        | MemberEvent::MemberErased { .. } => return None,
     })
 }
 
@@ -155,13 +186,18 @@ fn day(moment: DateTime<Utc>) -> String {
 
 fn money(attempt: &Attempt) -> String {
     let Some(currency) = attempt.currency.as_deref() else { return String::new() };
-    let amount = attempt.amount;
-    let shown = if WHOLE.contains(&currency) {
-        amount.to_string()
+    format!(" of {}", amount(attempt.amount, currency))
+}
+
+/// An amount in a currency's smallest unit, as people write it.
+pub fn amount(amount: i64, currency: &str) -> String {
+    let sign = if amount < 0 { "-" } else { "" };
+    let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
+    if WHOLE.contains(&currency) {
+        format!("{amount} {}", currency.to_uppercase())
     } else {
-        format!("{}.{:02}", amount / 100, (amount % 100).abs())
-    };
-    format!(" of {shown} {}", currency.to_uppercase())
+        format!("{sign}{whole}.{cents:02} {}", currency.to_uppercase())
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Mig
 pub const POSITION_LOCK: i64 = 7_236_837_246_119;
 
 /// The number and name of each `PostgreSQL` file, and its text.
-const POSTGRES: [(i64, &str, &str); 12] = [
+const POSTGRES: [(i64, &str, &str); 14] = [
     (20_261_122_090_000, "events create", include_str!("../postgres/20261122090000_events_create.sql")),
     (20_261_122_090_100, "inbox create", include_str!("../postgres/20261122090100_inbox_create.sql")),
     (20_261_122_090_200, "people create", include_str!("../postgres/20261122090200_people_create.sql")),
@@ -41,10 +41,12 @@ const POSTGRES: [(i64, &str, &str); 12] = [
         "views more create",
         include_str!("../postgres/20261122200000_views_more_create.sql"),
     ),
+    (20_261_122_201_000, "remarks create", include_str!("../postgres/20261122201000_remarks_create.sql")),
+    (20_261_122_201_100, "erasures create", include_str!("../postgres/20261122201100_erasures_create.sql")),
 ];
 
 /// The text of each `SQLite` file. Its place in this list is the number `SQLite` remembers, so the list only ever grows.
-const SQLITE: [&str; 12] = [
+const SQLITE: [&str; 14] = [
     include_str!("../sqlite/20261122090000_events_create.sql"),
     include_str!("../sqlite/20261122090100_inbox_create.sql"),
     include_str!("../sqlite/20261122090200_people_create.sql"),
@@ -57,6 +59,8 @@ const SQLITE: [&str; 12] = [
     include_str!("../sqlite/20261122191000_idempotency_create.sql"),
     include_str!("../sqlite/20261122193000_delivery_steps_create.sql"),
     include_str!("../sqlite/20261122200000_views_more_create.sql"),
+    include_str!("../sqlite/20261122201000_remarks_create.sql"),
+    include_str!("../sqlite/20261122201100_erasures_create.sql"),
 ];
 
 /// The version of the `SQLite` tables once all migrations have run: `SQLite`'s `user_version`.

@@ -9,6 +9,7 @@
 //! | [`past::Past`] | nothing kept, folds on demand | may she have watched it then, and why? |
 
 pub mod access_index;
+pub mod case;
 pub mod directory;
 pub mod dossier;
 pub mod parked;

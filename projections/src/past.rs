@@ -1,22 +1,53 @@
 //! Answers about any moment, with what decided them. Folds the member's own streams; the live index is never asked.
+//!
+//! A [`Chronicle`] is all that the log holds of a member, read once. Everything else is folded from it in memory:
+//! [`Explanation`], [`Flip`], [`MemberState`], [`Diff`], [`Story`], [`OneEvent`].
 
+mod diff;
+mod explain;
+mod flips;
+mod known;
+mod one_event;
+mod revisions;
+mod state;
+mod story;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use cqrs_es::Aggregate;
-use domain::access::{Decision, Reason, Source, decide_access};
-use domain::catalog::{self, CATALOG_ID, Catalog};
+use domain::account::Account;
+use domain::catalog::{CATALOG_ID, Catalog};
 use domain::customer::{Customer, CustomerEvent};
 use domain::events::{Event, UnreadableEvent, upcasters};
-use domain::ids::{CustomerId, MemberId, SourceEventId, SubscriptionId};
+use domain::grant::Grant;
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::Member;
-use domain::ports::{EventFeed, Position, Recorded, StoreError};
-use domain::subscription::{self, Evidence, Standing, Subscription};
+use domain::ports::{EventFeed, Position, Recorded, Remarks, StoreError};
+use domain::subscription::Subscription;
+use serde_json::Value;
 use thiserror::Error;
+
+pub use self::diff::{Change, Diff};
+pub use self::explain::{
+    DecidingEvent, ExplainedSource, Explanation, PlanVerdict, PolicyInForce, SourceKind,
+};
+pub use self::flips::{Flip, Verdict};
+pub use self::one_event::OneEvent;
+use self::revisions::Revisions;
+pub use self::state::{
+    AccountState, CustomerState, LastPayment, MemberState, NextChange, Note, OpenRequest, Paid, PlanAccess,
+};
+pub use self::story::{AccessChange, DeliverySeen, EntryKind, Filter, Group, Story, USUALLY_TOLD};
 
 use crate::directory::NAME;
 use crate::runner::Progress;
+use crate::timeline::TimelineEntry;
 use crate::view_store::ViewStore;
 
 /// How long a question waits for the directory to know of everything in the log.
@@ -42,89 +73,136 @@ pub enum PastError {
     Store(#[from] StoreError),
 }
 
-/// Which moment, by both clocks.
+/// Which moment, by both clocks, and how much of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AsOf {
     /// What was true at this moment.
     pub at: DateTime<Utc>,
     /// Only what this service had recorded by this moment; everything when not given.
     pub known_at: Option<DateTime<Utc>>,
+    /// Only the events up to this place of the log; all when not given. A live decision names its moment and its position:
+    /// asked with both, the past gives that very decision.
+    pub position: Option<Position>,
 }
 
+/// The clocks of two nodes that write one log may be this far apart.
+const SKEW: TimeDelta = TimeDelta::minutes(1);
+
 impl AsOf {
+    /// What was true at a moment, with all that is known.
+    pub fn at(at: DateTime<Utc>) -> Self {
+        Self { at, known_at: None, position: None }
+    }
+
     fn knows(&self, recorded: &Recorded) -> bool {
-        self.known_at.is_none_or(|known_at| recorded.metadata.recorded_at <= known_at)
+        self.knows_of(recorded.position, recorded.metadata.recorded_at)
+    }
+
+    fn knows_of(&self, position: Position, recorded_at: DateTime<Utc>) -> bool {
+        self.known_at.is_none_or(|known_at| recorded_at <= known_at)
+            && self.position.is_none_or(|last| position <= last)
+    }
+
+    fn knows_entry(&self, entry: &TimelineEntry) -> bool {
+        self.knows_of(entry.position, entry.recorded_at)
+    }
+
+    /// Whether something of this moment had happened. Who names a position saw all up to it, whatever clocks said.
+    fn has_reached(&self, moment: DateTime<Utc>) -> bool {
+        let skew = if self.position.is_some() { SKEW } else { TimeDelta::zero() };
+        moment <= self.at.checked_add_signed(skew).unwrap_or(self.at)
     }
 }
 
-/// A decision with its proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
-    /// Who.
-    pub member: MemberId,
-    /// What.
-    pub video: String,
-    /// When.
-    pub as_of: AsOf,
-    /// The decision.
-    pub decision: Decision,
-    /// The decision in words.
-    pub message: String,
-    /// Everything that was tried, in the order of its ids.
-    pub sources: Vec<ExplainedSource>,
-    /// The events of the log that decided, oldest first.
-    pub deciding: Vec<DecidingEvent>,
-    /// The provider event that last told the same again.
-    pub confirmed_by: Option<SourceEventId>,
-    /// The end of the log when this was answered.
-    pub position: Position,
-}
-
-/// One thing that might have opened the video.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExplainedSource {
-    /// The subscription.
-    pub subscription: SubscriptionId,
-    /// Where it stood.
-    pub standing: Standing,
-    /// What would have been decided with it alone.
-    pub decision: Decision,
-}
-
-/// An event of the log that made a decision what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecidingEvent {
-    /// Its place in the log.
-    pub position: Position,
-    /// Its stored name.
-    pub event_type: String,
-    /// What it follows from: the provider's event id or a request id.
-    pub cause: String,
-    /// When it was true.
-    pub occurred_at: DateTime<Utc>,
-    /// When we learned it.
-    pub recorded_at: DateTime<Utc>,
-    /// What happened, in words.
-    pub sentence: String,
-}
-
 /// One event stream, read and understood.
+#[derive(Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) events: Vec<(Recorded, Event)>,
+}
+
+/// All that the log holds of one member, read once: every question about her is answered from it without another look.
+#[derive(Debug)]
+pub struct Chronicle {
+    /// Who.
+    pub member: MemberId,
+    /// When she was registered.
+    pub registered_at: DateTime<Utc>,
+    /// The end of the log when this was read, or before it.
+    pub position: Position,
+    own: Stream,
+    account: Stream,
+    customers: Vec<(CustomerId, Stream)>,
+    subscriptions: Vec<(SubscriptionId, Stream)>,
+    grants: Vec<(GrantId, Stream)>,
+    /// Payers that were found not to be hers, and what they pay for: known then, not her history of today.
+    former: Vec<String>,
+    revisions: Arc<Revisions>,
+    remarks: BTreeMap<RemarkId, String>,
 }
 
 /// Asks the log about any moment.
 #[derive(Clone)]
 pub struct Past {
     feed: Arc<dyn EventFeed>,
-    views: Arc<dyn ViewStore>,
+    pub(crate) views: Arc<dyn ViewStore>,
+    remarks: Arc<dyn Remarks>,
     directory: Progress,
 }
 
 impl Past {
     /// Questions to this log, through a directory that follows it.
-    pub fn new(feed: Arc<dyn EventFeed>, views: Arc<dyn ViewStore>, directory: Progress) -> Self {
-        Self { feed, views, directory }
+    pub fn new(
+        feed: Arc<dyn EventFeed>,
+        views: Arc<dyn ViewStore>,
+        remarks: Arc<dyn Remarks>,
+        directory: Progress,
+    ) -> Self {
+        Self { feed, views, remarks, directory }
+    }
+
+    /// All that the log holds of a member.
+    pub async fn chronicle(&self, member: &MemberId) -> Result<Chronicle, PastError> {
+        self.caught_up().await?;
+        let Some(registered_at) = self.views.registered_at(NAME, member).await? else {
+            return Err(PastError::UnknownMember(member.clone()));
+        };
+        let mut streams = Vec::new();
+        let customers = self.views.customers_ever_of(NAME, member).await?;
+        for id in self.views.subscriptions_of(NAME, &customers).await? {
+            let stream = self.stream(Subscription::TYPE, id.as_str()).await?;
+            streams.push((id, stream));
+        }
+        let mut chronicle = Chronicle {
+            member: member.clone(),
+            registered_at,
+            position: Position::START,
+            own: self.stream(Member::TYPE, member.as_str()).await?,
+            account: self.stream(Account::TYPE, member.as_str()).await?,
+            customers: Vec::new(),
+            subscriptions: streams,
+            grants: Vec::new(),
+            former: Vec::new(),
+            revisions: self.revisions().await?,
+            remarks: BTreeMap::new(),
+        };
+        for id in customers {
+            let stream = self.stream(Customer::TYPE, id.as_str()).await?;
+            chronicle.customers.push((id, stream));
+        }
+        for id in self.views.grants_of(NAME, member).await? {
+            let stream = self.stream(Grant::TYPE, id.as_str()).await?;
+            chronicle.grants.push((id, stream));
+        }
+        // Asked last, so that it is not before anything that was read.
+        chronicle.position = self.feed.head().await?;
+        chronicle.former = chronicle.not_hers();
+        let ids: Vec<RemarkId> =
+            chronicle.events().filter_map(|(_, event)| event.remark().cloned()).collect();
+        if !ids.is_empty() {
+            let remarks = self.remarks.get(&ids).await?;
+            chronicle.remarks = remarks.into_iter().map(|remark| (remark.id, remark.text)).collect();
+        }
+        Ok(chronicle)
     }
 
     /// May she have watched it then, and why?
@@ -134,69 +212,31 @@ impl Past {
         video: &str,
         as_of: AsOf,
     ) -> Result<Explanation, PastError> {
-        self.caught_up().await?;
-        let catalog = self.catalog(as_of).await?;
-        let streams = self.subscriptions(member, as_of).await?;
-        let Some(wanted) = catalog.video(video) else {
-            return Err(PastError::UnknownVideo(video.to_owned()));
-        };
-        let policy = catalog.policy();
-        let decide =
-            |sources: &[Source]| decide_access(sources.iter().copied(), &catalog, &policy, wanted, as_of.at);
-        let mut known = Vec::new();
-        for (id, stream) in streams {
-            let state = stream.fold(as_of);
-            let at = stream.moment(as_of);
-            if let Some(standing) = state.standing(at) {
-                let plans = catalog.opened_by(&standing.terms.items, &standing.anchors.plans);
-                let source = Source::new(&standing, plans);
-                known.push((id, standing, source, state.evidence(at), stream));
-            }
-        }
-        let sources: Vec<Source> = known.iter().map(|(_, _, source, ..)| *source).collect();
-        let decision = decide(&sources);
-        let (mut deciding, mut confirmed_by) = (Vec::new(), None);
-        if let Some((.., evidence, stream)) = decision.source.and_then(|index| known.get(index)) {
-            deciding = stream.deciding(evidence, as_of);
-            confirmed_by.clone_from(&evidence.confirmed_by);
-        }
-        let explained = |(subscription, standing, source, ..): (_, _, Source, _, _)| ExplainedSource {
-            subscription,
-            standing,
-            decision: decide(&[source]),
-        };
-        Ok(Explanation {
-            member: member.clone(),
-            video: video.to_owned(),
-            as_of,
-            message: decision.message(&catalog),
-            decision,
-            sources: known.into_iter().map(explained).collect(),
-            deciding,
-            confirmed_by,
-            // Asked last, so that it is not before anything that was read.
-            position: self.feed.head().await?,
-        })
+        self.chronicle(member).await?.explain(video, as_of)
+    }
+
+    /// When the answer for a video turned from no to yes or back, oldest first, and what did it.
+    pub async fn flips(&self, member: &MemberId, video: &str, as_of: AsOf) -> Result<Vec<Flip>, PastError> {
+        self.chronicle(member).await?.flips(video, as_of)
+    }
+
+    /// How it stood with her.
+    pub async fn state(&self, member: &MemberId, as_of: AsOf) -> Result<MemberState, PastError> {
+        Ok(self.chronicle(member).await?.state(as_of))
+    }
+
+    /// What was otherwise with her at another moment.
+    pub async fn diff(&self, member: &MemberId, from: AsOf, to: AsOf) -> Result<Diff, PastError> {
+        Ok(self.chronicle(member).await?.diff(from, to))
     }
 
     /// The catalogue that was in force: moments before the first revision are judged by the first.
-    pub async fn catalog(&self, as_of: AsOf) -> Result<Catalog, PastError> {
-        let stream = self.stream(Catalog::TYPE, CATALOG_ID).await?;
-        let first = stream.events.first().map(|(recorded, _)| recorded.metadata.correlation_id.clone());
-        let in_force = |(recorded, _): &(Recorded, Event)| {
-            let is_first = Some(&recorded.metadata.correlation_id) == first.as_ref();
-            is_first || recorded.metadata.occurred_at <= as_of.at && as_of.knows(recorded)
-        };
-        // A revision says what differs from the one before, so it is in force with all before it, also with one that a
-        // clock dated later which has been set back since.
-        let known = stream.events.iter().rposition(in_force).map_or(0, |latest| latest + 1);
-        let mut catalog = Catalog::default();
-        for (_, event) in &stream.events[..known] {
-            if let Event::Catalog(event) = event {
-                catalog::evolve(&mut catalog, event);
-            }
-        }
-        Ok(catalog)
+    pub async fn catalog(&self, as_of: AsOf) -> Result<Arc<Catalog>, PastError> {
+        Ok(self.revisions().await?.in_force(as_of).1)
+    }
+
+    async fn revisions(&self) -> Result<Arc<Revisions>, PastError> {
+        Ok(Arc::new(Revisions::new(self.stream(Catalog::TYPE, CATALOG_ID).await?)))
     }
 
     /// Waits until the directory has read the log to its present end, and returns that end.
@@ -228,28 +268,6 @@ impl Past {
         Ok((own, customers, subscriptions))
     }
 
-    /// The subscriptions that were known to be the member's.
-    async fn subscriptions(
-        &self,
-        member: &MemberId,
-        as_of: AsOf,
-    ) -> Result<Vec<(SubscriptionId, Stream)>, PastError> {
-        let (_, customers, subscriptions) = self.streams(member).await?;
-        let linked = |(recorded, event): &(Recorded, Event)| {
-            matches!(event, Event::Customer(_, CustomerEvent::MemberLinked { .. })) && as_of.knows(recorded)
-        };
-        let hers: Vec<CustomerId> = customers
-            .into_iter()
-            .filter(|(_, stream)| stream.events.iter().any(linked))
-            .map(|(id, _)| id)
-            .collect();
-        let known = |(_, stream): &(SubscriptionId, Stream)| {
-            let standing = stream.fold(as_of).standing(None);
-            standing.is_some_and(|standing| hers.contains(&standing.terms.customer))
-        };
-        Ok(subscriptions.into_iter().filter(known).collect())
-    }
-
     pub(crate) async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Stream, PastError> {
         let upcasters = upcasters();
         let read = |recorded: Recorded| Event::read(&recorded, &upcasters).map(|event| (recorded, event));
@@ -258,87 +276,58 @@ impl Past {
     }
 }
 
-impl Stream {
-    fn fold(&self, as_of: AsOf) -> Subscription {
-        let mut state = Subscription::default();
-        for (_, event) in self.events.iter().filter(|(recorded, _)| as_of.knows(recorded)) {
-            if let Event::Subscription(_, event) = event {
-                subscription::evolve(&mut state, event);
-            }
-        }
-        state
+impl Chronicle {
+    /// Her payers at the provider.
+    pub fn payers(&self) -> Vec<CustomerId> {
+        self.customers(AsOf::at(DateTime::<Utc>::MAX_UTC)).into_iter().map(|held| held.customer).collect()
     }
 
-    /// The moment to ask a subscription about: none, which is the latest, once everything known of it had been learned. The
-    /// provider's clock may be ahead of ours, and what has been learned has happened.
-    fn moment(&self, as_of: AsOf) -> Option<DateTime<Utc>> {
-        let mut known = self.events.iter().filter(|(recorded, _)| as_of.knows(recorded));
-        let learned = known.all(|(recorded, _)| recorded.metadata.recorded_at <= as_of.at);
-        (!learned).then_some(as_of.at)
+    /// What each of her events says, as stored.
+    pub fn payloads(&self) -> BTreeMap<Position, &Value> {
+        self.events().map(|(recorded, _)| (recorded.position, &recorded.payload)).collect()
     }
 
-    /// The events of the log that stand behind some evidence. Bookkeeping is left out where there is better.
-    fn deciding(&self, evidence: &Evidence, as_of: AsOf) -> Vec<DecidingEvent> {
-        let bookkeeping = |event: &Event| {
-            matches!(event, Event::Subscription(_, subscription::SubscriptionEvent::OrderAmbiguous { .. }))
+    /// What staff wrote; once she is erased it is gone.
+    pub(crate) fn words(&self, remark: &RemarkId) -> String {
+        self.remarks.get(remark).cloned().unwrap_or_else(|| "(erased)".to_owned())
+    }
+
+    /// Everything that happened to her, her account, her payers, her subscriptions and what was given to her, in no order.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &(Recorded, Event)> {
+        let own = [&self.own, &self.account].into_iter().flat_map(|stream| &stream.events);
+        let hers = |event: &Event| match event {
+            Event::Subscription(id, _) => !self.is_former(id.as_str()),
+            Event::Customer(id, CustomerEvent::CustomerDeleted { .. }) => !self.is_former(id.as_str()),
+            // A payer that is somebody else's now has a history of its own beyond what was about her.
+            Event::Customer(
+                _,
+                CustomerEvent::MemberLinked { member, .. } | CustomerEvent::MemberUnlinked { member, .. },
+            ) => *member == self.member,
+            _ => true,
         };
-        self.events
-            .iter()
-            .filter(|(recorded, event)| as_of.knows(recorded) && !bookkeeping(event))
-            .filter(|(_, event)| tells(event).is_some_and(|source| evidence.deciding.contains(source)))
-            .map(|(recorded, event)| DecidingEvent {
-                position: recorded.position,
-                event_type: recorded.event_type.clone(),
-                cause: tells(event).map_or_else(|| recorded.metadata.cause.clone(), ToString::to_string),
-                occurred_at: recorded.metadata.occurred_at,
-                recorded_at: recorded.metadata.recorded_at,
-                sentence: event.describe(),
-            })
-            .collect()
+        own.chain(self.sources_events().filter(move |(_, event)| hers(event)))
     }
-}
 
-/// The provider event that an event of a subscription tells of.
-fn tells(event: &Event) -> Option<&SourceEventId> {
-    if let Event::Subscription(_, event) = event { event.source() } else { None }
-}
+    /// What happened to her payers, their subscriptions and what was given to her, in no order; also of payers that were
+    /// found not to be hers.
+    fn sources_events(&self) -> impl Iterator<Item = &(Recorded, Event)> {
+        let customers = self.customers.iter().map(|(_, stream)| stream);
+        let bought = self.subscriptions.iter().map(|(_, stream)| stream);
+        let given = self.grants.iter().map(|(_, stream)| stream);
+        customers.chain(bought).chain(given).flat_map(|stream| &stream.events)
+    }
 
-impl Explanation {
-    /// The explanation as support reads it.
-    pub fn text(&self) -> String {
-        let verdict = if self.decision.allowed { "ALLOWED" } else { "DENIED" };
-        let mut lines = vec![
-            format!(
-                "{verdict} ({})  {} · video {} · at {}",
-                self.decision.reason.as_str(),
-                self.member,
-                self.video,
-                stamp(self.as_of.at)
-            ),
-            self.message.clone(),
-        ];
-        lines.extend(self.as_of.known_at.map(|known_at| format!("as known at {}", stamp(known_at))));
-        lines.extend(self.decision.plan.as_ref().map(|plan| format!("plan {plan}")));
-        lines.extend(self.decision.until.map(|until| format!("until {}", stamp(until))));
-        lines.extend(self.decision.fix.as_ref().map(|fix| {
-            let plan = fix.plan.as_ref().map(|plan| format!(" ({plan})")).unwrap_or_default();
-            format!("fix {}{plan}", fix.action.as_str())
-        }));
-        if self.decision.reason == Reason::NoMembership {
-            lines.push("no subscription was known".to_owned());
-        }
-        lines.extend(self.sources.iter().enumerate().map(|(index, source)| {
-            let decided = if self.decision.source == Some(index) { "decides" } else { "tried" };
-            let reason = source.decision.reason.as_str();
-            format!("{decided} {}: {} → {reason}", source.subscription, source.standing.terms.status)
-        }));
-        lines.extend(self.deciding.iter().map(|event| {
-            let DecidingEvent { cause, event_type, sentence, .. } = event;
-            let (occurred, recorded) = (stamp(event.occurred_at), stamp(event.recorded_at));
-            format!("because {cause} {event_type} ({occurred}, learned {recorded}): {sentence}")
-        }));
-        lines.extend(self.confirmed_by.as_ref().map(|source| format!("confirmed by {source}")));
-        lines.join("\n  ") + "\n"
+    /// What is not hers by all that is known: payers, and what these pay for.
+    fn not_hers(&self) -> Vec<String> {
+        let (known, payers) = (self.known_of(|_| true), self.payers());
+        let is_hers = |id: &SubscriptionId| known.subscriptions().iter().any(|bought| bought.id == id);
+        let customers = self.customers.iter().map(|(id, _)| id).filter(|id| !payers.contains(id));
+        let subscriptions = self.subscriptions.iter().map(|(id, _)| id).filter(|id| !is_hers(id));
+        customers.map(ToString::to_string).chain(subscriptions.map(ToString::to_string)).collect()
+    }
+
+    fn is_former(&self, id: &str) -> bool {
+        self.former.iter().any(|former| former == id)
     }
 }
 

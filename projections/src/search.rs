@@ -157,11 +157,9 @@ impl Search {
         let upcasters = upcasters();
         for recorded in self.feed.read_stream(Payment::TYPE, id).await? {
             let event = Event::read(&recorded, &upcasters);
-            match event.map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))? {
-                Event::Payment(_, PaymentEvent::PaymentAttributed { purpose }) => {
-                    return Ok(Some(purpose.subscription));
-                }
-                _ => {}
+            let event = event.map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))?;
+            if let Event::Payment(_, PaymentEvent::PaymentAttributed { purpose }) = event {
+                return Ok(Some(purpose.subscription));
             }
         }
         Ok(None)

@@ -3,15 +3,13 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use domain::account::Account;
 use domain::catalog::Catalog;
 use domain::events::Event;
 use domain::ids::MemberId;
 use domain::metadata::Actor;
 use domain::ports::{Position, Recorded};
 
-use crate::past::{Past, PastError, Stream, stamp};
+use crate::past::{Chronicle, EntryKind, Past, PastError, stamp};
 
 /// One thing that happened to a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +28,12 @@ pub struct TimelineEntry {
     pub actor: Actor,
     /// What it follows from.
     pub cause: String,
+    /// What kind of thing, whoever made it happen.
+    pub kind: EntryKind,
     /// What happened, in words.
     pub sentence: String,
+    /// What staff wrote about it: a reason, or the note itself.
+    pub remark: Option<String>,
 }
 
 /// One thing that happened to a member, in words for herself.
@@ -47,67 +49,75 @@ pub struct Told {
     pub actor: Actor,
     /// What happened.
     pub sentence: String,
+    /// It happened to her account and not to what she has.
+    pub of_account: bool,
 }
 
 impl Past {
     /// A member's own history in words for herself, latest first.
     pub async fn told(&self, member: &MemberId, catalog: &Catalog) -> Result<Vec<Told>, PastError> {
-        self.caught_up().await?;
-        let (own, customers, subscriptions) = self.streams(member).await?;
-        let streams = customers
-            .into_iter()
-            .map(|(_, stream)| stream)
-            .chain(subscriptions.into_iter().map(|(_, stream)| stream));
-        let events = std::iter::once(own).chain(streams).flat_map(|Stream { events }| events);
-        let mut told: Vec<Told> = events
-            .filter_map(|(recorded, event)| {
-                Some(Told {
-                    sentence: event.tell(catalog)?,
-                    position: recorded.position,
-                    event_type: recorded.event_type,
-                    occurred_at: recorded.metadata.occurred_at,
-                    actor: recorded.metadata.actor,
-                })
-            })
-            .collect();
+        let mut told = self.chronicle(member).await?.told(catalog);
+        told.retain(|told| !told.of_account);
         told.sort_by_key(|told| Reverse((told.occurred_at, told.position)));
         Ok(told)
     }
 
     /// Everything that happened to a member, her account, her payers and her subscriptions, in the order it was true.
     pub async fn timeline(&self, member: &MemberId) -> Result<Vec<TimelineEntry>, PastError> {
-        self.caught_up().await?;
-        let (own, customers, subscriptions) = self.streams(member).await?;
-        let account = self.stream(Account::TYPE, member.as_str()).await?;
-        let streams = customers
-            .into_iter()
-            .map(|(_, stream)| stream)
-            .chain(subscriptions.into_iter().map(|(_, stream)| stream));
-        let mut entries: Vec<_> = [own, account]
-            .into_iter()
-            .chain(streams)
-            .flat_map(|Stream { events }| events)
-            .map(entry)
-            .collect();
-        entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
-        Ok(entries)
+        Ok(self.chronicle(member).await?.entries())
     }
 }
 
-fn entry((recorded, event): (Recorded, Event)) -> TimelineEntry {
-    TimelineEntry {
-        sentence: event.describe(),
-        position: recorded.position,
-        stream: format!("{}/{}", recorded.aggregate_type, recorded.aggregate_id),
-        event_type: recorded.event_type,
-        occurred_at: recorded.metadata.occurred_at,
-        recorded_at: recorded.metadata.recorded_at,
-        actor: recorded.metadata.actor,
-        cause: recorded.metadata.cause,
+impl Chronicle {
+    /// Her history in words for herself, in the order it was true.
+    pub fn told(&self, catalog: &Catalog) -> Vec<Told> {
+        let told = self.events().filter_map(|(recorded, event)| {
+            Some(Told {
+                sentence: event.tell(catalog)?,
+                of_account: matches!(event, Event::Account(..)),
+                position: recorded.position,
+                event_type: recorded.event_type.clone(),
+                occurred_at: recorded.metadata.occurred_at,
+                actor: recorded.metadata.actor.clone(),
+            })
+        });
+        let mut told: Vec<Told> = told.collect();
+        told.sort_by_key(|told| (told.occurred_at, told.position));
+        told
+    }
+
+    /// Everything that happened to her, in the order it was true.
+    pub fn entries(&self) -> Vec<TimelineEntry> {
+        let mut entries: Vec<_> =
+            self.events().map(|(recorded, event)| self.entry(recorded, event)).collect();
+        entries.sort_by_key(|entry| (entry.occurred_at, entry.position));
+        entries
+    }
+
+    fn entry(&self, recorded: &Recorded, event: &Event) -> TimelineEntry {
+        TimelineEntry {
+            kind: EntryKind::of(event),
+            sentence: event.describe(),
+            remark: event.remark().map(|remark| self.words(remark)),
+            position: recorded.position,
+            stream: format!("{}/{}", recorded.aggregate_type, recorded.aggregate_id),
+            event_type: recorded.event_type.clone(),
+            occurred_at: recorded.metadata.occurred_at,
+            recorded_at: recorded.metadata.recorded_at,
+            actor: recorded.metadata.actor.clone(),
+            cause: recorded.metadata.cause.clone(),
+        }
     }
 }
 
 impl TimelineEntry {
+    /// Whether staff, an operator or another back end made it happen.
+    pub fn is_by_staff(&self) -> bool {
+        let actor = self.actor.to_string();
+        let named = ["staff:", "service:"].iter().any(|prefix| actor.starts_with(prefix));
+        named || actor == "operator" || self.kind == EntryKind::Staff
+    }
+
     /// The entry as one line.
     pub fn text(&self) -> String {
         let late = self.recorded_at.signed_duration_since(self.occurred_at);
@@ -117,8 +127,9 @@ impl TimelineEntry {
         } else {
             String::new()
         };
+        let remark = self.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
         format!(
-            "{}  {:<22} {}  ({}, {}){learned}",
+            "{}  {:<22} {}{remark}  ({}, {}){learned}",
             stamp(self.occurred_at),
             self.event_type,
             self.sentence,

@@ -144,7 +144,12 @@ impl App {
         } else {
             tasks.spawn(watch_checkpoint(storage.views.clone(), directory::NAME, report));
         }
-        let past = Past::new(storage.feed.clone(), storage.views.clone(), directory_progress.clone());
+        let past = Past::new(
+            storage.feed.clone(),
+            storage.views.clone(),
+            storage.remarks.clone(),
+            directory_progress.clone(),
+        );
 
         let models = Arc::new(ReadModels {
             feed: storage.feed.clone(),
@@ -303,7 +308,10 @@ impl App {
             members: self.storage.members.clone(),
             customers: self.storage.customers.clone(),
             grants: self.storage.grants.clone(),
+            subscriptions: self.storage.subscriptions.clone(),
             people: self.storage.people.clone(),
+            remarks: self.storage.remarks.clone(),
+            erasures: self.storage.erasures.clone(),
             deliveries: self.deliveries(),
             resync: Arc::new(Resync {
                 worker: self.worker.clone(),
@@ -504,6 +512,11 @@ impl api::Deliveries for Deliveries {
         Ok(Some((record(delivery), steps.collect())))
     }
 
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let delivery = self.worker.inbox.get(id).await?;
+        Ok(delivery.map(|delivery| delivery.body).filter(|body| !body.is_empty()))
+    }
+
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
         let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned()), self.asked(actor, why)).await? > 0;
         self.worker.wake.notify_one();
@@ -698,6 +711,7 @@ fn record(delivery: inbox::Delivery) -> DeliveryRecord {
         detail,
         attempts: delivery.attempts,
         settled_at: delivery.settled_at,
+        erased_at: delivery.erased_at,
     }
 }
 

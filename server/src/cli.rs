@@ -11,7 +11,10 @@ use clap_complete::Shell;
 use domain::account::Role as AccountRole;
 use domain::clock::can_be_written;
 use domain::ids::MemberId;
+use domain::ports::Position;
+use projections::past::{EntryKind, Filter};
 
+use crate::commands::answers::When;
 use crate::commands::stripe_sim::{self, StripeSimArgs};
 use crate::commands::{self, Failure};
 use crate::config::{Role, Settings};
@@ -36,7 +39,10 @@ Catalogue and members:
 
 Answers:
   explain      May this member watch this video, and why? At any moment
-  timeline     A member's history in plain words
+  timeline     A member's history in plain words, event by event or by cause
+  state        How it stands with a member. At any moment
+  diff         What changed with a member between two moments, and what was learned too late
+  flips        When the answer for a video turned, and what turned it
 
 Deliveries and the log:
   deliveries   What Stripe delivered, what became of it, and looking at it again
@@ -137,13 +143,72 @@ enum Command {
         /// Answer with what was recorded by this moment (default: everything)
         #[arg(long, value_parser = moment)]
         known_at: Option<DateTime<Utc>>,
+        /// Answer with the events up to this place of the log, such as p-1f: the `at` and `position` of a live decision
+        /// give that very decision (default: all)
+        #[arg(long, value_parser = position)]
+        position: Option<Position>,
     },
 
     /// A member's history in plain words, oldest first
-    #[command(after_help = "Example: membership timeline mem_ada")]
+    #[command(after_help = "Examples: membership timeline mem_ada
+          membership timeline mem_ada --group --kind payments --from 2026-05-01")]
     Timeline {
         /// The member's id
         member: String,
+        /// Put together what follows from one delivery or command, with what it opened or closed and what changed nothing
+        #[arg(long)]
+        group: bool,
+        /// Only things of this kind: payments, access, account, staff, or deliveries (with --group) that changed nothing
+        #[arg(long, value_parser = kind)]
+        kind: Option<EntryKind>,
+        /// Only those whose event type contains this, such as Payment
+        #[arg(long = "type")]
+        event_type: Option<String>,
+        /// Only what was true at this moment or later, RFC 3339 or a day
+        #[arg(long, value_parser = moment)]
+        from: Option<DateTime<Utc>>,
+        /// Only what was true before this moment, RFC 3339 or a day
+        #[arg(long, value_parser = moment)]
+        until: Option<DateTime<Utc>>,
+    },
+
+    /// How it stands with a member: plan, sources of access, payments, account. At any moment
+    #[command(after_help = "Example: membership state mem_ada --at 2026-05-03T09:14:00Z")]
+    State {
+        /// The member's id
+        member: String,
+        /// The moment to answer for, RFC 3339 or a day (default: now)
+        #[arg(long, value_parser = moment)]
+        at: Option<DateTime<Utc>>,
+        /// Answer with what was recorded by this moment (default: everything)
+        #[arg(long, value_parser = moment)]
+        known_at: Option<DateTime<Utc>>,
+    },
+
+    /// What changed with a member between two moments, and what was learned too late
+    #[command(after_help = "Example: membership diff mem_ada --from 2026-05-01 --to 2026-06-01")]
+    Diff {
+        /// The member's id
+        member: String,
+        /// The first moment, RFC 3339 or a day
+        #[arg(long, value_parser = moment)]
+        from: DateTime<Utc>,
+        /// The second moment (default: now)
+        #[arg(long, value_parser = moment)]
+        to: Option<DateTime<Utc>>,
+    },
+
+    /// When the answer for a video turned from no to yes or back, and what turned it
+    #[command(after_help = "Example: membership flips mem_ada --video projections")]
+    Flips {
+        /// The member's id
+        member: String,
+        /// The video's id
+        #[arg(long)]
+        video: String,
+        /// Answer with what was recorded by this moment (default: everything)
+        #[arg(long, value_parser = moment)]
+        known_at: Option<DateTime<Utc>>,
     },
 
     /// What Stripe delivered, what became of it, and looking at it again
@@ -400,6 +465,15 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
         .ok_or_else(|| "write it like 2026-05-03T09:14:00Z or 2026-05-03".to_owned())
 }
 
+fn position(text: &str) -> Result<Position, String> {
+    Position::parse(text).ok_or_else(|| "write it as an answer has it, such as p-1f".to_owned())
+}
+
+fn kind(text: &str) -> Result<EntryKind, String> {
+    let kinds = EntryKind::ALL.map(EntryKind::as_str).join(", ");
+    EntryKind::parse(text).ok_or_else(|| format!("it is one of {kinds}"))
+}
+
 fn outcome(text: &str) -> Result<DeliveryOutcome, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
@@ -469,12 +543,28 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Token(TokenCommand::Revoke { token }) => {
             commands::token::revoke(&settings()?, &token, json).await
         }
-        Command::Explain { member, video, at, known_at } => {
-            commands::answers::explain(&settings()?, &member, &video, at, known_at, json)
+        Command::Explain { member, video, at, known_at, position } => {
+            let when = When { at, known_at, position };
+            commands::answers::explain(&settings()?, &member, &video, when, json)
                 .await
                 .map_err(Failure::not_an_answer)
         }
-        Command::Timeline { member } => commands::answers::timeline(&settings()?, &member, json).await,
+        Command::Timeline { member, group, kind, event_type, from, until } => {
+            let filter =
+                Filter { kind, event_type, from, until, limit: Some(usize::MAX), ..Filter::default() };
+            commands::answers::timeline(&settings()?, &member, group, &filter, json).await
+        }
+        Command::State { member, at, known_at } => {
+            let when = When { at, known_at, position: None };
+            commands::answers::state(&settings()?, &member, when, json).await
+        }
+        Command::Diff { member, from, to } => {
+            commands::answers::diff(&settings()?, &member, from, to, json).await
+        }
+        Command::Flips { member, video, known_at } => {
+            let when = When { at: None, known_at, position: None };
+            commands::answers::flips(&settings()?, &member, &video, when, json).await
+        }
         Command::Deliveries(command) => {
             use commands::deliveries;
             match command {

@@ -28,7 +28,7 @@ use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
-use domain::ports::{CommandBus, EventFeed, People, StoreError};
+use domain::ports::{CommandBus, Erasures, EventFeed, People, Remarks, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
@@ -110,6 +110,10 @@ pub struct Storage {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
+    /// What staff writes.
+    pub remarks: Arc<dyn Remarks>,
+    /// Erases what is kept of members.
+    pub erasures: Arc<dyn Erasures>,
     /// What people sign in with.
     pub account_store: Arc<dyn AccountStore>,
     /// Whether it may be written to.
@@ -142,7 +146,16 @@ pub async fn open(url: &str, access: Access, clock: Arc<dyn Clock>) -> Result<St
 impl Storage {
     fn over<B>(ports: &Arc<B>, backend: Backend, writable: bool, clock: Arc<dyn Clock>) -> Self
     where
-        B: EventFeed + Inbox + Notebook + ViewStore + IdempotencyStore + People + AccountStore + 'static,
+        B: EventFeed
+            + Inbox
+            + Notebook
+            + ViewStore
+            + IdempotencyStore
+            + People
+            + Remarks
+            + Erasures
+            + AccountStore
+            + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
         let ports = Arc::new(Measured(Arc::clone(ports)));
@@ -160,6 +173,8 @@ impl Storage {
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
             idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
             people: Arc::clone(&ports) as Arc<dyn People>,
+            remarks: Arc::clone(&ports) as Arc<dyn Remarks>,
+            erasures: Arc::clone(&ports) as Arc<dyn Erasures>,
             account_store: ports,
             writable,
             backend,

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, GrantId, MemberId, SessionId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SessionId, SubscriptionId};
 use domain::ports::{
-    EventFeed, Page, People, PersonKey, PersonRecord, PersonStored, Position, Recorded, StoreError,
+    Erased, Erasure, Erasures, EventFeed, Page, People, PersonKey, PersonRecord, PersonStored, Position,
+    Recorded, Remark, Remarks, StoreError,
 };
 use metrics::{counter, histogram};
 use projections::view_store::{
@@ -325,6 +326,24 @@ impl<B: People> People for Measured<B> {
         limit: usize,
     ) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_find", self.0.find(key, prefix, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: Remarks> Remarks for Measured<B> {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        measured("remark_put", self.0.put(remark)).await
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        measured("remark_read", self.0.get(ids)).await
+    }
+}
+
+#[async_trait]
+impl<B: Erasures> Erasures for Measured<B> {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        measured("erase", self.0.erase(erasure)).await
     }
 }
 

@@ -6,19 +6,20 @@ use std::{env, fs};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
-use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, SecondFactor};
+use domain::account::{AccountEvent, PasswordChange, RevokedBecause, Role, SecondFactor, StaffLetter};
 use domain::billing::When;
 use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Video};
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
 use domain::grant::GrantEvent;
 use domain::member::{
-    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, MemberEvent, NewPlan, Order,
+    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, ErasedBecause, MemberEvent, NewPlan,
+    Order,
 };
 use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
-    Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, InvoiceNote, Item, Kind,
-    NextPlans, Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment, Schedule,
-    Standing, Status, SubscriptionEvent as S, Terms,
+    Anchors, Attempt, CollectionPause, Difference, Dispute, Drift, DriftCause, Extension, InvoiceNote, Item,
+    Kind, NextPlans, Noted, Notice, Now, Observation, Refund, RefundTold, Reversal, ReversedPayment,
+    Schedule, Standing, Status, SubscriptionEvent as S, Terms,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -197,6 +198,7 @@ fn subscription_events() -> Vec<S> {
                 repaired: true,
             }),
         },
+        grace_extended(),
         S::OrderAmbiguous { sources: vec!["evt_1".into(), "evt_2".into()], at: at(9) },
         S::TransitionRefused {
             from: Status::Canceled,
@@ -205,6 +207,14 @@ fn subscription_events() -> Vec<S> {
             at: at(9),
         },
     ]
+}
+
+fn grace_extended() -> S {
+    let anchors = Anchors { grace_until: Some(at(17)), ..anchors() };
+    S::GraceExtended {
+        extension: Extension { at: at(16), remark: "rmk_1".into(), until: at(17) },
+        standing: Some(Box::new(Standing { terms: terms(), anchors })),
+    }
 }
 
 fn customer_events() -> Vec<CustomerEvent> {
@@ -237,6 +247,7 @@ fn member_events() -> Vec<MemberEvent> {
     ]
     .into_iter()
     .chain(request_events())
+    .chain(staff_events())
     .collect()
 }
 
@@ -268,6 +279,14 @@ fn request_events() -> Vec<MemberEvent> {
     ]
 }
 
+fn staff_events() -> [MemberEvent; 3] {
+    [
+        MemberEvent::NoteAdded { remark: "rmk_1".into() },
+        MemberEvent::NoteWithdrawn { note: "rmk_1".into(), remark: "rmk_2".into() },
+        MemberEvent::MemberErased { because: ErasedBecause::AskedFor },
+    ]
+}
+
 fn account_events() -> Vec<AccountEvent> {
     let session = || "ses_1".into();
     vec![
@@ -288,6 +307,8 @@ fn account_events() -> Vec<AccountEvent> {
         AccountEvent::RoleChanged { role: Role::Support },
         AccountEvent::AccountDeleted,
         AccountEvent::StaffRead { session: session(), what: "timeline".to_owned(), at: at(0) },
+        AccountEvent::StaffSentLetter { letter: StaffLetter::PasswordReset, remark: "rmk_1".into() },
+        AccountEvent::StaffEndedSessions { session: Some(session()), remark: "rmk_1".into() },
     ]
 }
 

@@ -17,7 +17,12 @@ mod crash;
 #[cfg(test)]
 mod demo;
 mod doctor;
+#[cfg(test)]
+mod erasing;
 mod grace;
+// Said once more, so that clippy takes the helpers for tests too.
+#[cfg(test)]
+mod history;
 mod identity;
 mod known_bugs;
 mod learner_access;
@@ -39,6 +44,8 @@ mod statuses;
 mod stopping;
 mod store_faults;
 mod stripe_events;
+#[cfg(test)]
+mod support_acts;
 mod two_processes;
 mod without_webhooks;
 #[cfg(test)]

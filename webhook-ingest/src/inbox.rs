@@ -170,6 +170,8 @@ pub struct Delivery {
     pub attempts: u32,
     /// When its outcome was set.
     pub settled_at: Option<DateTime<Utc>>,
+    /// Since when its body is not to be kept, since it speaks of somebody who was erased.
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 /// Some deliveries by what is known of them; all, when nothing is said.
@@ -321,7 +323,7 @@ pub trait Inbox: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Writes down what became of a delivery.
+    /// Writes down what became of a delivery. The body of one that speaks of somebody who was erased is gone from then on.
     async fn settle(
         &self,
         id: &str,
@@ -342,7 +344,8 @@ pub trait Inbox: Send + Sync {
     /// Gives claimed deliveries back that were not begun: as if they had never been claimed.
     async fn release(&self, ids: &[String]) -> Result<(), StoreError>;
 
-    /// Makes deliveries pending again and says how many. Who asked is kept with each.
+    /// Makes deliveries pending again and says how many; those whose body was erased stay as they are. Who asked is kept with
+    /// each.
     async fn redrive(&self, which: Redrive, asked: Asked) -> Result<u64, StoreError>;
 
     /// Makes the oldest of these pending again that are not, `at_most` of them and never more than a thousand; of those that

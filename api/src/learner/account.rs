@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use domain::access::grace_end;
 use domain::catalog::Catalog;
 use domain::ids::{MemberId, PlanId, SubscriptionId};
 use domain::membership::{Held, Membership};
@@ -318,7 +319,8 @@ fn until(held: &Held, catalog: &Catalog) -> Option<DateTime<Utc>> {
     match terms.status {
         Status::Trialing => terms.trial_end,
         Status::PastDue if held.standing.anchors.recovered_at.is_none() => {
-            held.standing.anchors.grace_from?.checked_add_signed(catalog.policy().past_due_grace())
+            let anchors = &held.standing.anchors;
+            Some(grace_end(&catalog.policy(), anchors.grace_from?, anchors.grace_until))
         }
         Status::Active | Status::PastDue => terms.period_end,
         _ => None,
@@ -452,6 +454,15 @@ pub enum HistoryActor {
 }
 
 impl HistoryActor {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::You => "you",
+            Self::PaymentProvider => "payment_provider",
+            Self::Support => "support",
+            Self::Site => "site",
+        }
+    }
+
     fn of(actor: &Actor) -> Self {
         let text = actor.to_string();
         match text.split(':').next() {
@@ -460,6 +471,13 @@ impl HistoryActor {
             Some("staff" | "operator") => Self::Support,
             _ => Self::Site,
         }
+    }
+}
+
+impl HistoryEntry {
+    /// The entry as a row of an export: when, by whom, what kind, in words.
+    pub(crate) fn into_row(self) -> [String; 4] {
+        [self.at.to_rfc3339(), self.by.as_str().to_owned(), self.kind, self.sentence]
     }
 }
 

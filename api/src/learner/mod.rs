@@ -17,6 +17,7 @@ pub(crate) mod asking;
 pub mod change;
 pub mod checkout;
 pub mod events;
+pub mod export;
 pub(crate) mod looks;
 pub(crate) mod refusal;
 pub mod watch;
@@ -47,6 +48,7 @@ pub(crate) fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(account::membership))
         .routes(routes!(account::membership_of))
         .routes(routes!(account::history))
+        .routes(routes!(export::export))
         .routes(routes!(checkout::begin))
         .routes(routes!(checkout::come_back))
         .routes(routes!(checkout::portal))

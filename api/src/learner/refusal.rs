@@ -1,7 +1,7 @@
 //! Why something that a member asked for cannot be, and what she can do instead.
 
 use axum::http::StatusCode;
-use domain::ids::{PlanId, SubscriptionId};
+use domain::ids::{PlanId, RemarkId, SubscriptionId};
 use domain::member::MemberError;
 use thiserror::Error;
 
@@ -71,6 +71,12 @@ pub enum Refusal {
     /// The key of the request belongs to another one.
     #[error("This request's id or Idempotency-Key was used for another request; use a new one.")]
     KeyReused,
+    /// Nothing may be known of her any more.
+    #[error("This member was erased, which is for good; make a new one.")]
+    Erased,
+    /// She has no such note.
+    #[error("No note {0:?} of this member holds; her timeline lists them.")]
+    UnknownNote(RemarkId),
 }
 
 impl Refusal {
@@ -92,6 +98,8 @@ impl Refusal {
             Self::TakenBack => (S::CONFLICT, "taken_back", "Taken back since"),
             Self::NothingToResume => (S::CONFLICT, "nothing_to_resume", "Nothing to resume"),
             Self::PreviewOutdated => (S::CONFLICT, "preview_outdated", "Preview outdated"),
+            Self::Erased => (S::CONFLICT, "erased", "Erased"),
+            Self::UnknownNote(_) => (S::NOT_FOUND, "unknown_note", "Unknown note"),
             Self::KeyReused => (S::UNPROCESSABLE_ENTITY, "key_reused", "Key used for another request"),
         }
     }
@@ -102,6 +110,8 @@ impl From<MemberError> for Refusal {
         match error {
             // An answer is only recorded for what was asked for, so that there is no second case to speak of.
             MemberError::KeyReused | MemberError::UnknownRequest(_) => Self::KeyReused,
+            MemberError::Erased => Self::Erased,
+            MemberError::UnknownNote(note) => Self::UnknownNote(note),
         }
     }
 }

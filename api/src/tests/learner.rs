@@ -206,3 +206,48 @@ async fn a_node_that_is_not_ready_begins_a_stream_of_events_and_refuses_the_rest
     assert_eq!(stream.status(), 200);
     get(&world, "mem_one", "/v1/me/access").await.problem(503, "not_ready");
 }
+
+#[tokio::test]
+async fn a_member_takes_her_history_along_in_words_for_herself_and_without_the_names_of_staff() {
+    let world = World::new().await;
+    let everything = get(&world, "mem_ada", "/v1/me/export").await;
+    let disposition = everything.headers.get("content-disposition").unwrap().to_str().unwrap();
+    assert_eq!(disposition, "attachment; filename=\"mem_ada.json\"");
+    let body = everything.json();
+    assert_eq!((&body["object"], &body["member"]), (&json!("my_export"), &json!("mem_ada")));
+    let history = body["history"].as_array().unwrap();
+    assert!(history.iter().any(|entry| entry["sentence"] == "You joined."), "{body:#}");
+    assert!(history.iter().all(|entry| entry.get("actor").is_none() && entry["by"].is_string()), "{body:#}");
+    let csv = get(&world, "mem_ada", "/v1/me/export?format=csv").await;
+    assert_eq!(csv.headers.get("content-type").unwrap(), "text/csv; charset=utf-8");
+    let mut reader = csv::Reader::from_reader(csv.text.as_bytes());
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let told = rows.iter().filter(|row| &row[2] != "Fact").count();
+    assert_eq!(told, history.len(), "{}", csv.text);
+    assert!(rows.iter().any(|row| &row[3] == "Your id is mem_ada"), "{}", csv.text);
+    world.with(&[], Method::GET, "/v1/me/export", "").await.problem(401, "not_signed_in");
+    get(&world, "mem_ada", "/v1/me/export?format=xml").await.problem(400, "bad_query");
+}
+
+#[tokio::test]
+async fn a_locked_lesson_says_what_support_reads_and_what_other_back_ends_are_told() {
+    let world = World::new().await;
+    let mut denied = 0;
+    for member in ["mem_ada", "mem_bob"] {
+        for video in ["projections", "welcome"] {
+            let lesson = get(&world, member, &format!("/v1/videos/{video}")).await.json();
+            let support =
+                world.get(&format!("/v1/support/members/{member}/explain?video={video}")).await.json();
+            let check = world.get(&format!("/v1/members/{member}/access/videos/{video}")).await.json();
+            let words = &lesson["access"]["message"];
+            assert!(words.is_string(), "{lesson:#}");
+            assert_eq!(
+                (words, words),
+                (&support["decision"]["message"], &check["message"]),
+                "{member} {video}"
+            );
+            denied += usize::from(lesson["access"]["allowed"] == false);
+        }
+    }
+    assert!(denied > 0, "no lesson was locked");
+}

@@ -1,6 +1,7 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,15 +14,17 @@ use domain::customer::{self, Customer, CustomerCommand};
 use domain::events::Event;
 use domain::grant::{self, Grant, GrantCommand};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{
-    CommandBus, CommandError, EventFeed, Executed, Page, People, PersonKey, PersonRecord, PersonStored,
-    Position, Recorded, StoreError,
+    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonKey,
+    PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
-use domain::subscription::{Difference, DriftCause};
+use domain::subscription::{
+    self, Difference, DriftCause, Subscription, SubscriptionCommand, SubscriptionEvent,
+};
 use projections::access_index::AccessIndex;
 use projections::directory;
 use projections::view_store::{
@@ -55,6 +58,7 @@ pub(super) struct Stores {
     pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
+    pub(super) remarks: Mutex<Vec<Remark>>,
     pub(super) rebuild: Mutex<Option<RebuildReport>>,
     pub(super) failure: Mutex<Option<Failure>>,
     pub(super) log_fails: AtomicBool,
@@ -207,6 +211,46 @@ impl CommandBus<Grant> for Stores {
 }
 
 #[async_trait]
+impl CommandBus<Subscription> for Stores {
+    async fn execute(
+        &self,
+        id: &str,
+        command: SubscriptionCommand,
+        context: Context,
+    ) -> Result<Executed<SubscriptionEvent>, CommandError<Infallible>> {
+        self.works()?;
+        let events = subscription::decide(&self.fold(id), command);
+        let position = self.append::<Subscription>(id, &events, &context);
+        Ok(Executed { events, position })
+    }
+}
+
+#[async_trait]
+impl Remarks for Stores {
+    async fn put(&self, remark: Remark) -> Result<(), StoreError> {
+        self.works()?;
+        self.remarks.lock().unwrap().push(remark);
+        Ok(())
+    }
+
+    async fn get(&self, ids: &[RemarkId]) -> Result<Vec<Remark>, StoreError> {
+        self.works()?;
+        let remarks = self.remarks.lock().unwrap();
+        Ok(remarks.iter().filter(|remark| ids.contains(&remark.id)).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Erasures for Stores {
+    async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        self.works()?;
+        self.people.lock().unwrap().retain(|held| held.member != erasure.member);
+        self.remarks.lock().unwrap().retain(|held| held.member != erasure.member);
+        Ok(Erased::default())
+    }
+}
+
+#[async_trait]
 impl People for Stores {
     async fn create(&self, record: PersonRecord) -> Result<PersonStored, StoreError> {
         self.works()?;
@@ -330,6 +374,11 @@ impl Deliveries for Stores {
             detail: held.detail.clone(),
         };
         Ok(held.map(|held| (held.clone(), vec![step(&held)])))
+    }
+
+    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
+        Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
     }
 
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {

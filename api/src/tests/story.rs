@@ -106,5 +106,6 @@ pub(super) fn delivery(number: u32, outcome: DeliveryOutcome) -> DeliveryRecord 
         detail: None,
         attempts: 1,
         settled_at: None,
+        erased_at: None,
     }
 }

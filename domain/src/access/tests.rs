@@ -146,6 +146,22 @@ fn grace_ends_to_the_second() {
 }
 
 #[test]
+fn time_that_staff_gave_keeps_the_video_open_to_its_second_and_never_shortens_what_the_policy_gives() {
+    let given = |ago, until| {
+        let mut standing = past_due_since(ago);
+        standing.anchors.grace_until = Some(until);
+        standing
+    };
+    let (second, asked) = (TimeDelta::seconds(1), |standing| ask(&[standing], "loops"));
+    assert_eq!(asked(given(days(20), now() + second)), (true, Reason::Grace));
+    assert_eq!(asked(given(days(20), now())), (false, Reason::PastDue));
+    let decision = ask_under(Policy::default(), &[given(days(4), now() + days(1))], "loops");
+    assert_eq!(decision.until, Some(now() + days(10)), "the policy gives more");
+    let source = Source::new(&given(days(4), now() + days(20)), PlanSet::default());
+    assert_eq!(source.next_change(&Policy::default(), now()), Some(now() + days(20)));
+}
+
+#[test]
 fn a_debt_that_was_paid_is_no_debt_even_before_the_status_says_so() {
     let mut paid = past_due_since(days(30));
     paid.anchors.recovered_at = Some(now());

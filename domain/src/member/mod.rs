@@ -11,7 +11,7 @@ use thiserror::Error;
 pub use request::{Answer, CancelReason, Cancellation, NewPlan, Order, Request, Wish};
 
 use crate::events::Dated;
-use crate::ids::{CustomerId, SourceEventId, SubscriptionId};
+use crate::ids::{CustomerId, RemarkId, SourceEventId, SubscriptionId};
 
 /// What can be told to a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,59 @@ pub enum MemberCommand {
         /// The provider's id of the session.
         session: String,
     },
+    /// Somebody of the staff noted something.
+    AddNote {
+        /// What, in words beside the log.
+        remark: RemarkId,
+    },
+    /// A note does not hold any more.
+    WithdrawNote {
+        /// Which.
+        note: RemarkId,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// What was known of her beside the log is gone.
+    Erase(ErasedBecause),
+}
+
+/// Why somebody was erased. In the log itself, since words about her would have to be erased too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasedBecause {
+    /// She asked for it.
+    AskedFor,
+    /// She is known a second time.
+    Duplicate,
+    /// She has been gone for so long that nothing has to be kept.
+    NotNeeded,
+    /// A court or an authority ordered it.
+    Ordered,
+}
+
+impl ErasedBecause {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::AskedFor, Self::Duplicate, Self::NotNeeded, Self::Ordered];
+
+    /// The reason as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AskedFor => "asked_for",
+            Self::Duplicate => "duplicate",
+            Self::NotNeeded => "not_needed",
+            Self::Ordered => "ordered",
+        }
+    }
+
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AskedFor => "she asked for it",
+            Self::Duplicate => "she is known a second time",
+            Self::NotNeeded => "nothing has to be kept any more",
+            Self::Ordered => "it was ordered",
+        }
+    }
 }
 
 /// Why a member cannot be told something.
@@ -52,6 +105,12 @@ pub enum MemberError {
     /// No request has this key.
     #[error("no request has the key {0:?}")]
     UnknownRequest(String),
+    /// There is no such note, or it was withdrawn.
+    #[error("no note {0} holds; the member's timeline lists her notes")]
+    UnknownNote(RemarkId),
+    /// Nothing may be known of her any more.
+    #[error("this member was erased, which is for good")]
+    Erased,
 }
 
 /// One finished checkout at the provider.
@@ -195,6 +254,26 @@ pub enum MemberEvent {
         /// The key of the request.
         key: String,
     },
+    /// Somebody of the staff noted something.
+    #[serde(rename = "NoteAdded")]
+    NoteAdded {
+        /// What, in words beside the log.
+        remark: RemarkId,
+    },
+    /// A note does not hold any more.
+    #[serde(rename = "NoteWithdrawn")]
+    NoteWithdrawn {
+        /// Which.
+        note: RemarkId,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// What was known of her beside the log is gone. What happened stays, without her.
+    #[serde(rename = "MemberErased")]
+    MemberErased {
+        /// Why.
+        because: ErasedBecause,
+    },
 }
 
 /// One member.
@@ -205,9 +284,23 @@ pub struct Member {
     ends: Vec<CheckoutEnd>,
     requests: Vec<Request>,
     withdrawn: Vec<String>,
+    #[serde(default)]
+    notes: Vec<RemarkId>,
+    #[serde(default)]
+    erased: bool,
 }
 
 impl Member {
+    /// Whether nothing may be known of her any more.
+    pub fn is_erased(&self) -> bool {
+        self.erased
+    }
+
+    /// The notes that hold, oldest first.
+    pub fn notes(&self) -> &[RemarkId] {
+        &self.notes
+    }
+
     /// Whether the member exists.
     pub fn is_registered(&self) -> bool {
         self.registered
@@ -217,6 +310,22 @@ impl Member {
 /// The events that follow from `command`; none means already so.
 pub fn decide(member: &Member, command: MemberCommand) -> Result<Vec<MemberEvent>, MemberError> {
     Ok(match command {
+        MemberCommand::Erase(_) if member.erased => Vec::new(),
+        MemberCommand::Erase(because) => vec![MemberEvent::MemberErased { because }],
+        MemberCommand::Register
+        | MemberCommand::Ask { .. }
+        | MemberCommand::AddNote { .. }
+        | MemberCommand::WithdrawNote { .. }
+            if member.erased =>
+        {
+            return Err(MemberError::Erased);
+        }
+        MemberCommand::AddNote { remark } if member.notes.contains(&remark) => Vec::new(),
+        MemberCommand::AddNote { remark } => vec![MemberEvent::NoteAdded { remark }],
+        MemberCommand::WithdrawNote { note, .. } if !member.notes.contains(&note) => {
+            return Err(MemberError::UnknownNote(note));
+        }
+        MemberCommand::WithdrawNote { note, remark } => vec![MemberEvent::NoteWithdrawn { note, remark }],
         MemberCommand::Register if member.registered => Vec::new(),
         MemberCommand::Register => vec![MemberEvent::MemberRegistered],
         MemberCommand::RecordCheckout(checkout) if member.checkout(&checkout.session).is_some() => Vec::new(),
@@ -290,6 +399,9 @@ pub fn evolve(member: &mut Member, event: &MemberEvent) {
         MemberEvent::RequestRefused { key, .. } | MemberEvent::RequestUnanswered { key } => {
             member.answered(&key, |_| {});
         }
+        MemberEvent::NoteAdded { remark } => member.notes.push(remark),
+        MemberEvent::NoteWithdrawn { note, .. } => member.notes.retain(|held| *held != note),
+        MemberEvent::MemberErased { .. } => member.erased = true,
     }
 }
 
@@ -323,6 +435,9 @@ impl MemberEvent {
             Self::RequestConfirmed { .. } => "RequestConfirmed",
             Self::RequestRefused { .. } => "RequestRefused",
             Self::RequestUnanswered { .. } => "RequestUnanswered",
+            Self::NoteAdded { .. } => "NoteAdded",
+            Self::NoteWithdrawn { .. } => "NoteWithdrawn",
+            Self::MemberErased { .. } => "MemberErased",
         }
     }
 }
@@ -386,6 +501,36 @@ mod tests {
             .when(MemberCommand::Register)
             .then_expect_events(registered.clone());
         member().given(registered).when(MemberCommand::Register).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_note_is_added_once_and_withdrawn_by_another_event() {
+        let member = |events| TestFramework::<Member>::with(()).given(events);
+        let added = || MemberEvent::NoteAdded { remark: "rmk_1".into() };
+        let withdrawn = || MemberEvent::NoteWithdrawn { note: "rmk_1".into(), remark: "rmk_2".into() };
+        let add = || MemberCommand::AddNote { remark: "rmk_1".into() };
+        let withdraw = || MemberCommand::WithdrawNote { note: "rmk_1".into(), remark: "rmk_2".into() };
+        member(vec![]).when(add()).then_expect_events(vec![added()]);
+        member(vec![added()]).when(add()).then_expect_events(vec![]);
+        member(vec![added()]).when(withdraw()).then_expect_events(vec![withdrawn()]);
+        let unknown = || MemberError::UnknownNote("rmk_1".into());
+        member(vec![]).when(withdraw()).then_expect_error(unknown());
+    }
+
+    #[test]
+    fn somebody_who_was_erased_is_not_registered_asked_or_noted_anything_again() {
+        let because = ErasedBecause::AskedFor;
+        let erased = || MemberEvent::MemberErased { because };
+        let member = |events| TestFramework::<Member>::with(()).given(events);
+        let known = || vec![MemberEvent::MemberRegistered];
+        member(known()).when(MemberCommand::Erase(because)).then_expect_events(vec![erased()]);
+        let gone = || vec![MemberEvent::MemberRegistered, erased()];
+        member(gone()).when(MemberCommand::Erase(ErasedBecause::Ordered)).then_expect_events(vec![]);
+        for command in
+            [MemberCommand::Register, MemberCommand::AddNote { remark: "rmk_1".into() }, wants("k1", "pro")]
+        {
+            member(gone()).when(command).then_expect_error(MemberError::Erased);
+        }
     }
 
     #[test]

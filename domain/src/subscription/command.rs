@@ -8,9 +8,9 @@ use super::history::Observation;
 use super::reversal::Reversal;
 use super::terms::Item;
 use crate::customer::Deletion;
-use crate::ids::{InvoiceId, PaymentId, PlanId, SourceEventId};
+use crate::ids::{InvoiceId, PaymentId, PlanId, RemarkId, SourceEventId};
 
-/// Everything the outside may tell a subscription. All of it is news, so none of it can be refused.
+/// Everything the outside may tell a subscription. All of it but the last is news, so none of it can be refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubscriptionCommand {
     /// The subscription looked like this.
@@ -33,6 +33,19 @@ pub enum SubscriptionCommand {
     RecordSchedule(Schedule),
     /// The payer was deleted at the provider, which ends her subscriptions.
     EndWithCustomer(Deletion),
+    /// Staff gives more time to settle what is owed, or takes some of it back. Nothing happens where nothing is owed.
+    ExtendGrace(Extension),
+}
+
+/// More time to settle what is owed. The one given last counts; it ends with the debt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Extension {
+    /// When it was given: from then on it counts.
+    pub at: DateTime<Utc>,
+    /// Why, in words beside the log.
+    pub remark: RemarkId,
+    /// Until when. What the rules of access give is never shortened by it.
+    pub until: DateTime<Utc>,
 }
 
 /// One attempt to pay an invoice, failed or not.

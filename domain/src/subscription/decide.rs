@@ -1,6 +1,6 @@
 //! What follows from what is told: pure, and never a refusal, since news cannot be wrong to arrive.
 
-use super::command::{Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand};
+use super::command::{Extension, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand};
 use super::drift::{Drift, Look};
 use super::event::{Attempt, Now, SubscriptionEvent};
 use super::history::Observation;
@@ -35,6 +35,7 @@ pub fn decide(subscription: &Subscription, command: SubscriptionCommand) -> Vec<
         SubscriptionCommand::RecordSchedule(schedule) => plan_change(subscription, schedule),
         SubscriptionCommand::RecordPayment(attempt) => paid(subscription, attempt),
         SubscriptionCommand::EndWithCustomer(deletion) => end_with_customer(subscription, deletion),
+        SubscriptionCommand::ExtendGrace(extension) => extend_grace(subscription, extension),
     }
 }
 
@@ -274,6 +275,22 @@ fn end_with_customer(subscription: &Subscription, deletion: Deletion) -> Vec<Sub
         return Vec::new();
     }
     vec![with_standing(subscription, SubscriptionEvent::EndedWithCustomer { deletion, standing: None })]
+}
+
+fn extend_grace(subscription: &Subscription, mut extension: Extension) -> Vec<SubscriptionEvent> {
+    let known = |held: &Extension| held.remark == extension.remark;
+    let Some(anchors) = subscription.standing(None).map(|standing| standing.anchors) else {
+        return Vec::new();
+    };
+    let Some(owed_since) = anchors.grace_from.filter(|_| anchors.recovered_at.is_none()) else {
+        return Vec::new();
+    };
+    if anchors.grace_until == Some(extension.until) || subscription.extensions.iter().any(known) {
+        return Vec::new();
+    }
+    // The provider's clock may be ahead of ours, and an extension is of a debt that is there.
+    extension.at = extension.at.max(owed_since);
+    vec![with_standing(subscription, SubscriptionEvent::GraceExtended { extension, standing: None })]
 }
 
 impl From<PaymentAttempt> for Attempt {

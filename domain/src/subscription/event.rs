@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use super::command::{Noted, ReversedPayment, Schedule};
+use super::command::{Extension, Noted, ReversedPayment, Schedule};
 use super::drift::Drift;
 use super::history::Observation;
 use super::standing::Standing;
@@ -297,6 +297,15 @@ pub enum SubscriptionEvent {
         standing: Option<Box<Standing>>,
     },
 
+    /// Staff gave more time to settle what is owed, or took some of it back.
+    #[serde(rename = "GraceExtended")]
+    GraceExtended {
+        /// How much, and why.
+        extension: Extension,
+        /// Where it stands now.
+        standing: Option<Box<Standing>>,
+    },
+
     /// Changes of one second whose order nobody can tell; the order kept is arbitrary and a look at the provider due.
     #[serde(rename = "OrderAmbiguous")]
     OrderAmbiguous {
@@ -383,6 +392,7 @@ impl SubscriptionEvent {
             Self::PlanChangeScheduled { .. } => "PlanChangeScheduled",
             Self::PlanChangeUnscheduled { .. } => "PlanChangeUnscheduled",
             Self::EndedWithCustomer { .. } => "EndedWithCustomer",
+            Self::GraceExtended { .. } => "GraceExtended",
             Self::OrderAmbiguous { .. } => "OrderAmbiguous",
             Self::DriftFound { .. } => "DriftFound",
             Self::TransitionRefused { .. } => "TransitionRefused",
@@ -478,7 +488,8 @@ impl SubscriptionEvent {
             | Self::PaymentQuestioned { standing, .. }
             | Self::DisputeOpened { standing, .. }
             | Self::DisputeClosed { standing, .. }
-            | Self::EndedWithCustomer { standing, .. } => standing.as_deref().cloned(),
+            | Self::EndedWithCustomer { standing, .. }
+            | Self::GraceExtended { standing, .. } => standing.as_deref().cloned(),
             _ => self.now().map(|now| now.standing.clone()),
         }
     }
@@ -496,7 +507,8 @@ impl SubscriptionEvent {
             | Self::PaymentQuestioned { standing, .. }
             | Self::DisputeOpened { standing, .. }
             | Self::DisputeClosed { standing, .. }
-            | Self::EndedWithCustomer { standing, .. } => Some(standing),
+            | Self::EndedWithCustomer { standing, .. }
+            | Self::GraceExtended { standing, .. } => Some(standing),
             _ => None,
         }
     }
@@ -516,6 +528,7 @@ impl Dated for SubscriptionEvent {
     fn occurred_at(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::EndedWithCustomer { deletion, .. } => Some(deletion.at),
+            Self::GraceExtended { extension, .. } => Some(extension.at),
             Self::InvoiceNoted { noted } => Some(noted.at),
             Self::DriftFound { drift } => Some(drift.at),
             Self::PlanChangeScheduled { schedule } | Self::PlanChangeUnscheduled { schedule } => {

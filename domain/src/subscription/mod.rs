@@ -28,7 +28,7 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
+    Extension, InvoiceNote, NextPlans, Noted, PaymentAttempt, ReversedPayment, Schedule, SubscriptionCommand,
 };
 pub use decide::decide;
 pub use drift::{Difference, Drift, DriftCause, Look};
@@ -53,6 +53,9 @@ pub struct Subscription {
     drift: Option<Drift>,
     /// The latest word on what is to become of its plans.
     schedule: Option<Schedule>,
+    /// The times that staff gave to settle what was owed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    extensions: BTreeSet<Extension>,
 }
 
 /// What is known of one invoice's payment.
@@ -96,6 +99,19 @@ impl Subscription {
     /// The latest word on what is to become of its plans.
     pub fn schedule(&self) -> Option<&Schedule> {
         self.schedule.as_ref()
+    }
+
+    /// The invoices that are known of it.
+    pub fn invoices(&self) -> impl Iterator<Item = &InvoiceId> {
+        self.invoices.keys()
+    }
+
+    /// What had been paid for each invoice by `at`, or until now, and what of that was given back, in the currency's
+    /// smallest unit.
+    pub fn payments(&self, at: Option<DateTime<Utc>>) -> impl Iterator<Item = (&InvoiceId, i64, i64)> {
+        self.invoices.iter().filter_map(move |(id, invoice)| {
+            Some((id, invoice.settled_by(at)?.amount, invoice.reversals.given_back(at)))
+        })
     }
 
     /// Whether it ever was in a free trial. A first payment that was never made uses up no trial.
@@ -143,6 +159,9 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         SubscriptionEvent::PlanChangeScheduled { schedule }
         | SubscriptionEvent::PlanChangeUnscheduled { schedule } => {
             subscription.schedule = Some(schedule.clone());
+        }
+        SubscriptionEvent::GraceExtended { extension, .. } => {
+            subscription.extensions.insert(extension.clone());
         }
         SubscriptionEvent::EndedWithCustomer { deletion, .. } => {
             let held = subscription.deletion.take();

@@ -220,6 +220,18 @@ impl Reversals {
         held.filter(|dispute| dispute.status == DisputeStatus::Lost).map(said).max()
     }
 
+    /// What had been given back by `at`, in the currency's smallest unit.
+    pub(super) fn given_back(&self, at: Option<DateTime<Utc>>) -> i64 {
+        let refunds = self.by(at).filter_map(|(payment, reversal)| Some((payment, as_refund(reversal)?)));
+        let mut refunds: Vec<(&PaymentId, &Refund)> = refunds.collect();
+        refunds.sort_by_key(|(_, refund)| (refund.at, &refund.told, &refund.source));
+        let mut payments: BTreeMap<&PaymentId, GivenBack<'_>> = BTreeMap::new();
+        for (payment, refund) in refunds {
+            payments.entry(payment).or_default().take(&refund.told);
+        }
+        payments.values().map(GivenBack::all).sum()
+    }
+
     fn by(&self, at: Option<DateTime<Utc>>) -> impl Iterator<Item = &(PaymentId, Reversal)> {
         self.0.iter().filter(move |(_, reversal)| at.is_none_or(|at| reversal.at() <= at))
     }

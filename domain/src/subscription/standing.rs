@@ -3,12 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::command::Extension;
 use super::history::Observation;
 use super::reversal::Told;
 use super::terms::{Status, Terms};
 use super::{Invoice, Subscription};
 use crate::customer::Deletion;
-use crate::ids::{PlanId, SourceEventId};
+use crate::ids::{PlanId, RemarkId, SourceEventId};
 
 /// What the current terms alone do not tell, because it was fixed by something earlier.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Anchors {
     pub plans: Vec<PlanId>,
     /// Past due only: the first failed attempt of the invoice that is owed, from which grace counts.
     pub grace_from: Option<DateTime<Utc>>,
+    /// Past due only: until when staff gave time to settle it, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_until: Option<DateTime<Utc>>,
     /// Past due or incomplete only: what was owed has been paid, the provider's status has not caught up yet.
     pub recovered_at: Option<DateTime<Utc>>,
     /// Collection paused only: the end of the paid period that ran when it was paused.
@@ -46,6 +50,8 @@ pub struct Standing {
 pub struct Evidence {
     /// Those that decided, oldest first.
     pub deciding: Vec<SourceEventId>,
+    /// The time to settle that staff gave last, where that counts, by what was written about it.
+    pub extended: Option<RemarkId>,
     /// The latest that told the same again, if any.
     pub confirmed_by: Option<SourceEventId>,
 }
@@ -75,7 +81,7 @@ impl Subscription {
         let observations = self.history.observations();
         let current = &observations[index];
         if let Some(deletion) = self.deletion_by(at).filter(|_| !current.is_final()) {
-            return Evidence { deciding: vec![deletion.source.clone()], confirmed_by: None };
+            return Evidence { deciding: vec![deletion.source.clone()], ..Evidence::default() };
         }
         let first = run_start(&observations[..=index], |held| held.terms == current.terms);
         let mut deciding = vec![observations[first].source.clone()];
@@ -92,7 +98,11 @@ impl Subscription {
         {
             deciding.insert(0, known.source.clone());
         }
-        Evidence { deciding, confirmed_by: again.map(|held| held.source.clone()) }
+        let extended = (current.terms.status == Status::PastDue && owed.settled.is_none())
+            .then(|| self.extension(owed.grace_from(), at))
+            .flatten()
+            .map(|extension| extension.remark.clone());
+        Evidence { deciding, extended, confirmed_by: again.map(|held| held.source.clone()) }
     }
 
     fn deletion_by(&self, at: Option<DateTime<Utc>>) -> Option<&Deletion> {
@@ -107,7 +117,11 @@ impl Subscription {
             let owed = self.owed(index, at);
             anchors.recovered_at = owed.settled.map(|(settled_at, _)| settled_at);
             if terms.status == Status::PastDue {
-                anchors.grace_from = Some(owed.failed.map_or(owed.since, |(failed_at, _)| failed_at));
+                anchors.grace_from = Some(owed.grace_from());
+            }
+            if terms.status == Status::PastDue && owed.settled.is_none() {
+                let extension = self.extension(owed.grace_from(), at);
+                anchors.grace_until = extension.map(|extension| extension.until);
             }
         }
         if terms.collection_paused.is_some() {
@@ -119,6 +133,12 @@ impl Subscription {
         anchors.disputed_since = moment(self.disputed(at));
         anchors.dispute_lost_at = moment(self.dispute_lost(at));
         anchors
+    }
+
+    /// The time that staff gave last to settle a debt that began at `since`. What was given before that was for another one.
+    fn extension(&self, since: DateTime<Utc>, at: Option<DateTime<Utc>>) -> Option<&Extension> {
+        let given = |extension: &&Extension| extension.at >= since && at.is_none_or(|at| extension.at <= at);
+        self.extensions.iter().rfind(given)
     }
 
     /// What is owed under the observation at `index`: a first payment, or a renewal that is past due.
@@ -234,6 +254,13 @@ struct Owed<'a> {
     since: DateTime<Utc>,
     failed: Option<(DateTime<Utc>, &'a SourceEventId)>,
     settled: Option<(DateTime<Utc>, &'a SourceEventId)>,
+}
+
+impl Owed<'_> {
+    /// Grace counts from the first failed attempt, or from when it fell due where none is known.
+    fn grace_from(&self) -> DateTime<Utc> {
+        self.failed.map_or(self.since, |(failed_at, _)| failed_at)
+    }
 }
 
 /// Where the unbroken run that ends with the last of `known` and satisfies `holds` began.

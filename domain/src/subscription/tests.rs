@@ -7,6 +7,7 @@ use crate::customer::Deletion;
 use crate::ids::PlanId;
 
 mod drift;
+mod grace;
 mod reversals;
 
 /// The provider's clock, in seconds from the start of a story.
@@ -636,6 +637,7 @@ fn source(command: &SubscriptionCommand) -> SourceEventId {
         SubscriptionCommand::EndWithCustomer(deletion) => deletion.source.clone(),
         SubscriptionCommand::Compare(look) => look.observation.source.clone(),
         SubscriptionCommand::RecordDrift(drift) => drift.source.clone(),
+        SubscriptionCommand::ExtendGrace(extension) => extension.remark.as_str().into(),
     }
 }
 

@@ -86,7 +86,7 @@ enum StoredState {
     Incomplete,
     Trialing(Option<Moment>),
     Active,
-    PastDue(Moment),
+    PastDue(Moment, Option<Moment>),
     Granted(Moment),
     Unpaid,
     Paused,
@@ -288,7 +288,9 @@ impl StoredHeld {
             State::Incomplete => StoredState::Incomplete,
             State::Trialing { until } => StoredState::Trialing(until.map(Moment::of)),
             State::Active => StoredState::Active,
-            State::PastDue { since } => StoredState::PastDue(Moment::of(since)),
+            State::PastDue { since, extended } => {
+                StoredState::PastDue(Moment::of(since), extended.map(Moment::of))
+            }
             State::Granted { from } => StoredState::Granted(Moment::of(from)),
             State::Unpaid => StoredState::Unpaid,
             State::Paused => StoredState::Paused,
@@ -313,7 +315,9 @@ impl StoredHeld {
             StoredState::Incomplete => State::Incomplete,
             StoredState::Trialing(until) => State::Trialing { until: until.map(Moment::read).transpose()? },
             StoredState::Active => State::Active,
-            StoredState::PastDue(since) => State::PastDue { since: since.read()? },
+            StoredState::PastDue(since, extended) => {
+                State::PastDue { since: since.read()?, extended: extended.map(Moment::read).transpose()? }
+            }
             StoredState::Granted(from) => State::Granted { from: from.read()? },
             StoredState::Unpaid => State::Unpaid,
             StoredState::Paused => State::Paused,

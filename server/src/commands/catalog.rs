@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use domain::catalog::{self, Catalog, CatalogCommand, CatalogEvent, Content};
 use domain::clock::{Clock, SystemClock};
@@ -68,13 +69,13 @@ async fn preview(settings: &Settings, content: Content, json: bool) -> Result<Ex
     let held = match &app {
         Some(app) => {
             app.caught_up().await?;
-            app.past.catalog(AsOf { at: SystemClock.now(), known_at: None }).await?
+            app.past.catalog(AsOf::at(SystemClock.now())).await?
         }
-        None => Catalog::default(),
+        None => Arc::default(),
     };
     let command = CatalogCommand::Apply(Box::new(content));
     let events = catalog::decide(&held, command).map_err(|error| Failure::Usage(error.to_string()))?;
-    let mut wanted = held.clone();
+    let mut wanted = Catalog::clone(&held);
     for event in &events {
         catalog::evolve(&mut wanted, event);
     }

@@ -116,7 +116,7 @@ impl Banner<'_> {
         {
             let midnight = at.and_then(|day| format!("{day}T00:00:00Z").parse().ok());
             // A command asks about the machine's present, wherever Stripe's clock has been turned to.
-            let as_of = AsOf { at: midnight.unwrap_or(self.now), known_at: None };
+            let as_of = AsOf::at(midnight.unwrap_or(self.now));
             let explanation = self.app.past.explain(&member.into(), video, as_of).await?;
             let at = at.map(|day| format!(" --at {day}")).unwrap_or_default();
             examples.push(Example {

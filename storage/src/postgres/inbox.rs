@@ -18,14 +18,14 @@ use super::{Postgres, limit};
 macro_rules! columns {
     () => {
         "inbox.id, event_type, created_at, customer, body, received_at, times_received, outcome, why_code, why_detail, \
-         attempts, settled_at, inbox.arrival, origin"
+         attempts, settled_at, inbox.arrival, origin, erased_at"
     };
 }
 
 const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns, origin) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                      ON CONFLICT (id) DO UPDATE SET times_received = inbox.times_received + 1 \
-                     RETURNING times_received = 1 AS new, body = $5 AS same_body";
+                     RETURNING times_received = 1 AS new, inbox.erased_at IS NOT NULL OR body = $5 AS same_body";
 const CLAIM: &str = concat!(
     "WITH due AS MATERIALIZED (SELECT arrival FROM inbox WHERE outcome = 'pending' \
      AND (due_at IS NULL OR due_at <= $1 OR due_at > $4) \
@@ -34,10 +34,17 @@ const CLAIM: &str = concat!(
      UPDATE inbox SET claimed_until = $2, attempts = attempts + 1 FROM due WHERE inbox.arrival = due.arrival RETURNING ",
     columns!()
 );
-const SETTLE: &str = "WITH settled AS (UPDATE inbox SET outcome = $2, why_code = $3, why_detail = $4, settled_at = $5, \
-                      due_at = NULL, claimed_until = NULL WHERE id = $1 RETURNING arrival) \
+/// What speaks of somebody who was erased is not kept any longer.
+const SETTLE: &str = "WITH erased AS (SELECT arrival FROM inbox WHERE id = $1 AND (erased_at IS NOT NULL \
+                      OR customer IN (SELECT id FROM erased_ids) OR concerns IN (SELECT id FROM erased_ids))), \
+                      settled AS (UPDATE inbox SET outcome = $2, why_code = $3, settled_at = $5, \
+                      due_at = NULL, claimed_until = NULL, \
+                      why_detail = CASE WHEN EXISTS (SELECT 1 FROM erased) THEN '' ELSE $4 END, \
+                      body = CASE WHEN EXISTS (SELECT 1 FROM erased) THEN '' ELSE body END, \
+                      erased_at = CASE WHEN EXISTS (SELECT 1 FROM erased) THEN coalesce(erased_at, $5) END \
+                      WHERE id = $1 RETURNING arrival) \
                       INSERT INTO delivery_steps (arrival, at, step, code, detail) \
-                      SELECT arrival, $5, $2, $3, $4 FROM settled";
+                      SELECT arrival, $5, $2, $3, CASE WHEN EXISTS (SELECT 1 FROM erased) THEN NULL ELSE $4 END FROM settled";
 const POSTPONE: &str = "WITH postponed AS (UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, \
                         claimed_until = NULL WHERE id = $1 AND outcome = 'pending' RETURNING arrival) \
                         INSERT INTO delivery_steps (arrival, at, step, code, detail) \
@@ -150,7 +157,9 @@ impl Inbox for Postgres {
     ) -> Result<Redriven, StoreError> {
         let Some(after) = self.arrival(after, 0).await? else { return Ok(Redriven::default()) };
         let done = self.redrive_after(after, at_most.min(CHUNK), &asked, |sql| settled(sql, &of)).await?;
-        let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM inbox WHERE arrival > ");
+        let mut sql = QueryBuilder::new(
+            "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE erased_at IS NULL AND arrival > ",
+        );
         sql.push_bind(done.last().map_or(after, |(last, _)| *last));
         settled(&mut sql, &of);
         sql.push(" LIMIT ").push_bind(limit(MOST_COUNTED)).push(") AS counted");
@@ -216,7 +225,9 @@ impl Postgres {
         asked: &Asked,
         which: impl Fn(&mut QueryBuilder<'_, sqlx::Postgres>) + Send,
     ) -> Result<Vec<(i64, String)>, StoreError> {
-        let mut sql = QueryBuilder::new("WITH due AS (SELECT arrival FROM inbox WHERE arrival > ");
+        let mut sql = QueryBuilder::new(
+            "WITH due AS (SELECT arrival FROM inbox WHERE erased_at IS NULL AND arrival > ",
+        );
         sql.push_bind(after);
         which(&mut sql);
         sql.push(" ORDER BY arrival LIMIT ").push_bind(limit(at_most)).push(REDRIVEN);
@@ -304,5 +315,6 @@ fn delivery(row: &PgRow) -> Result<Delivery, StoreError> {
         why: Option::zip(code, detail).map(|(code, detail)| Why { code, detail }),
         attempts: count("attempts")?,
         settled_at: row.try_get("settled_at").map_err(store_error)?,
+        erased_at: row.try_get("erased_at").map_err(store_error)?,
     })
 }

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod connections;
+mod erasures;
 mod error;
 mod events;
 mod history;
@@ -10,6 +11,7 @@ mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
+mod remarks;
 mod sequencer;
 mod views;
 

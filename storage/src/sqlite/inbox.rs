@@ -19,14 +19,14 @@ use super::{Sqlite, micros, moment};
 macro_rules! columns {
     () => {
         "id, event_type, created_at, customer, body, received_at, times_received, outcome, why_code, why_detail, \
-         attempts, settled_at, arrival, origin"
+         attempts, settled_at, arrival, origin, erased_at"
     };
 }
 
 const STORE: &str = "INSERT INTO inbox (id, event_type, created_at, customer, body, received_at, concerns, origin) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
                      ON CONFLICT (id) DO UPDATE SET times_received = times_received + 1 \
-                     RETURNING times_received = 1, body = ?5";
+                     RETURNING times_received = 1, erased_at IS NOT NULL OR body = ?5";
 const CLAIM: &str = concat!(
     "UPDATE inbox SET claimed_until = ?2, attempts = attempts + 1 WHERE arrival IN (SELECT arrival FROM inbox \
      WHERE outcome = 'pending' AND (due_at IS NULL OR due_at <= ?1 OR due_at > ?4) \
@@ -36,6 +36,10 @@ const CLAIM: &str = concat!(
 );
 const SETTLE: &str = "UPDATE inbox SET outcome = ?2, why_code = ?3, why_detail = ?4, settled_at = ?5, \
                       due_at = NULL, claimed_until = NULL WHERE id = ?1";
+/// What speaks of somebody who was erased is not kept any longer.
+const ERASE: &str = "UPDATE inbox SET body = x'', why_detail = '', erased_at = coalesce(erased_at, ?2) WHERE id = ?1 \
+                     AND (erased_at IS NOT NULL OR customer IN (SELECT id FROM erased_ids) \
+                     OR concerns IN (SELECT id FROM erased_ids))";
 const POSTPONE: &str = "UPDATE inbox SET why_code = ?2, why_detail = ?3, due_at = ?4, claimed_until = NULL \
                         WHERE id = ?1 AND outcome = 'pending'";
 const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = max(attempts - 1, 0) \
@@ -98,9 +102,17 @@ impl Inbox for Sqlite {
         let change = move |connection: &Connection| {
             let (code, detail) = why.as_ref().map(|why| (&why.code, &why.detail)).unzip();
             execute(connection, SETTLE, params![id, outcome.as_str(), code, detail, micros(now)])?;
-            step(connection, &id, now, StepKind::Settled(outcome), why.as_ref())
+            let erased = execute(connection, ERASE, params![id, micros(now)])? > 0;
+            let detail = detail.filter(|_| !erased);
+            let kind = StepKind::Settled(outcome).as_str();
+            execute(connection, STEP, params![id, micros(now), kind, None::<String>, code, detail])?;
+            Ok(erased)
         };
-        self.write(change).await.map(|_| ())
+        if self.write(change).await? {
+            // Its body is in the write-ahead log too.
+            self.writer()?.checkpoint().await;
+        }
+        Ok(())
     }
 
     async fn postpone(
@@ -116,7 +128,9 @@ impl Inbox for Sqlite {
             if execute(connection, POSTPONE, values)? == 0 {
                 return Ok(0);
             }
-            step(connection, &id, now, StepKind::Postponed, Some(&why))
+            let kind = StepKind::Postponed.as_str();
+            let values = params![id, micros(now), kind, None::<String>, why.code, why.detail];
+            execute(connection, STEP, values)
         };
         self.write(change).await.map(|_| ())
     }
@@ -327,7 +341,8 @@ fn due(
 ) -> Result<Vec<(i64, String)>, StoreError> {
     let sql = which.sql();
     let sql = format!(
-        "SELECT arrival, id FROM inbox WHERE {sql} AND arrival > {after} ORDER BY arrival LIMIT {limit}"
+        "SELECT arrival, id FROM inbox WHERE {sql} AND erased_at IS NULL AND arrival > {after} \
+         ORDER BY arrival LIMIT {limit}"
     );
     let mut statement = connection.prepare_cached(&sql).map_err(store_error)?;
     let rows = statement.query_map(params_from_iter(&which.values), |row| Ok((row.get(0)?, row.get(1)?)));
@@ -349,21 +364,11 @@ fn redrive(connection: &Connection, due: &[(i64, String)], asked: &Asked) -> Res
 fn count(connection: &Connection, which: &Condition, after: i64) -> Result<u64, StoreError> {
     let sql = which.sql();
     let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE {sql} AND arrival > {after} LIMIT {MOST_COUNTED})"
+        "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE {sql} AND erased_at IS NULL AND arrival > {after} \
+         LIMIT {MOST_COUNTED})"
     );
     let counted = connection.query_row(&sql, params_from_iter(&which.values), |row| row.get::<_, i64>(0));
     counted.map(i64::unsigned_abs).map_err(store_error)
-}
-
-fn step(
-    connection: &Connection,
-    id: &str,
-    at: DateTime<Utc>,
-    kind: StepKind,
-    why: Option<&Why>,
-) -> Result<u64, StoreError> {
-    let (code, detail) = why.map(|why| (&why.code, &why.detail)).unzip();
-    execute(connection, STEP, params![id, micros(at), kind.as_str(), None::<String>, code, detail])
 }
 
 fn steps(connection: &Connection, id: &str) -> Result<Vec<Step>, StoreError> {
@@ -428,6 +433,7 @@ fn delivery(row: &Row<'_>) -> Result<(i64, Delivery), StoreError> {
         why,
         attempts: row.get(10).map_err(store_error)?,
         settled_at: micros(11)?,
+        erased_at: micros(14)?,
     };
     Ok((row.get(12).map_err(store_error)?, delivery))
 }

@@ -3,6 +3,7 @@
 //! checkpoint at once, which `SQLite` before 3.51.3 does not survive.
 
 mod accounts;
+mod erasures;
 mod error;
 mod events;
 mod idempotency;
@@ -11,6 +12,7 @@ mod lock;
 mod notebook;
 mod people;
 mod readers;
+mod remarks;
 mod views;
 mod writer;
 
@@ -35,6 +37,8 @@ const JOURNAL: &str = "PRAGMA journal_mode = WAL";
 /// `FULL` makes a commit survive a power cut; `fullfsync` does on a Mac.
 const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; \
                        PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384";
+/// What is deleted is overwritten, so that whoever was erased is not found in the file.
+const SECURE: &str = "PRAGMA secure_delete = ON";
 /// For what is made again if the power fails.
 const DRAFT: &str = "PRAGMA synchronous = OFF";
 const VERSION: &str = "PRAGMA user_version";
@@ -140,6 +144,7 @@ fn open_for_writing(path: &Path, lock: Lock, access: Access) -> Result<Sqlite, O
     connection.busy_timeout(readers::BUSY_TIMEOUT).map_err(unusable)?;
     connection.query_row(JOURNAL, [], |_| Ok(())).map_err(unusable)?;
     connection.execute_batch(DURABLE).map_err(unusable)?;
+    connection.query_row(SECURE, [], |_| Ok(())).map_err(unusable)?;
     if access == Access::Draft {
         connection.execute_batch(DRAFT).map_err(unusable)?;
     }

@@ -114,6 +114,7 @@ where
 
 enum Message {
     Run(Box<dyn Job>),
+    Checkpoint(oneshot::Sender<()>),
     Stop,
 }
 
@@ -135,9 +136,7 @@ impl Writer {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let thread = Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             run(&connection, queue, &publisher, end, &noted);
-            if let Err(why) = connection.query_row(CHECKPOINT, [], |_| Ok(())) {
-                tracing::warn!(%why, "the write-ahead log stays beside the database until the next start");
-            }
+            checkpoint(&connection);
             drop(connection);
             drop(lock);
         })?;
@@ -173,6 +172,17 @@ impl Writer {
             .map_err(|_| unavailable("too many changes wait to be written"))?
             .map_err(|_| unavailable("it is closed"))?;
         answer.await.unwrap_or_else(|_| Err(unavailable("it was closed before this was written")))
+    }
+
+    /// Has everything that is committed written to the database itself, and the write-ahead log emptied, unless somebody reads
+    /// from it for long: then the next one does.
+    pub(super) async fn checkpoint(&self) {
+        let Some(jobs) = &self.jobs else { return };
+        let (caller, done) = oneshot::channel();
+        if jobs.send(Message::Checkpoint(caller)).await.is_ok() {
+            // An error says that the thread has ended, which makes one too.
+            done.await.ok();
+        }
     }
 
     /// Writes what is queued, then ends the thread.
@@ -211,12 +221,13 @@ fn run(
     let head = Cell::new(end);
     let mut stopping = false;
     while !stopping {
-        let mut batch = Vec::new();
+        let (mut batch, mut checkpoints) = (Vec::new(), Vec::new());
         let mut next = queue.blocking_recv();
         stopping = next.is_none();
         while let Some(message) = next.take() {
             match message {
                 Message::Run(job) => batch.push(job),
+                Message::Checkpoint(caller) => checkpoints.push(caller),
                 Message::Stop => {
                     stopping = true;
                     queue.close();
@@ -226,22 +237,45 @@ fn run(
                 next = queue.try_recv().ok();
             }
         }
-        if batch.is_empty() {
-            continue;
+        if !batch.is_empty() {
+            write(connection, &head, publisher, trouble, batch);
         }
-        histogram!("membership_sqlite_commit_changes").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-        let before = head.get();
-        let committed = commit(connection, &head, &mut batch);
-        if let Err(why) = &committed {
-            tracing::error!(%why, changes = batch.len(), "nothing of this batch was written");
-            trouble.note(why.to_string());
-            head.set(before);
-        } else {
-            publisher.publish(head.get());
+        if !checkpoints.is_empty() {
+            checkpoint(connection);
         }
-        for job in batch {
-            job.answer(committed.as_ref().copied().map_err(ToString::to_string));
+        for caller in checkpoints {
+            // A caller that has gone away does not need an answer.
+            caller.send(()).ok();
         }
+    }
+}
+
+fn checkpoint(connection: &Connection) {
+    if let Err(why) = connection.query_row(CHECKPOINT, [], |_| Ok(())) {
+        tracing::warn!(%why, "the write-ahead log stays beside the database until the next start");
+    }
+}
+
+/// Makes these changes and answers them.
+fn write(
+    connection: &Connection,
+    head: &Cell<i64>,
+    publisher: &Publisher,
+    trouble: &Trouble,
+    mut batch: Vec<Box<dyn Job>>,
+) {
+    histogram!("membership_sqlite_commit_changes").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+    let before = head.get();
+    let committed = commit(connection, head, &mut batch);
+    if let Err(why) = &committed {
+        tracing::error!(%why, changes = batch.len(), "nothing of this batch was written");
+        trouble.note(why.to_string());
+        head.set(before);
+    } else {
+        publisher.publish(head.get());
+    }
+    for job in batch {
+        job.answer(committed.as_ref().copied().map_err(ToString::to_string));
     }
 }
 

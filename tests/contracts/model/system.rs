@@ -54,7 +54,7 @@ pub(super) async fn answer_then(
     video: &str,
     moment: DateTime<Utc>,
 ) -> Option<Answer> {
-    let as_of = AsOf { at: moment, known_at: Some(moment) };
+    let as_of = AsOf { at: moment, known_at: Some(moment), position: None };
     match past.explain(&MemberId::from(member), video, as_of).await {
         Ok(explanation) => Some(answer(&explanation.decision)),
         Err(PastError::UnknownMember(_)) => None,

@@ -217,7 +217,8 @@ async fn the_timeline_of_a_member_tells_of_her_account(place: Place) {
     let following =
         tokio::spawn(runner::follow(feed.clone(), Directory::new(views.clone()), report)).abort_handle();
     assert!(progress.wait_for(last, Duration::from_mins(1)).await);
-    let timeline = Past::new(feed, views, progress).timeline(&member).await.unwrap();
+    let remarks = world.storage.remarks.clone();
+    let timeline = Past::new(feed, views, remarks, progress).timeline(&member).await.unwrap();
     following.abort();
     let told: Vec<_> = timeline.iter().map(|entry| entry.sentence.as_str()).collect();
     let expected = ["Member registered", "Account opened", "E-mail address confirmed"];

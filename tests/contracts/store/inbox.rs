@@ -107,6 +107,7 @@ async fn a_delivery_is_kept_byte_for_byte(place: Place) {
         why: None,
         attempts: 0,
         settled_at: None,
+        erased_at: None,
     };
     assert_eq!(get(&storage, "evt_1").await, kept);
     store(&storage, &["evt_2"]).await;

@@ -3,12 +3,14 @@
 mod access;
 mod accounts;
 mod commands;
+mod erasures;
 mod feed;
 mod followers;
 mod idempotency;
 mod inbox;
 mod notebook;
 mod people;
+mod remarks;
 mod views;
 
 use std::path::PathBuf;

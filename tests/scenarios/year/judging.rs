@@ -126,7 +126,7 @@ impl Year {
             let mut known: BTreeMap<String, Terms> = explained
                 .sources
                 .into_iter()
-                .map(|source| (source.subscription.to_string(), source.standing.terms))
+                .filter_map(|source| Some((source.id, source.standing?.terms)))
                 .collect();
             for id in &member.subscriptions {
                 let path = format!("/v1/subscriptions/{id}");

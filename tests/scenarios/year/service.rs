@@ -112,7 +112,7 @@ impl Service {
         at: Seconds,
         known_at: Option<Seconds>,
     ) -> Explanation {
-        let as_of = AsOf { at: moment(at), known_at: known_at.map(moment) };
+        let as_of = AsOf { at: moment(at), known_at: known_at.map(moment), position: None };
         self.app.past.explain(&MemberId::from(member), video, as_of).await.unwrap()
     }
 

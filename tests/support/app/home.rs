@@ -138,8 +138,36 @@ impl Home {
                 .unwrap_or_else(|why| panic!("{sql}: {why}"))
         } else {
             let file = rusqlite::Connection::open(self.path("membership.db")).expect("the file is there");
+            let sql = sql.replace("::text", "");
             file.query_row(&sql, [], |row| row.get(0)).unwrap_or_else(|why| panic!("{sql}: {why}"))
         }
+    }
+
+    /// Everything that the store holds: of `SQLite` the bytes of its files, free pages and all; of `PostgreSQL` all rows, as they
+    /// are and with what is binary as text.
+    pub async fn dump(&self) -> Vec<u8> {
+        let Some(database) = &self.database else {
+            let files = ["membership.db", "membership.db-wal"].map(|name| fs::read(self.path(name)));
+            return files.into_iter().flat_map(Result::unwrap_or_default).collect();
+        };
+        let mut connection = PgConnection::connect(&database.url).await.expect("the database is there");
+        let tables =
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
+        let tables: Vec<String> =
+            sqlx::query_scalar(tables).fetch_all(&mut connection).await.expect("tables");
+        let mut dump = Vec::new();
+        for table in tables {
+            let rows = format!("SELECT held::text FROM \"{table}\" AS held");
+            let rows: Vec<String> = sqlx::query_scalar(&rows).fetch_all(&mut connection).await.expect("rows");
+            for row in rows {
+                dump.extend(row.split("\\x").skip(1).flat_map(|rest| {
+                    let digits: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+                    hex::decode(digits).unwrap_or_default()
+                }));
+                dump.extend(row.into_bytes());
+            }
+        }
+        dump
     }
 
     /// The program with these settings, in this folder.

@@ -601,6 +601,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/me/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Take along everything about me.
+         * @description Facts and history in plain words, oldest first; who of the staff did something is not named.
+         */
+        get: operations["exportMyself"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/me/history": {
         parameters: {
             query?: never;
@@ -899,6 +919,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/support/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Looks for members and videos.
+         * @description Finds by e-mail address or id, by how these begin; no name of a person is kept. Nothing in `q` is a wildcard.
+         */
+        get: operations["searchMembers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a member.
+         * @description Who she is and how it stands with her now.
+         */
+        get: operations["showMemberProfile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What changed?
+         * @description How it stood with her at two moments, what happened between them, and what was learned too late to be known at the
+         *     first.
+         */
+        get: operations["compareMemberStates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forget a member.
+         * @description For good: her record, her account with all that signs her in, what staff wrote about her, and the bodies of what Stripe
+         *     delivered about her payers, now and later. What happened stays in the log, which holds nothing personal. Refused as long as
+         *     something may be collected from her; asked again after an interruption, it finishes.
+         */
+        post: operations["eraseMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/events/{position}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show an event.
+         * @description One event of a member's by its place in the log: what it says, what it changed, what else follows from its cause.
+         */
+        get: operations["showEvent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/support/members/{member}/explain": {
         parameters: {
             query?: never;
@@ -913,6 +1036,146 @@ export interface paths {
         get: operations["explainAccess"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export a member's history.
+         * @description Everything the log holds of her, for an auditor or for her: with the names of staff.
+         */
+        get: operations["exportMember"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/flips": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * When did the answer turn?
+         * @description Every moment at which the answer for a video turned from no to yes or back, and will turn by what is known, oldest
+         *     first, with the one event that did it.
+         */
+        get: operations["listFlips"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/grace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a member more time to settle what she owes.
+         * @description Only while a renewal is past due, and for that debt alone: it ends when the debt does. The one given last counts, so that an
+         *     earlier end takes time back, though never what the rules of access give anyway.
+         */
+        post: operations["extendGrace"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open a plan for a member.
+         * @description Beside whatever she pays for: the end of one never takes the other. There is no grant without an end, except one that is said
+         *     to be for good (`forever`).
+         */
+        post: operations["grantAccess"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/grants/{grant}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take a grant back.
+         * @description At once and for good; the reason is in the body.
+         */
+        delete: operations["revokeGrant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/grants/{grant}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a grant end at another moment. */
+        post: operations["moveGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a letter to a member again.
+         * @description Only to her own address, and no more often than she could ask for it herself.
+         */
+        post: operations["sendLetter"];
         delete?: never;
         options?: never;
         head?: never;
@@ -939,6 +1202,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/support/members/{member}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Note something about a member. */
+        post: operations["addNote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/notes/{note}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Withdraw a note.
+         * @description It holds no more; that it did, and its words, stay in her history. The reason is in the body.
+         */
+        delete: operations["withdrawNote"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/support/members/{member}/resync": {
         parameters: {
             query?: never;
@@ -960,6 +1260,83 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/support/members/{member}/sessions/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a member's sessions. */
+        post: operations["endMembersSessions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How does it stand with her?
+         * @description `at` asks what was true at a moment, `known_at` what this service knew at a moment; both default to now.
+         */
+        get: operations["showMemberState"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/stripe-customers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Link a Stripe customer to a member, with a reason.
+         * @description As `PUT /v1/members/{member}/stripe-customer`; the reason becomes a note in her history.
+         */
+        post: operations["linkCustomerWithReason"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/stripe-customers/{customer}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Unlink a Stripe customer from a member.
+         * @description It never was hers: what it paid for counts for nobody until it is linked again. The reason is in the body.
+         */
+        delete: operations["unlinkCustomer"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/support/members/{member}/timeline": {
         parameters: {
             query?: never;
@@ -969,7 +1346,8 @@ export interface paths {
         };
         /**
          * A member's history.
-         * @description Everything that happened to her, her payers and her subscriptions, in the order it was true, in plain words.
+         * @description Everything that happened to her, her payers and her subscriptions, in the order it was true, in plain words: event by
+         *     event, or with `group=cause` by what they follow from.
          */
         get: operations["showTimeline"];
         put?: never;
@@ -1089,6 +1467,18 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What a group opened or closed. */
+        AccessChange: {
+            /** @description The plans that are open since. */
+            after: string[];
+            /** @description The plans that were open before, best first. */
+            before: string[];
+            /**
+             * @description The same in words.
+             * @example closes everything
+             */
+            sentence: string;
+        };
         /** @description Some of a member's decisions are other ones now. */
         AccessChanged: {
             /**
@@ -1276,6 +1666,109 @@ export interface components {
             /** @description Her second factor. */
             second_factor: components["schemas"]["SecondFactor"];
         };
+        /** @description What the log tells of an account. */
+        AccountState: {
+            /**
+             * Format: date-time
+             * @description When it was deleted.
+             */
+            deleted_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the address was last changed.
+             */
+            email_changed_at: string | null;
+            /** @description Whether that was from a device that had not been used before. */
+            new_device: boolean;
+            /** @description Whether there is one. */
+            open: boolean;
+            /**
+             * Format: date-time
+             * @description When it was opened.
+             */
+            opened_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the password was last changed.
+             */
+            password_changed_at: string | null;
+            /**
+             * Format: date-time
+             * @description When sign-ins were last refused.
+             */
+            refused_at: string | null;
+            /**
+             * @description Her rights.
+             * @example member
+             */
+            role: string;
+            /** @description Whether a code is asked for. */
+            second_factor: boolean;
+            /**
+             * Format: date-time
+             * @description When she last signed in.
+             */
+            signed_in_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the address was last shown to be hers.
+             */
+            verified_at: string | null;
+        };
+        /** @description What an act does, or would do. */
+        Act: {
+            /**
+             * @description Which act.
+             * @example grant
+             */
+            act: string;
+            /** @description The decisions that come out otherwise by it. */
+            decisions: components["schemas"]["DecisionChanges"];
+            /**
+             * @description The events it appends, by their stored names; none when it is so already.
+             * @example [
+             *       "AccessGranted"
+             *     ]
+             */
+            events: string[];
+            /**
+             * @description The grant or the note that was made, once it is.
+             * @example grt_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+             */
+            id: string | null;
+            /**
+             * @description For whom.
+             * @example mem_ada
+             */
+            member: string;
+            /**
+             * @description `act_preview` for what would be done, `act` for what was.
+             * @example act_preview
+             */
+            object: string;
+            /**
+             * @description From here on it can be seen, once it is done: send it as `Membership-Position`.
+             * @example p-1f
+             */
+            position: string | null;
+            /**
+             * @description What it comes to.
+             * @example Access to Pro until 3 May 2026, 10:00 UTC → until 3 June 2026, 10:00 UTC.
+             */
+            sentence: string;
+            /** @description What whoever does it should know before. */
+            warnings: components["schemas"]["ActWarning"][];
+        };
+        /** @description Something to know before an act. */
+        ActWarning: {
+            /**
+             * @description A stable code.
+             * @example duplicate_grant
+             */
+            code: string;
+            /** @description A sentence. */
+            text: string;
+        };
         /** @description An address. */
         Address: {
             /**
@@ -1293,6 +1786,14 @@ export interface components {
              * @example backup_codes
              */
             object: string;
+        };
+        /** @description A reason. */
+        Because: {
+            /**
+             * @description Why, in a line; left out only for a preview.
+             * @example Given to the wrong member.
+             */
+            reason?: string | null;
         };
         /** @description An end. */
         CancellationRequest: {
@@ -1442,6 +1943,29 @@ export interface components {
              */
             object: string;
         };
+        /** @description A payer of a member's. */
+        CustomerState: {
+            /**
+             * @description The payer.
+             * @example cus_1
+             */
+            customer: string;
+            /**
+             * Format: date-time
+             * @description When the provider deleted it.
+             */
+            deleted_at: string | null;
+            /**
+             * Format: date-time
+             * @description When that was recorded.
+             */
+            linked_at: string;
+            /**
+             * @description The event that says so.
+             * @example p-1f
+             */
+            position: string;
+        };
         /** @description An event of the log that made a decision what it is. */
         DecidingEvent: {
             /** @description What it follows from: the provider's event id or a request id. */
@@ -1465,6 +1989,22 @@ export interface components {
             recorded_at: string;
             /** @description What happened, in words. */
             sentence: string;
+        };
+        /** @description Decisions that come out otherwise. */
+        DecisionChanges: {
+            /**
+             * Format: date-time
+             * @description The first moment at which they do.
+             */
+            at: string;
+            /** @description How many videos close. */
+            closes: number;
+            /** @description The first few that close. */
+            closing: components["schemas"]["NamedVideo"][];
+            /** @description The first few that open. */
+            opening: components["schemas"]["NamedVideo"][];
+            /** @description How many videos open. */
+            opens: number;
         };
         /** @description This node cannot read its log at present. What happened meanwhile is not in its answers. */
         Degraded: {
@@ -1510,6 +2050,11 @@ export interface components {
             customer: string | null;
             /** @description Why: a sentence. */
             detail: string | null;
+            /**
+             * Format: date-time
+             * @description Since when its body is not kept, as it speaks of somebody who was erased.
+             */
+            erased_at: string | null;
             /** @description The provider's event id. */
             id: string;
             /**
@@ -1574,6 +2119,34 @@ export interface components {
             /** @description Always `pending`. */
             outcome: components["schemas"]["DeliveryOutcome"];
         };
+        /** @description A delivery of the billing provider beside what followed from it. */
+        DeliverySeen: {
+            /** @description Why: a sentence. */
+            detail: string | null;
+            /** @description The provider's event id. */
+            id: string;
+            /**
+             * @description What became of it.
+             * @example no_change
+             */
+            outcome: string;
+            /** @description Why: a stable code. */
+            reason: string | null;
+            /**
+             * Format: date-time
+             * @description When it first arrived.
+             */
+            received_at: string;
+            /** @description What arrived and what became of it, in words. */
+            sentence: string;
+            /**
+             * Format: int32
+             * @description How many times it arrived.
+             */
+            times_received: number;
+            /** @description The event type. */
+            type: string;
+        };
         /** @description Something that was done with a delivery. */
         DeliveryStep: {
             /**
@@ -1608,25 +2181,60 @@ export interface components {
             /** @description Which. */
             subscriptions: string[];
         };
+        /**
+         * @description Why somebody is erased.
+         * @enum {string}
+         */
+        EraseReason: "asked_for" | "duplicate" | "not_needed" | "ordered";
         /** @description One thing that might have opened the video. */
         ExplainedSource: {
             /** @description What would have been decided with it alone. */
             allowed: boolean;
-            /** @description Who pays for it. */
-            customer: string;
+            /** @description Who pays for it, if somebody does. */
+            customer: string | null;
             /** @description Whether the answer is this one's. */
             decides: boolean;
+            /**
+             * Format: date-time
+             * @description Its end, past or to come, if one is known.
+             */
+            ends_at: string | null;
+            /**
+             * @description Who gave it, where it was given.
+             * @example staff:mem_grace
+             */
+            giver: string | null;
+            /**
+             * @description Its id.
+             * @example sub_1
+             */
+            id: string;
+            /**
+             * @description What kind of thing: `subscription` or `grant`.
+             * @example subscription
+             */
+            kind: string;
+            /** @description The decision in words. */
+            message: string;
             /** @description The plan it stood for. */
             plan: string | null;
             /** @description Why. */
             reason: components["schemas"]["AccessReason"];
+            /** @description Why it was given, in words of staff. */
+            remark: string | null;
             /**
-             * @description Where it stood, in the provider's word.
+             * Format: date-time
+             * @description Since when it runs.
+             */
+            starts_at: string | null;
+            /**
+             * @description Where it stood, in one word: a subscription's is the provider's, a grant is `granted`, `to_come`, `ended` or
+             *     `revoked`.
              * @example active
              */
             status: string;
-            /** @description The subscription. */
-            subscription: string;
+            /** @description The subscription, where it is one. */
+            subscription: string | null;
             /**
              * Format: date-time
              * @description Until when its yes would have held.
@@ -1635,6 +2243,8 @@ export interface components {
         };
         /** @description A decision with its proof. */
         Explanation: {
+            after: components["schemas"]["Flip"] | null;
+            before: components["schemas"]["Flip"] | null;
             /** @description The provider event that last told the same again. */
             confirmed_by: string | null;
             /** @description The decision, with the events that decided it. */
@@ -1649,16 +2259,66 @@ export interface components {
              * @example explanation
              */
             object: string;
+            /** @description What each plan of the catalogue says about the video, best plan first. */
+            other_plans: components["schemas"]["PlanVerdict"][];
+            policy: components["schemas"]["PolicyInForce"] | null;
+            /**
+             * @description What opens this video, in words.
+             * @example Basic or Pro open Projections.
+             */
+            rule: string;
             /** @description Everything that was tried. */
             sources: components["schemas"]["ExplainedSource"][];
             /** @description The explanation as support reads it. */
             text: string;
+            /**
+             * @description Up to which place of the log its events count; null when all do.
+             * @example p-1f
+             */
+            up_to: string | null;
+        };
+        /** @description An event as it is exported. */
+        ExportedEvent: components["schemas"]["TimelineEntry"] & {
+            /** @description What the event says, as stored. */
+            payload: unknown;
         };
         /**
          * @description What a member can do.
          * @enum {string}
          */
         FixAction: "sign_in" | "subscribe" | "upgrade" | "complete_payment" | "update_payment_method" | "resume" | "contact_support";
+        /** @description A moment at which an answer turns from no to yes or back. */
+        Flip: {
+            /**
+             * Format: date-time
+             * @description The first moment of the new answer.
+             */
+            at: string;
+            /** @description Nothing happened at that moment: an end that was set before had come. */
+            by_time: boolean;
+            event: components["schemas"]["DecidingEvent"] | null;
+            /** @description What was answered until then. */
+            from: components["schemas"]["Verdict"];
+            /**
+             * @description Always `flip`.
+             * @example flip
+             */
+            object: string;
+            /** @description The flip as one line. */
+            text: string;
+            /** @description What is answered from then on. */
+            to: components["schemas"]["Verdict"];
+        };
+        /** @description Another end. */
+        GrantEnd: {
+            /** @description Why, in a line; left out only for a preview. */
+            reason?: string | null;
+            /**
+             * @description Until when (RFC 3339), or `forever`.
+             * @example 2027-06-03T10:00:00Z
+             */
+            until: string;
+        };
         /** @description The process serves. */
         Health: {
             /**
@@ -1707,6 +2367,51 @@ export interface components {
              */
             sentence: string;
         };
+        /** @description An attempt to pay. */
+        LastPayment: {
+            /** @description Whether it waits for the payer to confirm it. */
+            action_required: boolean;
+            /**
+             * Format: int64
+             * @description How much, in the currency's smallest unit.
+             */
+            amount: number;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /**
+             * Format: int32
+             * @description How many times the provider had tried.
+             */
+            count: number | null;
+            /** @description ISO 4217, lower case. */
+            currency: string | null;
+            /** @description The invoice. */
+            invoice: string;
+            /**
+             * Format: date-time
+             * @description When it will try again.
+             */
+            next_attempt_at: string | null;
+            /**
+             * @description The event that tells of it.
+             * @example p-1f
+             */
+            position: string;
+            /** @description The same in words. */
+            sentence: string;
+            /** @description Whether the money came. */
+            succeeded: boolean;
+        };
+        /** @description A letter to send again. */
+        LetterAgain: {
+            /** @description Which. */
+            kind: components["schemas"]["LetterKind"];
+            /** @description Why, in a line; left out only for a preview. */
+            reason?: string | null;
+        };
         /** @description A letter is on its way, if there is somebody to write to. */
         LetterBody: {
             /** @description What to do next. The same whether the address is known or not. */
@@ -1717,10 +2422,25 @@ export interface components {
              */
             object: string;
         };
+        /**
+         * @description A letter that can be sent again.
+         * @enum {string}
+         */
+        LetterKind: "verification" | "password_reset";
         /** @description What a link in a letter holds. */
         LinkToken: {
             /** @description The part of the link behind `#token=`. */
             token: string;
+        };
+        /** @description A payer of hers. */
+        LinkedCustomer: {
+            /**
+             * @description The payer's id at the billing provider.
+             * @example cus_NffrFeUfNV2Hib
+             */
+            customer: string;
+            /** @description Why, in a line; left out only for a preview. */
+            reason?: string | null;
         };
         /** @description A list, or one page of it. */
         List_Delivery: {
@@ -1740,6 +2460,11 @@ export interface components {
                 customer: string | null;
                 /** @description Why: a sentence. */
                 detail: string | null;
+                /**
+                 * Format: date-time
+                 * @description Since when its body is not kept, as it speaks of somebody who was erased.
+                 */
+                erased_at: string | null;
                 /** @description The provider's event id. */
                 id: string;
                 /**
@@ -1776,6 +2501,40 @@ export interface components {
                  * @example customer.subscription.updated
                  */
                 type: string;
+            }[];
+            /** @description Whether there are more after these. */
+            has_more: boolean;
+            /** @description Where the next page starts, if there is one: send it as `cursor`. */
+            next_cursor: string | null;
+            /**
+             * @description Always `list`.
+             * @example list
+             */
+            object: string;
+        };
+        /** @description A list, or one page of it. */
+        List_Flip: {
+            /** @description The things. */
+            data: {
+                /**
+                 * Format: date-time
+                 * @description The first moment of the new answer.
+                 */
+                at: string;
+                /** @description Nothing happened at that moment: an end that was set before had come. */
+                by_time: boolean;
+                event: components["schemas"]["DecidingEvent"] | null;
+                /** @description What was answered until then. */
+                from: components["schemas"]["Verdict"];
+                /**
+                 * @description Always `flip`.
+                 * @example flip
+                 */
+                object: string;
+                /** @description The flip as one line. */
+                text: string;
+                /** @description What is answered from then on. */
+                to: components["schemas"]["Verdict"];
             }[];
             /** @description Whether there are more after these. */
             has_more: boolean;
@@ -1953,48 +2712,9 @@ export interface components {
             object: string;
         };
         /** @description A list, or one page of it. */
-        List_TimelineEntry: {
+        List_TimelineItem: {
             /** @description The things. */
-            data: {
-                /**
-                 * @description Who made it happen.
-                 * @example stripe
-                 */
-                actor: string;
-                /** @description What it follows from: the provider's event id or a request id. */
-                cause: string;
-                /** @description Its stored name. */
-                event_type: string;
-                /**
-                 * @description Always `timeline_entry`.
-                 * @example timeline_entry
-                 */
-                object: string;
-                /**
-                 * Format: date-time
-                 * @description When it was true.
-                 */
-                occurred_at: string;
-                /**
-                 * @description Its place in the log.
-                 * @example p-1f
-                 */
-                position: string;
-                /**
-                 * Format: date-time
-                 * @description When this service learned it.
-                 */
-                recorded_at: string;
-                /** @description What happened, in words. */
-                sentence: string;
-                /**
-                 * @description The stream it belongs to.
-                 * @example subscription/sub_1
-                 */
-                stream: string;
-                /** @description The entry as one line. */
-                text: string;
-            }[];
+            data: (components["schemas"]["TimelineEntry"] | components["schemas"]["TimelineGroup"])[];
             /** @description Whether there are more after these. */
             has_more: boolean;
             /** @description Where the next page starts, if there is one: send it as `cursor`. */
@@ -2021,6 +2741,23 @@ export interface components {
         };
         /** @description What signing in is answered with. */
         LoginBody: components["schemas"]["SignedIn"] | components["schemas"]["ChallengeBody"];
+        /**
+         * @description What a member was found by.
+         * @enum {string}
+         */
+        MatchedKind: "member" | "customer" | "subscription" | "grant" | "checkout" | "payment" | "delivery" | "email" | "external_id";
+        /** @description What was found. */
+        Matches: {
+            /** @description Members first, by what the word says they were meant by, then videos. */
+            data: components["schemas"]["SearchMatch"][];
+            /** @description Whether there are more; type more of it to find them. */
+            has_more: boolean;
+            /**
+             * @description Always `list`.
+             * @example list
+             */
+            object: string;
+        };
         /** @description Who is signed in. */
         Me: {
             member: components["schemas"]["MySelf"] | null;
@@ -2051,6 +2788,199 @@ export interface components {
              * @example member
              */
             object: string;
+        };
+        /** @description What is otherwise with a member at another moment. */
+        MemberDiff: {
+            /** @description What happened between the two moments, oldest first. */
+            between: components["schemas"]["TimelineEntry"][];
+            /** @description What is otherwise. */
+            changes: components["schemas"]["StateChange"][];
+            /** @description What that changed in how it stood at the first moment. */
+            corrections: components["schemas"]["StateChange"][];
+            /** @description How it stood at first. */
+            from: components["schemas"]["MemberState"];
+            /** @description What is about the time until the first moment and was learned after it, oldest first. */
+            learned_later: components["schemas"]["TimelineEntry"][];
+            /**
+             * @description Always `member_diff`.
+             * @example member_diff
+             */
+            object: string;
+            /**
+             * @description The same in one sentence.
+             * @example 2 events arrived later that changed this.
+             */
+            sentence: string;
+            /** @description How it stood then. */
+            to: components["schemas"]["MemberState"];
+        };
+        /** @description One event of a member's, with everything the log holds of it. */
+        MemberEvent: {
+            /** @description How it stood after it. */
+            after: string;
+            /** @description How it stood before it, by what this service knew then. */
+            before: string;
+            /** @description What it changed. */
+            changes: components["schemas"]["StateChange"][];
+            /** @description What joins everything that follows from one first cause. */
+            correlation_id: string;
+            /**
+             * Format: date-time
+             * @description When the delivery first arrived, where it follows from one.
+             */
+            delivered_at: string | null;
+            /**
+             * @description The delivery that it follows from, byte for byte as text, while its body is kept; null when it is not kept any
+             *     more, or where it follows from something else.
+             */
+            delivery_body: string | null;
+            /** @description What happened. */
+            entry: components["schemas"]["TimelineEntry"];
+            /**
+             * @description The version of its shape.
+             * @example 1
+             */
+            event_version: string;
+            /**
+             * @description The member's event after it.
+             * @example p-20
+             */
+            next: string | null;
+            /**
+             * @description Always `event`.
+             * @example event
+             */
+            object: string;
+            /** @description What it says, as stored. */
+            payload: unknown;
+            /**
+             * @description The member's event before it, in the order of the log.
+             * @example p-1e
+             */
+            previous: string | null;
+            /**
+             * Format: int64
+             * @description Its place in its own stream, from 1.
+             */
+            sequence: number;
+            /** @description What else follows from the same cause. */
+            siblings: components["schemas"]["TimelineEntry"][];
+        };
+        /** @description A member's whole history. */
+        MemberExport: {
+            /** @description Her e-mail address. */
+            email: string | null;
+            /** @description Everything that happened, in the order it was true. */
+            events: components["schemas"]["ExportedEvent"][];
+            /**
+             * Format: date-time
+             * @description When this was written.
+             */
+            exported_at: string;
+            /** @description Her id at the site that asked for her. */
+            external_id: string | null;
+            /**
+             * @description The member.
+             * @example mem_ada
+             */
+            member: string;
+            /**
+             * @description Always `member_export`.
+             * @example member_export
+             */
+            object: string;
+            /** @description How it stands with her. */
+            state: components["schemas"]["MemberState"];
+        };
+        /** @description Everything about a member that one look answers. */
+        MemberProfile: {
+            /**
+             * Format: date-time
+             * @description When she was made.
+             */
+            created_at: string;
+            /** @description Her e-mail address; null where none is known or she was erased. */
+            email: string | null;
+            /** @description Her id at the site that asked for her. */
+            external_id: string | null;
+            /**
+             * @description Her id.
+             * @example mem_ada
+             */
+            id: string;
+            /**
+             * @description Always `member_profile`.
+             * @example member_profile
+             */
+            object: string;
+            /** @description On how many devices she is signed in; null where people cannot sign in. */
+            sessions: number | null;
+            /** @description How it stands with her now. */
+            state: components["schemas"]["MemberState"];
+        };
+        /** @description How it stands with a member. */
+        MemberState: {
+            /** @description What each plan opened for her, best plan first. */
+            access: components["schemas"]["PlanAccess"][];
+            /** @description What the log tells of her account. */
+            account: components["schemas"]["AccountState"];
+            /**
+             * Format: date-time
+             * @description The moment that was asked about.
+             */
+            at: string;
+            /** @description Her payers at the provider. */
+            customers: components["schemas"]["CustomerState"][];
+            /** @description Subscriptions that are paid for beside each other. */
+            duplicates: string[];
+            /**
+             * Format: date-time
+             * @description When she was erased.
+             */
+            erased_at: string | null;
+            /**
+             * Format: date-time
+             * @description Until when what this service had learned counts; null when everything does.
+             */
+            known_at: string | null;
+            last_payment: components["schemas"]["LastPayment"] | null;
+            /**
+             * @description The member.
+             * @example mem_ada
+             */
+            member: string;
+            next: components["schemas"]["NextChange"] | null;
+            /** @description What staff noted, as far as it holds. */
+            notes: components["schemas"]["StaffNote"][];
+            /**
+             * @description Always `member_state`.
+             * @example member_state
+             */
+            object: string;
+            /** @description What she has paid, by currency. */
+            paid: components["schemas"]["PaidInAll"][];
+            /** @description The best plan that was open to her. */
+            plan: string | null;
+            /** @description What it is called. */
+            plan_name: string | null;
+            /** @description Why it was open, or why nothing was. */
+            reason: components["schemas"]["AccessReason"];
+            /**
+             * Format: date-time
+             * @description When she was registered.
+             */
+            registered_at: string;
+            /** @description What she asked for and has no answer to, or has not finished. */
+            requests: components["schemas"]["OpenRequest"][];
+            /** @description How it stood, in one sentence. */
+            sentence: string;
+            /** @description Everything that might have opened something. */
+            sources: components["schemas"]["ExplainedSource"][];
+            /**
+             * Format: date-time
+             * @description Until when it is open, if an end is known.
+             */
+            until: string | null;
         };
         /** @description What a member has bought, and what she can do with it. */
         Membership: {
@@ -2099,6 +3029,64 @@ export interface components {
          * @enum {string}
          */
         MembershipState: "none" | "trial" | "active" | "past_due" | "payment_pending" | "unpaid" | "paused" | "ended" | "unknown";
+        /** @description More time to settle what is owed. */
+        MoreGrace: {
+            /** @description Why, in a line; left out only for a preview. */
+            reason?: string | null;
+            /**
+             * @description For which subscription; needed only where several are past due.
+             * @example sub_1
+             */
+            subscription?: string | null;
+            /**
+             * Format: date-time
+             * @description Until when (RFC 3339); not before the rules of access end it.
+             * @example 2027-06-03T10:00:00Z
+             */
+            until: string;
+        };
+        /** @description Everything that is known of a member, in words for herself. */
+        MyExport: {
+            /** @description Her account. */
+            account: components["schemas"]["AccountState"];
+            /** @description Her ids at the payment provider. */
+            customers: string[];
+            /** @description Her e-mail address. */
+            email: string | null;
+            /**
+             * Format: date-time
+             * @description When this was written.
+             */
+            exported_at: string;
+            /** @description Her id at the site that asked for her. */
+            external_id: string | null;
+            /** @description What happened, oldest first. */
+            history: components["schemas"]["HistoryEntry"][];
+            /**
+             * @description Her id.
+             * @example mem_ada
+             */
+            member: string;
+            /**
+             * @description Always `my_export`.
+             * @example my_export
+             */
+            object: string;
+            /** @description What she has paid, by currency. */
+            paid: components["schemas"]["PaidInAll"][];
+            /** @description The best plan that is open to her. */
+            plan: string | null;
+            /**
+             * Format: date-time
+             * @description When she was registered.
+             */
+            registered_at: string;
+            /**
+             * Format: date-time
+             * @description Until when, if an end is known.
+             */
+            until: string | null;
+        };
         /** @description A member as she sees herself. */
         MySelf: {
             /** @description Her e-mail address. */
@@ -2150,6 +3138,13 @@ export interface components {
              */
             status: string;
         };
+        /** @description A video of the catalogue. */
+        NamedVideo: {
+            /** @description Its id. */
+            id: string;
+            /** @description Its name. */
+            name: string;
+        };
         /** @description A payer for a member. */
         NewCustomerLink: {
             /**
@@ -2157,6 +3152,24 @@ export interface components {
              * @example cus_NffrFeUfNV2Hib
              */
             customer: string;
+        };
+        /** @description A plan that is opened without a payment. */
+        NewGrant: {
+            /**
+             * @description A plan of the catalogue.
+             * @example pro
+             */
+            plan: string;
+            /**
+             * @description Why, in a line; left out only for a preview.
+             * @example Her course was offline for a week.
+             */
+            reason?: string | null;
+            /**
+             * @description Until when (RFC 3339), or `forever`.
+             * @example 2027-06-03T10:00:00Z
+             */
+            until: string;
         };
         /** @description A member to be. */
         NewMember: {
@@ -2172,6 +3185,14 @@ export interface components {
              * @example mem_ada
              */
             id?: string | null;
+        };
+        /** @description A note. */
+        NewNote: {
+            /**
+             * @description The words, on one line or several; left out only for a preview.
+             * @example Called; her card is lost, the new one comes on Monday.
+             */
+            text?: string | null;
         };
         /** @description Something to buy. */
         NewOrder: {
@@ -2196,6 +3217,16 @@ export interface components {
             /** @description The part of the link behind `#token=`. */
             token: string;
         };
+        /** @description A moment to come that changes something. */
+        NextChange: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description What happens then. */
+            sentence: string;
+        };
         /** @description A change of plan that is to come. */
         NextPlan: {
             /**
@@ -2204,6 +3235,41 @@ export interface components {
              */
             from: string;
             plan: components["schemas"]["PlanRef"] | null;
+        };
+        /** @description Something she asked for that is not over. */
+        OpenRequest: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /**
+             * @description The event of asking.
+             * @example p-1f
+             */
+            position: string;
+            /** @description What, and what is missing. */
+            sentence: string;
+        };
+        /** @description What was paid in one currency, in its smallest unit. */
+        PaidInAll: {
+            /**
+             * @description ISO 4217, lower case.
+             * @example usd
+             */
+            currency: string;
+            /**
+             * Format: int64
+             * @description What of that was given back.
+             */
+            given_back: number;
+            /**
+             * Format: int64
+             * @description All that was received.
+             */
+            received: number;
+            /** @description What is left, in words. */
+            sentence: string;
         };
         /** @description A stream that stands still: answers keep to what was known of it before an event that cannot be read. */
         ParkedStream: {
@@ -2267,6 +3333,24 @@ export interface components {
              * @description How many days are free for somebody who never had a trial.
              */
             trial_days: number | null;
+        };
+        /** @description What a plan opened for a member. */
+        PlanAccess: {
+            /** @description Whether what it opens was open to her. */
+            allowed: boolean;
+            /** @description What it is called. */
+            name: string;
+            /** @description The plan. */
+            plan: string;
+            /** @description Why. */
+            reason: components["schemas"]["AccessReason"];
+            /** @description The same in words. */
+            sentence: string;
+            /**
+             * Format: date-time
+             * @description Until when, if an end is known.
+             */
+            until: string | null;
         };
         /** @description What came of a change of plan. */
         PlanChange: {
@@ -2350,6 +3434,19 @@ export interface components {
              */
             name: string;
         };
+        /** @description What a plan says about a video. */
+        PlanVerdict: {
+            /** @description Whether she had it, good or not. */
+            held: boolean;
+            /** @description What it is called. */
+            name: string;
+            /** @description Whether it opens the video. */
+            opens: boolean;
+            /** @description The plan. */
+            plan: string;
+            /** @description The same in words. */
+            sentence: string;
+        };
         /** @description Where a video is played from. */
         Playback: {
             /** @description Vimeo's id. */
@@ -2361,6 +3458,33 @@ export interface components {
             kind: "file";
             /** @description Its path. */
             path: string;
+        };
+        /** @description A revision of the catalogue. */
+        PolicyInForce: {
+            /**
+             * @description Who applied it.
+             * @example operator
+             */
+            actor: string;
+            /** @description What it follows from. */
+            cause: string;
+            /**
+             * Format: int64
+             * @description How long access goes on after the first failed attempt to collect a renewal, in seconds.
+             */
+            past_due_grace_seconds: number;
+            /**
+             * @description The event that completed it.
+             * @example p-1f
+             */
+            position: string;
+            /** @description Which revision it is, from 1. */
+            revision: number;
+            /**
+             * Format: date-time
+             * @description Since when it is in force.
+             */
+            since: string;
         };
         /** @description A page of the provider's. */
         Portal: {
@@ -2672,6 +3796,32 @@ export interface components {
             /** @description The plans that open it. */
             plans: string[];
         };
+        /** @description Something that was meant, perhaps. */
+        SearchMatch: {
+            /** @description Her e-mail address, where one is known. */
+            email: string | null;
+            /** @description What she was found by. */
+            matched: components["schemas"]["MatchedKind"];
+            /**
+             * @description The member.
+             * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+             */
+            member: string;
+            /** @enum {string} */
+            object: "member_match";
+            /** @description That, whole. */
+            value: string;
+        } | {
+            /** @description Its name. */
+            name: string;
+            /** @enum {string} */
+            object: "video_match";
+            /**
+             * @description The video.
+             * @example projections
+             */
+            video: string;
+        };
         /** @description Where a second factor stands. */
         SecondFactor: {
             /** @description How many backup codes are left. */
@@ -2748,6 +3898,16 @@ export interface components {
              */
             object: string;
         };
+        /** @description Sessions to end. */
+        SessionsToEnd: {
+            /** @description Why, in a line; left out only for a preview. */
+            reason?: string | null;
+            /**
+             * @description Which; all of hers, when left out.
+             * @example ses_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+             */
+            session?: string | null;
+        };
         /** @description Somebody is signed in. */
         SignedIn: {
             /**
@@ -2772,6 +3932,43 @@ export interface components {
             role: string;
             /** @description In which session. */
             session: string;
+        };
+        /** @description A note of staff. */
+        StaffNote: {
+            /**
+             * @description Who.
+             * @example staff:mem_grace
+             */
+            actor: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /**
+             * @description Its id.
+             * @example rmk_1
+             */
+            id: string;
+            /**
+             * @description The event of noting it.
+             * @example p-1f
+             */
+            position: string;
+            /** @description The words. */
+            text: string;
+        };
+        /** @description Something that is otherwise. */
+        StateChange: {
+            /** @description How it is; null when it is no longer there. */
+            after: string | null;
+            /** @description How it was; null when it was not there. */
+            before: string | null;
+            /**
+             * @description What.
+             * @example status of sub_1
+             */
+            what: string;
         };
         /** @description An event of the stream, as a browser hands it on. */
         StreamedEvent: {
@@ -2799,6 +3996,8 @@ export interface components {
             cause: string;
             /** @description Its stored name. */
             event_type: string;
+            /** @description What kind of thing. */
+            kind: components["schemas"]["TimelineKind"];
             /**
              * @description Always `timeline_entry`.
              * @example timeline_entry
@@ -2819,6 +4018,8 @@ export interface components {
              * @description When this service learned it.
              */
             recorded_at: string;
+            /** @description What staff wrote about it. */
+            remark: string | null;
             /** @description What happened, in words. */
             sentence: string;
             /**
@@ -2829,11 +4030,74 @@ export interface components {
             /** @description The entry as one line. */
             text: string;
         };
+        /** @description Everything that followed from one cause: a delivery, a command, or time. */
+        TimelineGroup: {
+            access: components["schemas"]["AccessChange"] | null;
+            /**
+             * @description Who made it happen.
+             * @example stripe
+             */
+            actor: string;
+            /**
+             * Format: date-time
+             * @description When it was true.
+             */
+            at: string;
+            /**
+             * @description The provider's event id or a request id; `time` where only time passed.
+             * @example evt_1
+             */
+            cause: string;
+            delivery: components["schemas"]["DeliverySeen"] | null;
+            /** @description The events; none where nothing changed. */
+            entries: components["schemas"]["TimelineEntry"][];
+            /** @description Known by this among the groups of her history. */
+            id: string;
+            /**
+             * @description Always `timeline_group`.
+             * @example timeline_group
+             */
+            object: string;
+            /**
+             * Format: date-time
+             * @description When this service learned it, or it arrived.
+             */
+            recorded_at: string;
+            /** @description The whole in one line. */
+            sentence: string;
+        };
+        /** @description An event, or a group of them. */
+        TimelineItem: components["schemas"]["TimelineEntry"] | components["schemas"]["TimelineGroup"];
+        /**
+         * @description What kind of thing happened.
+         * @enum {string}
+         */
+        TimelineKind: "payments" | "access" | "account" | "staff" | "deliveries";
         /**
          * @description When something takes effect.
          * @enum {string}
          */
         Timing: "now" | "period_end";
+        /** @description An erasure. */
+        ToErase: {
+            /** @description Why: one of these words, as a sentence about her would have to be erased too. */
+            reason: components["schemas"]["EraseReason"];
+        };
+        /** @description An answer with its words. */
+        Verdict: {
+            /** @description Yes or no. */
+            allowed: boolean;
+            /** @description The answer in words: the ones that the member reads. */
+            message: string;
+            /** @description The plan the reason speaks of. */
+            plan: string | null;
+            reason: components["schemas"]["AccessReason"] | null;
+            /**
+             * Format: date-time
+             * @description Until when a yes holds, if an end is known.
+             */
+            until: string | null;
+        };
         /** @description What following a link did. */
         VerifiedBody: {
             /**
@@ -8680,6 +9944,151 @@ export interface operations {
             };
         };
     };
+    exportMyself: {
+        parameters: {
+            query?: {
+                /** @description How it is written; JSON when left out. */
+                format?: "json" | "csv";
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Everything about her */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyExport"];
+                    "text/csv": string;
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`: nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listMyHistory: {
         parameters: {
             query?: {
@@ -12018,7 +13427,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_in_use`: the same command is being carried out */
+            /** @description `erased`; `idempotency_key_in_use`: the same command is being carried out */
             409: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -12159,6 +13568,939 @@ export interface operations {
             };
         };
     };
+    searchMembers: {
+        parameters: {
+            query: {
+                /**
+                 * @description The beginning of an e-mail address, of an external id, or of an id: `mem_`, `cus_`, `sub_`, `cs_`, `grt_`; a whole id of
+                 *     a payment or an event: `in_`, `pi_`, `ch_`, `evt_`; or the beginning of a video's id, name or id at Vimeo.
+                 * @example ada@
+                 */
+                q: string;
+                /** @description How many, 1 to 100. */
+                limit?: number;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who and what may be meant */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Matches"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showMemberProfile: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who she is and how it stands with her */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberProfile"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compareMemberStates: {
+        parameters: {
+            query: {
+                /**
+                 * @description What was true at this moment (RFC 3339)…
+                 * @example 2026-11-01T10:00:00Z
+                 */
+                from: string;
+                /**
+                 * @description …and at this one. Now when left out.
+                 * @example 2026-11-22T10:00:00Z
+                 */
+                to?: string;
+                /** @description Of the first moment only what this service had learned by this one. Everything when left out. */
+                known_from?: string;
+                /** @description Of the second moment only what it had learned by this one. Everything when left out. */
+                known_to?: string;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What is otherwise */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberDiff"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    eraseMember: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToErase"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `still_paying` or `staff`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_shape`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showEvent: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+                /** @description Its place in the log, such as `p-1f` */
+                position: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The event */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberEvent"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` or `unknown_event` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     explainAccess: {
         parameters: {
             query: {
@@ -12174,6 +14516,11 @@ export interface operations {
                  * @example 2026-11-22T10:00:00Z
                  */
                 known_at?: string;
+                /**
+                 * @description Only the events up to this place of the log. A live decision has `at` and `position`: with both, it is made again.
+                 * @example p-1f
+                 */
+                position?: string;
             };
             header?: {
                 /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
@@ -12315,6 +14662,1759 @@ export interface operations {
             /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
             503: {
                 headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    exportMember: {
+        parameters: {
+            query?: {
+                /** @description How it is written; JSON when left out. */
+                format?: "json" | "csv";
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The history, oldest first */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberExport"];
+                    "text/csv": string;
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listFlips: {
+        parameters: {
+            query: {
+                /** @description The video's id in the catalogue. */
+                video: string;
+                /**
+                 * @description Only what this service had learned by this moment (RFC 3339). Everything when left out.
+                 * @example 2026-11-22T10:00:00Z
+                 */
+                known_at?: string;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The moments, oldest first */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Flip"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` or `unknown_video` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    extendGrace: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoreGrace"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `nothing_owed`, `several_subscriptions` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    grantAccess: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGrant"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_plan` or `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revokeGrant: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+                /** @description The grant's id */
+                grant: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Because"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` or `unknown_grant` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    moveGrant: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+                /** @description The grant's id */
+                grant: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GrantEnd"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` or `unknown_grant` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `grant_revoked` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sendLetter: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LetterAgain"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_address`, `already_confirmed`, `mail_not_configured`, `sign_in_not_configured` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
                     "Membership-Position"?: string;
                     /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
@@ -12476,6 +16576,574 @@ export interface operations {
             /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
             503: {
                 headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    addNote: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewNote"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdrawNote: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+                /** @description The note's id */
+                note: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Because"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` or `unknown_note` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
                     "Membership-Position"?: string;
                     /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
@@ -12732,9 +17400,1048 @@ export interface operations {
             };
         };
     };
+    endMembersSessions: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionsToEnd"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `sign_in_not_configured` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showMemberState: {
+        parameters: {
+            query?: {
+                /**
+                 * @description What was true at this moment (RFC 3339). Now when left out.
+                 * @example 2026-11-22T10:00:00Z
+                 */
+                at?: string;
+                /**
+                 * @description Only what this service had learned by this moment (RFC 3339). Everything when left out.
+                 * @example 2026-11-22T10:00:00Z
+                 */
+                known_at?: string;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How it stood with her */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberState"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    linkCustomerWithReason: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkedCustomer"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `linked_elsewhere` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unlinkCustomer: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+                /** @description The payer's id at the billing provider */
+                customer: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Because"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` or `not_linked` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `linked_elsewhere` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     showTimeline: {
         parameters: {
             query?: {
+                /**
+                 * @description `cause` puts together everything that followed from one delivery or command, says what that opened or closed, and
+                 *     adds the deliveries that changed nothing. Single events when left out.
+                 */
+                group?: "cause";
+                /** @description Only things of this kind. */
+                kind?: components["schemas"]["TimelineKind"];
+                /**
+                 * @description Only those whose event type, or the type of whose delivery, contains this.
+                 * @example Payment
+                 */
+                type?: string;
+                /** @description Only what was true at this moment (RFC 3339) or later. */
+                from?: string;
+                /** @description Only what was true before this moment (RFC 3339). */
+                until?: string;
                 /** @description How many, 1 to 100. All of it when left out. */
                 limit?: number;
                 /** @description `next_cursor` of the page before. */
@@ -12768,7 +18475,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["List_TimelineEntry"];
+                    "application/json": components["schemas"]["List_TimelineItem"];
                 };
             };
             /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */

@@ -1,0 +1,102 @@
+//! What staff does with an account. Each is told with the id of the words that say why.
+
+use chrono::TimeDelta;
+use domain::account::{AccountCommand, StaffLetter};
+use domain::ids::{MemberId, RemarkId, SessionId};
+use domain::metadata::Actor;
+use domain::ports::Position;
+
+use super::{Accounts, LINK_LIFE, RESET_LIFE};
+use crate::email::Email;
+use crate::error::AccountError;
+use crate::letters::Letter;
+use crate::parts::Origin;
+use crate::store::{Change, TokenKind, Whose};
+
+/// How long whoever asks for one letter too many is told to wait.
+const AN_HOUR: TimeDelta = TimeDelta::hours(1);
+
+impl Accounts {
+    /// Whether a letter of this kind can be sent to a member: to confirm her address as long as she has not, to choose a password
+    /// from then on.
+    pub async fn may_send_letter(&self, member: &MemberId, letter: StaffLetter) -> Result<(), AccountError> {
+        self.address_for(member, letter).await.map(|_| ())
+    }
+
+    /// Has a letter sent to a member's own address, and has it told. No more letters than she could ask for herself.
+    pub async fn send_letter(
+        &self,
+        member: &MemberId,
+        letter: StaffLetter,
+        remark: RemarkId,
+        actor: Actor,
+        request_id: &str,
+    ) -> Result<Position, AccountError> {
+        let email = self.address_for(member, letter).await?;
+        let kind = match letter {
+            StaffLetter::Verification => TokenKind::Registration,
+            StaffLetter::PasswordReset => TokenKind::Reset,
+        };
+        if !self.may_write_to(&email, kind, &Origin::default()).await? {
+            return Err(AccountError::Throttled { retry_after: AN_HOUR.to_std().unwrap_or_default() });
+        }
+        let address = Some(email.written.clone());
+        let posted = match letter {
+            StaffLetter::Verification => {
+                let (token, expires_at) = self.new_token(kind, LINK_LIFE, (None, address, None)).await?;
+                Letter::VerifyEmail { token, expires_at }
+            }
+            StaffLetter::PasswordReset => {
+                let of = (Some(member.clone()), address, None);
+                let (token, expires_at) = self.new_token(kind, RESET_LIFE, of).await?;
+                Letter::ResetPassword { token, expires_at }
+            }
+        };
+        self.post(&email.written, posted);
+        let command = AccountCommand::RecordLetter { letter, remark };
+        self.tell(member, command, self.context(actor, request_id)).await
+    }
+
+    /// Ends one of a member's sessions, or all of them, for everybody, and has it told why. Says how many.
+    pub async fn end_sessions(
+        &self,
+        member: &MemberId,
+        session: Option<&SessionId>,
+        remark: RemarkId,
+        actor: Actor,
+        request_id: &str,
+    ) -> Result<(usize, Position), AccountError> {
+        let ended = match session {
+            Some(session) => match self.revoke_session(member, session, actor.clone(), request_id).await {
+                Ok(_) => 1,
+                Err(AccountError::NoSession) => 0,
+                Err(error) => return Err(error),
+            },
+            None => self.revoke_other_sessions(member, None, actor.clone(), request_id).await?.0,
+        };
+        let command = AccountCommand::RecordSessionsEnded { session: session.cloned(), remark };
+        let position = self.tell(member, command, self.context(actor, request_id)).await?;
+        Ok((ended, position))
+    }
+
+    /// Deletes the account of a member who is being erased, if she has one: her sign-in, sessions, devices, tokens and second
+    /// factor. Asked again it does the rest.
+    pub async fn erase(
+        &self,
+        member: &MemberId,
+        actor: Actor,
+        request_id: &str,
+    ) -> Result<Position, AccountError> {
+        self.inner.parts.store.change_account(member, Change::Deleted(self.now()), None).await?;
+        self.finish_deleted(member, self.context(actor, request_id)).await
+    }
+
+    async fn address_for(&self, member: &MemberId, letter: StaffLetter) -> Result<Email, AccountError> {
+        let account = self.inner.parts.store.account(&Whose::Member(member.clone())).await?;
+        let account = account.ok_or(AccountError::NoAddress)?;
+        if letter == StaffLetter::Verification && account.opened_at.is_some() {
+            return Err(AccountError::Confirmed);
+        }
+        Email::parse(&account.email.ok_or(AccountError::NoAddress)?)
+    }
+}

@@ -1,0 +1,158 @@
+//! A member is forgotten: nothing personal is left anywhere, and what happened stays.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::app::{Home, TestApp};
+use tests::browser::{Browser, PASSWORD, signed_up};
+use tests::on_every_store;
+use tests::stripe::{BASIC, Price, Story, bought, changed, days_ago, event, events, now};
+
+const EMAIL: &str = "ada.canary@example.com";
+const CARD_HOLDER: &str = "Augusta Ada Canary-King";
+const NOTE: &str = "Canary note: lives in Marylebone.";
+const REASON: &str = "Canary reason: her cat was ill.";
+const EXTERNAL: &str = "canary-external-4711";
+const CANARIES: [&str; 5] = [EMAIL, CARD_HOLDER, NOTE, REASON, EXTERNAL];
+
+fn of(member: &str, what: &str) -> String {
+    format!("/v1/support/members/{member}/{what}")
+}
+
+async fn done(app: &TestApp, path: &str, body: Value) -> Value {
+    let reply = app.send(Method::POST, path, Some(&body), "").await;
+    reply.is(200);
+    reply.body
+}
+
+async fn erase(app: &TestApp, member: &str) -> Value {
+    done(app, &of(member, "erase"), json!({ "reason": "asked_for" })).await
+}
+
+/// Somebody with an account, a membership that has ended, a grant, a note, and a card in her name. Her id, and her story.
+async fn known(app: &TestApp) -> (String, Story, Browser) {
+    let (browser, member) = signed_up(app, EMAIL).await;
+    app.home.sql(&format!("UPDATE people SET external_id = '{EXTERNAL}' WHERE member = '{member}'")).await;
+    let mut story = Story::new("ada");
+    bought(&mut story, &member, Price::BasicMonth, days_ago(40));
+    story.end(days_ago(5));
+    let with_card =
+        |told: Value| changed(told, &json!({ "billing_details": { "name": CARD_HOLDER, "email": EMAIL } }));
+    let told: Vec<Value> = events(story.clone()).into_iter().map(with_card).collect();
+    app.deliver_all(&told).await;
+    let charge = json!({ "id": "ch_ada", "object": "charge", "customer": story.customer_id() });
+    app.deliver_all([&event("evt_charge_ada", "charge.succeeded", days_ago(40), &charge)]).await;
+    let dispute = json!({ "id": "dp_ada", "object": "dispute", "charge": "ch_ada", "status": "lost", "reason": "fraudulent",
+        "evidence": { "customer_name": CARD_HOLDER } });
+    app.deliver_all([&event("evt_dispute_ada", "charge.dispute.closed", days_ago(4), &dispute)]).await;
+    let about_customer =
+        json!({ "id": story.customer_id(), "object": "customer", "email": EMAIL, "name": CARD_HOLDER });
+    app.deliver_all([&event("evt_customer_ada", "customer.updated", days_ago(3), &about_customer)]).await;
+    let body = json!({ "plan": "pro", "until": "forever", "reason": REASON });
+    done(app, &of(&member, "grants"), body).await;
+    done(app, &of(&member, "notes"), json!({ "text": NOTE })).await;
+    let why = json!({ "why": REASON });
+    let replayed =
+        app.send(Method::POST, "/v1/support/deliveries/evt_customer_ada/replay", Some(&why), "").await;
+    replayed.is(202);
+    app.settled().await;
+    (member, story, browser)
+}
+
+/// Which of the canaries are anywhere in the store.
+async fn found(home: &Home) -> Vec<&'static str> {
+    let dump = home.dump().await;
+    let has = |text: &str| dump.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    CANARIES.into_iter().filter(|canary| has(canary)).collect()
+}
+
+fn assert_forgotten(left: &[&str]) {
+    assert!(left.is_empty(), "{left:?} is still there");
+}
+
+on_every_store! {
+    async fn of_an_erased_member_nothing_personal_is_left_and_her_history_stays(store: Store) {
+        let home = Home::new(store).await.with_accounts();
+        let app = home.serve().await;
+        let (member, story, mut browser) = known(&app).await;
+        assert_eq!(found(&home).await, CANARIES, "the test can find what it looks for");
+        let before = app.get(&of(&member, "timeline")).await.body["data"].as_array().map_or(0, Vec::len);
+        assert_eq!(app.check(&member, BASIC).await["reason"], "grant");
+
+        let act = erase(&app, &member).await;
+        assert!(act["decisions"]["closes"].as_u64() > Some(0), "{act}");
+        app.settled().await;
+        assert_forgotten(&found(&home).await);
+        assert!(!browser.is_signed_in().await);
+        browser.try_login(EMAIL, PASSWORD).await.problem(401, "wrong_credentials");
+        assert_eq!(app.check(&member, BASIC).await["reason"], "ended");
+        let timeline = app.get(&of(&member, "timeline")).await.body;
+        let entries = timeline["data"].as_array().expect("the timeline is a list");
+        assert!(entries.len() > before, "what happened stays: {timeline}");
+        let last = entries.iter().find(|entry| entry["event_type"] == "MemberErased");
+        assert_eq!(last.expect("it is told")["actor"], "service:scenarios");
+        let delivery = app.delivery("evt_customer_ada").await;
+        assert!(delivery["erased_at"].is_string() && delivery["outcome"] != "pending", "{delivery}");
+        let replay = app.send(Method::POST, "/v1/support/deliveries/evt_customer_ada/replay", None, "").await;
+        replay.problem(409, "erased");
+
+        // Stripe goes on telling of her customer, and tells what it told again.
+        let about = json!({ "id": story.customer_id(), "object": "customer", "email": EMAIL, "name": CARD_HOLDER });
+        app.deliver_all([&event("evt_later_ada", "customer.updated", now(), &about)]).await;
+        app.deliver_all([&event("evt_customer_ada", "customer.updated", days_ago(3), &about)]).await;
+        assert_forgotten(&found(&home).await);
+
+        // Nothing is begun again under her id; with her address somebody new may come.
+        let body = json!({ "id": member, "email": EMAIL });
+        app.send(Method::POST, "/v1/members", Some(&body), "").await.problem(409, "erased");
+        let note = json!({ "text": NOTE });
+        app.send(Method::POST, &of(&member, "notes"), Some(&note), "").await.problem(409, "erased");
+        assert_forgotten(&found(&home).await);
+        assert_eq!(erase(&app, &member).await["events"], json!([]), "asked again nothing is told again");
+        assert_ne!(signed_up(&app, EMAIL).await.1, member);
+        assert_eq!(home.cli(&["replay", "--verify"]).code, 0, "her history can be replayed");
+    }
+
+    async fn nobody_is_erased_who_may_be_collected_from(store: Store) {
+        let home = Home::new(store).await.with_accounts();
+        let app = home.serve().await;
+        app.register("mem_ada").await;
+        let mut story = Story::new("ada");
+        bought(&mut story, "mem_ada", Price::BasicMonth, days_ago(10));
+        let known = events(story.clone()).len();
+        app.deliver_all(&events(story.clone())).await;
+        let body = json!({ "reason": "asked_for" });
+        let preview = done(&app, &of("mem_ada", "erase?preview=true"), body.clone()).await;
+        assert_eq!(preview["warnings"][0]["code"], "still_paying", "{preview}");
+        let reply = app.send(Method::POST, &of("mem_ada", "erase"), Some(&body), "").await;
+        reply.problem(409, "still_paying");
+        assert!(reply.body["detail"].as_str().is_some_and(|told| told.contains("cancel that in Stripe first")));
+        assert_eq!(home.count("people").await, 1, "nothing was erased");
+        story.end(now());
+        app.deliver_all(&events(story)[known..]).await;
+        erase(&app, "mem_ada").await;
+        let (_, staff) = signed_up(&app, "staff@example.com").await;
+        drop(app);
+        home.done(&["account", "role", &staff, "support"]);
+        let app = home.serve().await;
+        app.send(Method::POST, &of(&staff, "erase"), Some(&body), "").await.problem(409, "staff");
+    }
+
+    async fn an_erasure_that_was_killed_anywhere_is_finished_by_asking_again(store: Store) {
+        for place in ["erase::begun", "erase::signed_out", "erase::forgotten", "command::appended"] {
+            let home = Home::new(store).await.with_accounts();
+            let app = home.serve().await;
+            let (member, ..) = known(&app).await;
+            drop(app);
+            let mut app = home.clone().with("FAILPOINTS", &format!("{place}=panic")).serve().await;
+            let body = json!({ "reason": "asked_for" });
+            let asked = app.request(Method::POST, &of(&member, "erase")).json(&body).send().await;
+            assert!(asked.is_err(), "{place}: it ends before it answers");
+            app.ended().await;
+            let app = home.serve().await;
+            erase(&app, &member).await;
+            app.settled().await;
+            assert_forgotten(&found(&home).await);
+            assert_eq!(home.count("events WHERE event_type = 'MemberErased'").await, 1, "{place}");
+        }
+    }
+}
