@@ -15,3 +15,5 @@ mod signing_in;
 mod store;
 #[cfg(test)]
 mod support_page;
+#[cfg(test)]
+mod unlinked;

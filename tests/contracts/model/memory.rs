@@ -8,7 +8,8 @@ use domain::access::{Source, decide_access};
 use domain::catalog::{self, CATALOG_ID, Catalog, CatalogCommand};
 use domain::customer::{self, Customer, CustomerCommand, CustomerEvent, LinkedThrough};
 use domain::events::{Dated, Event, upcasters};
-use domain::ids::{CustomerId, MemberId, SubscriptionId};
+use domain::grant::{self, Grant, GrantCommand};
+use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand, MemberEvent};
 use domain::metadata::{Actor, Metadata};
 use domain::ports::{Position, Recorded};
@@ -29,6 +30,7 @@ pub(super) struct Rules {
     catalog: Catalog,
     customers: BTreeMap<CustomerId, Customer>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    grants: BTreeMap<GrantId, Grant>,
     /// Deliveries of customers that are nobody's yet.
     parked: Vec<Value>,
     /// Planted for the negative control: what arrives last is taken for what happened last.
@@ -42,6 +44,7 @@ struct Fold {
     owners: BTreeMap<CustomerId, MemberId>,
     catalog: Catalog,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    grants: BTreeMap<GrantId, Grant>,
 }
 
 impl Rules {
@@ -123,6 +126,10 @@ impl Rules {
                 Event::Customer(id, CustomerEvent::MemberLinked { member, .. }) => {
                     fold.owners.insert(id.clone(), member.clone());
                 }
+                Event::Customer(id, CustomerEvent::MemberUnlinked { .. }) => {
+                    fold.owners.remove(id);
+                }
+                Event::Grant(id, event) => grant::evolve(fold.grants.entry(id.clone()).or_default(), event),
                 Event::Subscription(id, event) => {
                     subscription::evolve(fold.subscriptions.entry(id.clone()).or_default(), event);
                 }
@@ -149,6 +156,12 @@ impl Fold {
                 let plans = self.catalog.opened_by(&standing.terms.items, &standing.anchors.plans);
                 Source::new(&standing, plans)
             });
+            let given = self.grants.values().filter_map(|grant| {
+                let given = grant.given().filter(|given| given.member == *member)?;
+                let plans = self.catalog.set_of(std::slice::from_ref(&given.plan));
+                Some(Source::granted(given, grant.is_revoked(), plans))
+            });
+            let sources = sources.chain(given);
             let video = self.catalog.video(video).unwrap();
             answer(&decide_access(sources, &self.catalog, &self.catalog.policy(), video, now))
         })
@@ -172,6 +185,27 @@ impl System for Rules {
         for event in std::mem::take(&mut self.parked) {
             self.take(&event, now);
         }
+        true
+    }
+
+    async fn unlink(&mut self, customer: &str, member: &str, now: DateTime<Utc>) -> bool {
+        let state = self.customers.entry(customer.into()).or_default();
+        let unlink = CustomerCommand::Unlink { member: member.into(), remark: "rmk_1".into() };
+        let Ok(events) = customer::decide(state, unlink) else { return false };
+        for event in &events {
+            customer::evolve(state, event);
+        }
+        self.append(Customer::TYPE, customer, &events, now);
+        true
+    }
+
+    async fn grant(&mut self, id: &str, command: GrantCommand, now: DateTime<Utc>) -> bool {
+        let state = self.grants.entry(id.into()).or_default();
+        let Ok(events) = grant::decide(state, command) else { return false };
+        for event in &events {
+            grant::evolve(state, event);
+        }
+        self.append(Grant::TYPE, id, &events, now);
         true
     }
 

@@ -10,6 +10,7 @@ mod system;
 mod world;
 
 use chrono::{DateTime, Utc};
+use domain::grant::GrantCommand;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use proptest_state_machine::ReferenceStateMachine;
 use tests::stripe::CATALOG;
@@ -92,7 +93,7 @@ impl<S: System> Case<'_, S> {
     }
 
     async fn take(&mut self, step: Step) {
-        let owner = self.world.owner;
+        let (is_done, next) = (self.world.is_done(step), self.world.grants.len());
         let arrivals = self.world.arrivals(step);
         self.world = Model::apply(self.world.clone(), &step);
         let now = self.now();
@@ -102,7 +103,28 @@ impl<S: System> Case<'_, S> {
             Step::Link { customer, member } => {
                 let id = format!("cus_{}_{customer}", self.name);
                 let linked = self.system.link(&id, &self.member(member), now).await;
-                assert_eq!(linked, owner[customer].is_none_or(|held| held == member), "{step:?}");
+                assert_eq!(linked, is_done, "{step:?}");
+            }
+            Step::Unlink { customer, member } => {
+                let id = format!("cus_{}_{customer}", self.name);
+                let unlinked = self.system.unlink(&id, &self.member(member), now).await;
+                assert_eq!(unlinked, is_done, "{step:?}");
+            }
+            Step::Give { member, plan, starts_in, ends_in } => {
+                let (plan, remark) = (plan.into(), "rmk_1".into());
+                let (from, until) = (self.ahead(starts_in), ends_in.map(|ends_in| self.ahead(ends_in)));
+                let member = self.member(member).into();
+                let command = GrantCommand::Give { member, plan, from, until, remark };
+                assert_eq!(self.grant(next, command).await, is_done, "{step:?}");
+            }
+            Step::MoveGrant { grant, ends_in } => {
+                let until = ends_in.map(|ends_in| self.ahead(ends_in));
+                let command = GrantCommand::Move { until, remark: "rmk_2".into() };
+                assert_eq!(self.grant(grant, command).await, is_done, "{step:?}");
+            }
+            Step::Revoke(grant) => {
+                let command = GrantCommand::Revoke { remark: "rmk_3".into() };
+                assert_eq!(self.grant(grant, command).await, is_done, "{step:?}");
             }
             Step::Apply(revision) => self.system.apply(&catalogs()[revision], now).await,
             Step::Deliver(_) | Step::Again(_) | Step::DeliverAll => {
@@ -118,6 +140,15 @@ impl<S: System> Case<'_, S> {
         }
         self.figures.steps += 1;
         self.compare(step);
+    }
+
+    fn ahead(&self, seconds: i64) -> DateTime<Utc> {
+        self.now() + chrono::TimeDelta::seconds(seconds)
+    }
+
+    async fn grant(&mut self, number: usize, command: GrantCommand) -> bool {
+        let (id, now) = (format!("grt_{}_{number}", self.name), self.now());
+        self.system.grant(&id, command, now).await
     }
 
     /// Every answer is the model's.

@@ -1,7 +1,7 @@
 //! The rules of access once more, written from the contract alone: the newest known look at a subscription wins, a debt
-//! has grace from the first failed attempt, the best subscription answers.
+//! has grace from the first failed attempt, the best of all subscriptions and grants answers.
 
-use super::world::{DAY, Event, MYSTERY, Object, PRICES, SUBSCRIPTIONS, Tells, World};
+use super::world::{DAY, Event, Given, MYSTERY, Object, PRICES, SUBSCRIPTIONS, Tells, World};
 
 pub(super) const VIDEOS: [&str; 3] = ["hello", "loops", "projections"];
 
@@ -61,6 +61,13 @@ impl World {
                 None => {}
             }
         }
+        let counts = |given: &&Given| given.member == member && (given.revoked || given.from <= self.now);
+        let given = self.grants.iter().filter(counts);
+        verdicts.extend(given.map(|given| {
+            let over = given.revoked || given.until.is_some_and(|until| until <= self.now);
+            let reason = if over { Err("ended") } else { Ok("grant") };
+            Verdict { plans: vec![given.plan], reason, until: given.until }
+        }));
         if verdicts.is_empty() {
             return answer(false, vec!["no_membership"], None);
         }
@@ -69,7 +76,12 @@ impl World {
         if let Some(longest) = longest {
             let until = Some(longest).filter(|until| *until != i64::MAX);
             let best = verdicts.iter().filter(opens).filter(|verdict| verdict.until == until);
-            return answer(true, best.filter_map(|verdict| verdict.reason.ok()).collect(), until);
+            let mut reasons: Vec<_> = best.filter_map(|verdict| verdict.reason.ok()).collect();
+            // What is paid for answers before what was given for as long.
+            if reasons.iter().any(|reason| *reason != "grant") {
+                reasons.retain(|reason| *reason != "grant");
+            }
+            return answer(true, reasons, until);
         }
         let no = |verdict: &Verdict| verdict.reason.err().unwrap_or("plan_too_low");
         answer(false, verdicts.iter().map(no).collect(), None)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::clock::MovableClock;
 use domain::customer::{CustomerCommand, CustomerError, LinkedThrough};
+use domain::grant::GrantCommand;
 use domain::member::MemberCommand;
 use domain::metadata::{Actor, Context};
 use domain::ports::CommandError;
@@ -57,6 +58,31 @@ impl System for Service {
                 true
             }
             Err(CommandError::Refused(CustomerError::LinkedElsewhere(_))) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn unlink(&mut self, customer: &str, member: &str, now: DateTime<Utc>) -> bool {
+        self.clock.set(now);
+        let unlink = CustomerCommand::Unlink { member: member.into(), remark: "rmk_1".into() };
+        match self.app.storage.customers.execute(customer, unlink, asked_at(now)).await {
+            Ok(_) => {
+                self.carry_out().await;
+                true
+            }
+            Err(CommandError::Refused(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn grant(&mut self, id: &str, command: GrantCommand, now: DateTime<Utc>) -> bool {
+        self.clock.set(now);
+        match self.app.storage.grants.execute(id, command, asked_at(now)).await {
+            Ok(_) => {
+                self.carry_out().await;
+                true
+            }
+            Err(CommandError::Refused(_)) => false,
             Err(error) => panic!("{error}"),
         }
     }

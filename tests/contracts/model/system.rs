@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::access::Decision;
 use domain::catalog::Content;
+use domain::grant::GrantCommand;
 use domain::ids::MemberId;
 use projections::access_index::{AccessIndex, NotThere};
 use projections::past::{AsOf, Past, PastError};
@@ -17,6 +18,10 @@ pub(super) trait System {
     async fn register(&mut self, member: &str, now: DateTime<Utc>);
     /// Says whether it was done.
     async fn link(&mut self, customer: &str, member: &str, now: DateTime<Utc>) -> bool;
+    /// Says whether it was done.
+    async fn unlink(&mut self, customer: &str, member: &str, now: DateTime<Utc>) -> bool;
+    /// Says whether it was done.
+    async fn grant(&mut self, id: &str, command: GrantCommand, now: DateTime<Utc>) -> bool;
     async fn apply(&mut self, file: &str, now: DateTime<Utc>);
     async fn deliver(&mut self, events: &[Value], now: DateTime<Utc>);
     fn ask(&self, member: &str, video: &str, at: DateTime<Utc>) -> Option<Answer>;

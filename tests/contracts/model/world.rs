@@ -27,11 +27,23 @@ pub(super) struct World {
     pub(super) registered: [bool; MEMBERS],
     /// Whose each customer is.
     pub(super) owner: [Option<usize>; CUSTOMERS],
+    /// What staff gave, in the order in which it was given.
+    pub(super) grants: Vec<Given>,
     /// Each subscription as Stripe has it.
     at_stripe: [Option<Object>; SUBSCRIPTIONS],
     invoices: usize,
     /// What Stripe tells, in the order in which it happened.
     pub(super) events: Vec<Event>,
+}
+
+/// Access that staff gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) member: usize,
+    pub(super) plan: &'static str,
+    pub(super) from: i64,
+    pub(super) until: Option<i64>,
+    pub(super) revoked: bool,
 }
 
 /// A subscription as Stripe has it.
@@ -78,6 +90,25 @@ pub(super) enum Step {
         customer: usize,
         member: usize,
     },
+    /// Refused unless the customer is this member's.
+    Unlink {
+        customer: usize,
+        member: usize,
+    },
+    /// Refused when it would end before it begins.
+    Give {
+        member: usize,
+        plan: &'static str,
+        starts_in: i64,
+        ends_in: Option<i64>,
+    },
+    /// Refused as well when there is no such grant, or it was revoked.
+    MoveGrant {
+        grant: usize,
+        ends_in: Option<i64>,
+    },
+    /// Refused when there is no such grant.
+    Revoke(usize),
     Apply(usize),
     Act {
         subscription: usize,
@@ -137,6 +168,7 @@ impl World {
             revision: 0,
             registered: [false; MEMBERS],
             owner: [None; CUSTOMERS],
+            grants: Vec::new(),
             at_stripe: [const { None }; SUBSCRIPTIONS],
             invoices: 0,
             events: Vec::new(),
@@ -381,6 +413,22 @@ impl World {
         self.events.push(Event { subscription, at: self.now, tells, arrived: false, learned_under: None });
     }
 
+    /// Whether the contract allows what staff does in a step; other steps are nobody's to refuse.
+    pub(super) fn is_done(&self, step: Step) -> bool {
+        let later =
+            |from: i64, ends_in: Option<i64>| ends_in.is_none_or(|ends_in| self.now + 1 + ends_in > from);
+        match step {
+            Step::Link { customer, member } => self.owner[customer].is_none_or(|held| held == member),
+            Step::Unlink { customer, member } => self.owner[customer] == Some(member),
+            Step::Give { starts_in, ends_in, .. } => later(self.now + 1 + starts_in, ends_in),
+            Step::MoveGrant { grant, ends_in } => {
+                self.grants.get(grant).is_some_and(|given| !given.revoked && later(given.from, ends_in))
+            }
+            Step::Revoke(grant) => grant < self.grants.len(),
+            _ => true,
+        }
+    }
+
     /// Writes down which catalogue was in force when events could be used first.
     fn learn(&mut self) {
         for index in 0..self.events.len() {
@@ -431,8 +479,24 @@ impl ReferenceStateMachine for Model {
             let held = world.revision;
             move |further| Step::Apply((held + further) % REVISIONS)
         });
-        let mut steps =
-            vec![(3, waits.boxed()), (10, select(acts).boxed()), (1, applies.boxed()), (2, links.boxed())];
+        let unlinks =
+            (0..CUSTOMERS, 0..MEMBERS).prop_map(|(customer, member)| Step::Unlink { customer, member });
+        let ends = || prop::option::of(-2 * DAY..40 * DAY);
+        let gives = (0..MEMBERS, select(vec!["basic", "pro"]), prop_oneof![Just(0), 0..10 * DAY], ends())
+            .prop_map(|(member, plan, starts_in, ends_in)| Step::Give { member, plan, starts_in, ends_in });
+        let moves =
+            (0..=world.grants.len(), ends()).prop_map(|(grant, ends_in)| Step::MoveGrant { grant, ends_in });
+        let revokes = (0..=world.grants.len()).prop_map(Step::Revoke);
+        let mut steps = vec![
+            (3, waits.boxed()),
+            (10, select(acts).boxed()),
+            (1, applies.boxed()),
+            (2, links.boxed()),
+            (1, unlinks.boxed()),
+            (1, gives.boxed()),
+            (1, moves.boxed()),
+            (1, revokes.boxed()),
+        ];
         if !world.registered.iter().all(|registered| *registered) {
             steps.push((1, registers.boxed()));
         }
@@ -453,19 +517,32 @@ impl ReferenceStateMachine for Model {
             Step::Apply(revision) => revision != world.revision,
             Step::Act { subscription, act } => world.possible(subscription).contains(&act),
             Step::Deliver(_) | Step::Again(_) | Step::DeliverAll => !world.arrivals(*step).is_empty(),
-            Step::Wait(_) => true,
+            Step::Wait(_)
+            | Step::Unlink { .. }
+            | Step::Give { .. }
+            | Step::MoveGrant { .. }
+            | Step::Revoke(_) => true,
         }
     }
 
     fn apply(mut world: World, step: &Step) -> World {
-        let arrivals = world.arrivals(*step);
+        let (arrivals, is_done) = (world.arrivals(*step), world.is_done(*step));
         world.now += 1;
+        let until = |ends_in: Option<i64>| ends_in.map(|ends_in| world.now + ends_in);
         match *step {
             Step::Wait(seconds) => world.now += seconds,
             Step::Register(member) => world.registered[member] = true,
             Step::Link { customer, member } => {
                 world.owner[customer].get_or_insert(member);
             }
+            Step::Unlink { customer, .. } if is_done => world.owner[customer] = None,
+            Step::Give { member, plan, starts_in, ends_in } if is_done => {
+                let (from, until) = (world.now + starts_in, until(ends_in));
+                world.grants.push(Given { member, plan, from, until, revoked: false });
+            }
+            Step::MoveGrant { grant, ends_in } if is_done => world.grants[grant].until = until(ends_in),
+            Step::Revoke(grant) if is_done => world.grants[grant].revoked = true,
+            Step::Unlink { .. } | Step::Give { .. } | Step::MoveGrant { .. } | Step::Revoke(_) => {}
             Step::Apply(revision) => world.revision = revision,
             Step::Act { subscription, act } => world.act(subscription, act),
             Step::Deliver(_) | Step::Again(_) | Step::DeliverAll => {
