@@ -173,8 +173,9 @@ async fn what_was_given_stays_when_her_payer_is_unlinked_and_ends_by_itself() {
         let service = Service::on(place).await;
         service.deliver(&named().0).await;
         let (plan, remark) = ("basic".into(), "rmk_2".into());
-        let until = Some(noon() + TimeDelta::days(3));
-        let give = GrantCommand::Give { member: "mem_ada".into(), plan, from: noon(), until, remark };
+        let end = noon() + TimeDelta::days(3);
+        let (member, until) = ("mem_ada".into(), Some(end));
+        let give = GrantCommand::Give { member, plan, from: noon(), until, remark };
         service.app.storage.grants.execute("grt_1", give, context()).await.unwrap();
         service.carry_out().await;
         assert_eq!(service.reasons()[0], "subscription", "what is paid for has no end");
@@ -182,7 +183,7 @@ async fn what_was_given_stays_when_her_payer_is_unlinked_and_ends_by_itself() {
         service.tell(unlink).await;
         assert_eq!(service.reasons()[0], "grant");
         assert_eq!(service.find("grt_").await, [("mem_ada".to_owned(), FoundBy::Id(IdKind::Grant))]);
-        let then = service.app.index.check(&"mem_ada".into(), BASIC, until.unwrap()).unwrap().decision;
+        let then = service.app.index.check(&"mem_ada".into(), BASIC, end).unwrap().decision;
         assert_eq!(then.reason.as_str(), "ended");
         service.end().await;
     }
