@@ -343,15 +343,19 @@ pub fn decide_access(
     decide_behind(gate, sources, catalog, policy, at)
 }
 
-/// May a member with these sources of access use what this plan opens at `at`?
+/// May a member with these sources of access use everything that this plan opens at `at`, with whatever plan she has? The
+/// decision is about what she may use least.
 pub fn decide_plan(
     plan: &PlanId,
-    sources: impl Iterator<Item = Source>,
+    sources: impl Iterator<Item = Source> + Clone,
     catalog: &Catalog,
     policy: &Policy,
     at: DateTime<Utc>,
 ) -> Decision {
-    decide_behind(catalog.set_of(std::slice::from_ref(plan)), sources, catalog, policy, at)
+    let decide = |gate| decide_behind(gate, sources.clone(), catalog, policy, at);
+    let least = |decision: &Decision| (decision.allowed, decision.until.unwrap_or(DateTime::<Utc>::MAX_UTC));
+    let decisions = catalog.gates_of(plan).map(decide).min_by_key(least);
+    decisions.unwrap_or_else(|| decide(catalog.set_of(std::slice::from_ref(plan))))
 }
 
 /// The decision about what the plans of `gate` open.

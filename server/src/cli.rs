@@ -150,8 +150,7 @@ enum Command {
     },
 
     /// A member's history in plain words, oldest first
-    #[command(after_help = "Examples: membership timeline mem_ada
-          membership timeline mem_ada --group --kind payments --from 2026-05-01")]
+    #[command(after_help = "Example: membership timeline mem_ada --group --kind payments --from 2026-05-01")]
     Timeline {
         /// The member's id
         member: String,

@@ -69,6 +69,16 @@ fn assert_forgotten(left: &[&str]) {
     assert!(left.is_empty(), "{left:?} is still there");
 }
 
+/// Where erasing is killed.
+const WHILE_ERASING: [&str; 3] = ["erase::begun", "erase::signed_out", "erase::forgotten"];
+/// Between the words of an act and its event.
+const BEFORE_ITS_EVENT: &str = "acts::written";
+
+/// The places that only these scenarios kill at.
+pub(crate) fn places() -> impl Iterator<Item = &'static str> {
+    WHILE_ERASING.into_iter().chain([BEFORE_ITS_EVENT])
+}
+
 on_every_store! {
     async fn of_an_erased_member_nothing_personal_is_left_and_her_history_stays(store: Store) {
         let home = Home::new(store).await.with_accounts();
@@ -138,7 +148,7 @@ on_every_store! {
     }
 
     async fn an_erasure_that_was_killed_anywhere_is_finished_by_asking_again(store: Store) {
-        for place in ["erase::begun", "erase::signed_out", "erase::forgotten", "command::appended"] {
+        for place in WHILE_ERASING.into_iter().chain(["command::appended"]) {
             let home = Home::new(store).await.with_accounts();
             let app = home.serve().await;
             let (member, ..) = known(&app).await;
@@ -154,5 +164,21 @@ on_every_store! {
             assert_forgotten(&found(&home).await);
             assert_eq!(home.count("events WHERE event_type = 'MemberErased'").await, 1, "{place}");
         }
+    }
+
+    async fn words_whose_act_was_killed_are_forgotten_with_her(store: Store) {
+        let home = Home::new(store).await.with_accounts();
+        let failing = format!("{BEFORE_ITS_EVENT}=panic");
+        let mut app = home.clone().with("FAILPOINTS", &failing).serve().await;
+        app.register("mem_ada").await;
+        let note = json!({ "text": NOTE });
+        let asked = app.request(Method::POST, &of("mem_ada", "notes")).json(&note).send().await;
+        assert!(asked.is_err(), "it ends before it answers");
+        app.ended().await;
+        let app = home.serve().await;
+        assert_eq!(home.count("events WHERE event_type = 'NoteAdded'").await, 0);
+        assert_eq!(home.count("remarks").await, 1);
+        erase(&app, "mem_ada").await;
+        assert_eq!(home.count("remarks").await, 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +24,8 @@ pub const KEY: &[u8; 32] = &[b'k'; 32];
 pub const FETCH_SITE: &str = "sec-fetch-site";
 
 const LETTERS: &str = "letters";
+/// Twice as long as a letter waits.
+const LEAVES_WITHIN: Duration = Duration::from_millis(500);
 
 impl Home {
     /// The same place, where people can sign in and letters become files. `X-Forwarded-For` is believed.
@@ -64,9 +66,16 @@ impl Home {
         })
     }
 
-    /// How many letters nobody has read.
-    pub fn unread_letters(&self) -> usize {
-        fs::read_dir(self.path(LETTERS)).expect("there is a letter box").count()
+    /// How many letters nobody has read, once no more come: each leaves a moment after what it follows from.
+    pub async fn unread_letters(&self) -> usize {
+        let count = || fs::read_dir(self.path(LETTERS)).expect("there is a letter box").count();
+        loop {
+            let before = count();
+            tokio::time::sleep(LEAVES_WITHIN).await;
+            if count() == before {
+                return before;
+            }
+        }
     }
 
     /// The secret of the link in the oldest unread letter to `to` about `about`.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{Allowed, SupportRead};
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use crate::extract::{Params, limit};
 use crate::state::ApiState;
 
@@ -105,7 +105,10 @@ pub struct Matches {
     get, path = "/v1/support/members", operation_id = "searchMembers", tag = "Support",
     params(SearchQuery),
     security(("bearer" = ["support.read"])),
-    responses((status = 200, description = "Who and what may be meant", body = Matches)),
+    responses(
+        (status = 200, description = "Who and what may be meant", body = Matches),
+        (status = 422, description = "`invalid`", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub async fn search(
     State(state): State<ApiState>,

@@ -114,6 +114,22 @@ fn basic_opens_the_first_roadmap_and_pro_opens_both() {
 }
 
 #[test]
+fn a_plan_is_open_to_whoever_may_use_all_that_it_opens() {
+    let catalog = catalog_with(Policy::default());
+    let uses = |held: &str, plan: &str| {
+        let standing = standing("active", held);
+        let plans = catalog.opened_by(&standing.terms.items, &standing.anchors.plans);
+        let source = std::iter::once(Source::new(&standing, plans));
+        let decision = decide_plan(&plan.into(), source, &catalog, &catalog.policy(), now());
+        (decision.allowed, decision.reason)
+    };
+    assert_eq!(uses("basic", "basic"), (true, Reason::Subscription));
+    assert_eq!(uses("basic", "pro"), (false, Reason::PlanTooLow));
+    assert_eq!(uses("pro", "basic"), (true, Reason::Subscription));
+    assert_eq!(uses("pro", "pro"), (true, Reason::Subscription));
+}
+
+#[test]
 fn each_status_has_its_answer() {
     for (status, expected) in [
         ("incomplete", (false, Reason::PaymentPending)),

@@ -82,6 +82,18 @@ impl Catalog {
         self.plan_bits.iter().enumerate().filter(in_set).filter_map(|(_, id)| self.plans.get(id))
     }
 
+    /// For each roadmap that a plan opens, all plans that open it.
+    pub fn gates_of(&self, plan: &PlanId) -> impl Iterator<Item = PlanSet> {
+        let opened = self.roadmaps.values().filter(move |roadmap| roadmap.plans.contains(plan));
+        opened.map(|roadmap| self.set_of(&roadmap.plans))
+    }
+
+    /// Whether everything that one plan opens is opened by another one too.
+    pub fn is_within(&self, plan: &PlanId, other: &PlanId) -> bool {
+        let other = self.set_of(std::slice::from_ref(other));
+        self.gates_of(plan).all(|gate| gate.meets(other))
+    }
+
     /// The plans that open a video, and whether it is free.
     pub fn gate_of(&self, video: &Video) -> (bool, PlanSet) {
         let Some(course) = self.courses.get(&video.course) else {

@@ -374,8 +374,11 @@ impl AccessChange {
         let ids = |open: &Open| -> Vec<PlanId> { open.iter().map(|(plan, _)| plan.clone()).collect() };
         let (held, holds) = (ids(before), ids(after));
         let names = |plans: &[PlanId]| -> String {
-            let names: Vec<String> = plans.iter().map(|plan| plan_name(plan, catalog)).collect();
-            names.join(" and ")
+            let more = |plan: &PlanId, other: &PlanId| {
+                catalog.is_within(plan, other) && !catalog.is_within(other, plan)
+            };
+            let widest = plans.iter().filter(|plan| !plans.iter().any(|other| more(plan, other)));
+            widest.map(|plan| plan_name(plan, catalog)).collect::<Vec<_>>().join(" and ")
         };
         let gone: Vec<PlanId> = held.iter().filter(|plan| !holds.contains(plan)).cloned().collect();
         let new: Vec<PlanId> = holds.iter().filter(|plan| !held.contains(plan)).cloned().collect();

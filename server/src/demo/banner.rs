@@ -61,9 +61,14 @@ impl Banner<'_> {
             return Ok(());
         }
         let history = if self.is_new { "18 months played" } else { "as it was left" };
+        let click = |click: &Click| format!("    {}", click.url);
+        let member = self.clicks.iter().find(|click| click.member == BUYER);
+        let staff = &self.clicks[self.clicks.len().saturating_sub(STAFF.len())..];
+        let support = staff.first().map(|support| support.url.as_str()).unwrap_or_default();
         let mut lines = vec![
             format!("membership {} · demo · {history} · ready in {seconds:.2} s", env!("CARGO_PKG_VERSION")),
             String::new(),
+            format!("  Console    {support}"),
             format!("  API docs   {url}/docs"),
             format!("  OpenAPI    {url}/openapi.json"),
             format!("  Health     {url}/readyz"),
@@ -79,16 +84,13 @@ impl Banner<'_> {
             if self.is_new { String::new() } else { self.played.format(", on %-d %B %Y").to_string() };
         lines.extend([String::new(), format!("  The cast{as_of}")]);
         lines.extend(self.cast());
-        let click = |click: &Click| format!("    {}", click.url);
-        let member = self.clicks.iter().find(|click| click.member == BUYER);
-        let staff = self.clicks.len().saturating_sub(STAFF.len());
         lines.extend([
             String::new(),
             format!(
                 "  Sign in with a click, on this machine: as {BUYER} or anybody else of the cast, as support, and as the owner"
             ),
         ]);
-        lines.extend(member.into_iter().chain(&self.clicks[staff..]).map(click));
+        lines.extend(member.into_iter().chain(staff).map(click));
         for (title, examples) in
             [("Paste these into another terminal", examples), ("Try Stripe's side", at_stripe)]
         {

@@ -13661,6 +13661,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `invalid` */
+            422: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
             429: {
                 headers: {
