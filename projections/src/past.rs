@@ -127,7 +127,7 @@ pub struct Chronicle {
     pub member: MemberId,
     /// When she was registered.
     pub registered_at: DateTime<Utc>,
-    /// The end of the log when this was read, or before it.
+    /// The place of the log that this is of: it holds all of hers up to there, and nothing later.
     pub position: Position,
     own: Stream,
     account: Stream,
@@ -162,39 +162,39 @@ impl Past {
 
     /// All that the log holds of a member.
     pub async fn chronicle(&self, member: &MemberId) -> Result<Chronicle, PastError> {
-        self.caught_up().await?;
+        // What is appended while the streams are read one after the other is left out of all of them: the answer is of this
+        // very place of the log, and asked with it once more it is the same.
+        let position = self.caught_up().await?;
         let Some(registered_at) = self.views.registered_at(NAME, member).await? else {
             return Err(PastError::UnknownMember(member.clone()));
         };
         let mut streams = Vec::new();
         let customers = self.views.customers_ever_of(NAME, member).await?;
         for id in self.views.subscriptions_of(NAME, &customers).await? {
-            let stream = self.stream(Subscription::TYPE, id.as_str()).await?;
+            let stream = self.stream_until(Subscription::TYPE, id.as_str(), position).await?;
             streams.push((id, stream));
         }
         let mut chronicle = Chronicle {
             member: member.clone(),
             registered_at,
-            position: Position::START,
-            own: self.stream(Member::TYPE, member.as_str()).await?,
-            account: self.stream(Account::TYPE, member.as_str()).await?,
+            position,
+            own: self.stream_until(Member::TYPE, member.as_str(), position).await?,
+            account: self.stream_until(Account::TYPE, member.as_str(), position).await?,
             customers: Vec::new(),
             subscriptions: streams,
             grants: Vec::new(),
             former: Vec::new(),
-            revisions: self.revisions().await?,
+            revisions: self.revisions(position).await?,
             remarks: BTreeMap::new(),
         };
         for id in customers {
-            let stream = self.stream(Customer::TYPE, id.as_str()).await?;
+            let stream = self.stream_until(Customer::TYPE, id.as_str(), position).await?;
             chronicle.customers.push((id, stream));
         }
         for id in self.views.grants_of(NAME, member).await? {
-            let stream = self.stream(Grant::TYPE, id.as_str()).await?;
+            let stream = self.stream_until(Grant::TYPE, id.as_str(), position).await?;
             chronicle.grants.push((id, stream));
         }
-        // Asked last, so that it is not before anything that was read.
-        chronicle.position = self.feed.head().await?;
         chronicle.former = chronicle.not_hers();
         let ids: Vec<RemarkId> =
             chronicle.events().filter_map(|(_, event)| event.remark().cloned()).collect();
@@ -232,11 +232,12 @@ impl Past {
 
     /// The catalogue that was in force: moments before the first revision are judged by the first.
     pub async fn catalog(&self, as_of: AsOf) -> Result<Arc<Catalog>, PastError> {
-        Ok(self.revisions().await?.in_force(as_of).1)
+        let head = self.feed.head().await?;
+        Ok(self.revisions(head).await?.in_force(as_of).1)
     }
 
-    async fn revisions(&self) -> Result<Arc<Revisions>, PastError> {
-        Ok(Arc::new(Revisions::new(self.stream(Catalog::TYPE, CATALOG_ID).await?)))
+    async fn revisions(&self, last: Position) -> Result<Arc<Revisions>, PastError> {
+        Ok(Arc::new(Revisions::new(self.stream_until(Catalog::TYPE, CATALOG_ID, last).await?)))
     }
 
     /// Waits until the directory has read the log to its present end, and returns that end.
@@ -266,6 +267,18 @@ impl Past {
             customers.push((id, stream));
         }
         Ok((own, customers, subscriptions))
+    }
+
+    /// A stream as far as the log went at `last`.
+    async fn stream_until(
+        &self,
+        aggregate_type: &str,
+        id: &str,
+        last: Position,
+    ) -> Result<Stream, PastError> {
+        let mut stream = self.stream(aggregate_type, id).await?;
+        stream.events.retain(|(recorded, _)| recorded.position <= last);
+        Ok(stream)
     }
 
     pub(crate) async fn stream(&self, aggregate_type: &str, id: &str) -> Result<Stream, PastError> {

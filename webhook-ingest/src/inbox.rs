@@ -364,7 +364,7 @@ pub trait Inbox: Send + Sync {
     /// One delivery.
     async fn get(&self, id: &str) -> Result<Option<Delivery>, StoreError>;
 
-    /// Some deliveries, latest arrival first.
+    /// Some deliveries, latest arrival first, without their bodies.
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError>;
 
     /// How many deliveries are pending.

@@ -135,8 +135,11 @@ pub async fn find(state: &ApiState, q: &str, limit: usize) -> Result<Vec<Match>,
         _ => None,
     };
     let catalog = state.index.catalog();
-    let meant = videos(&catalog, &typed, VIDEOS.min(limit));
-    let members = state.search.members(&typed, payer.as_deref(), limit - meant.len()).await?;
+    let mut members = state.search.members(&typed, payer.as_deref(), limit).await?;
+    // However many members there are, videos have a part of the list, unless it is too short to be shared.
+    let room = limit.saturating_sub(members.len()).max(limit / 4).min(VIDEOS);
+    let meant = videos(&catalog, &typed, room);
+    members.truncate(limit - meant.len());
     let meant =
         meant.into_iter().map(|video| Match::Video { video: video.id.clone(), name: video.name.clone() });
     Ok(members.into_iter().map(Match::from).chain(meant).collect())

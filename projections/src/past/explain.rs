@@ -43,7 +43,7 @@ pub struct Explanation {
     pub before: Option<Flip>,
     /// The nearest moment after it at which the answer turns, by what is known.
     pub after: Option<Flip>,
-    /// The end of the log when this was answered.
+    /// The place of the log that was the end when this was asked: the answer rests on nothing later.
     pub position: Position,
 }
 
@@ -230,7 +230,8 @@ impl Chronicle {
             Of::Granted(granted, state) => {
                 let given = state.given();
                 let revoked_at = granted.revoked_at(as_of);
-                let until = revoked_at.or(given.and_then(|given| given.until));
+                // What had ended before it was taken back ended then.
+                let until = revoked_at.into_iter().chain(given.and_then(|given| given.until)).min();
                 let status = match given {
                     _ if revoked_at.is_some() => "revoked",
                     Some(given) if given.from > as_of.at => "to_come",

@@ -14,6 +14,7 @@ use domain::ports::{Position, Recorded};
 use domain::subscription::{self, Subscription};
 
 use super::known::{by_plan, next_change};
+use super::revisions::Revisions;
 use super::words::{plan_name, status};
 use super::{AsOf, Chronicle, stamp};
 use crate::timeline::TimelineEntry;
@@ -170,7 +171,7 @@ pub struct Story {
 pub struct Group {
     /// Known by this among the groups of her history.
     pub id: String,
-    /// The provider's event id or a request id; `time` where only time passed.
+    /// The provider's event id or a request id; `time` where nothing happened to her and the rules or time did it.
     pub cause: String,
     /// When it was true.
     pub at: DateTime<Utc>,
@@ -241,7 +242,7 @@ impl Chronicle {
         });
         let mut groups: Vec<Group> = of_events.collect();
         groups.extend(deliveries.into_values().map(Group::of_delivery));
-        groups.extend(by_time.into_iter().map(|(at, access)| Group::of_time(at, access)));
+        groups.extend(by_time.into_iter().map(Group::of_time));
         groups
     }
 
@@ -265,7 +266,7 @@ impl Chronicle {
             let after = running.open(&catalog, as_of.at);
             turns.note(&metadata.cause, &before, &after, &catalog);
             let next = events.get(index + 1).map_or(now, |(next, _)| next.metadata.recorded_at);
-            turns.by_time.extend(running.by_time(&catalog, as_of.at, next));
+            turns.by_time.extend(running.by_time(&self.revisions, as_of, next));
         }
         turns
     }
@@ -275,7 +276,14 @@ impl Chronicle {
 #[derive(Default)]
 struct Turns {
     by_cause: BTreeMap<String, AccessChange>,
-    by_time: Vec<(DateTime<Utc>, AccessChange)>,
+    by_time: Vec<Passing>,
+}
+
+/// What opened or closed without anything happening to her.
+struct Passing {
+    at: DateTime<Utc>,
+    what: &'static str,
+    access: AccessChange,
 }
 
 impl Turns {
@@ -335,13 +343,34 @@ impl<'c> Running<'c> {
         open(&self.sources(catalog), catalog, at)
     }
 
-    /// What ends between two moments by time alone.
-    fn by_time(
-        &self,
-        catalog: &Catalog,
-        from: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> Vec<(DateTime<Utc>, AccessChange)> {
+    /// What ends by time alone from one event until the next, by the rules in force then, and what other rules did.
+    fn by_time(&self, revisions: &Revisions, from: AsOf, until: DateTime<Utc>) -> Vec<Passing> {
+        let known = AsOf::at(until);
+        let between = |moment: &DateTime<Utc>| *moment > from.at && *moment < until;
+        let mut moments: Vec<DateTime<Utc>> = revisions.moments(known).filter(between).collect();
+        moments.push(until);
+        moments.sort_unstable();
+        moments.dedup();
+        let (mut changes, mut as_of) = (Vec::new(), from);
+        let (_, mut catalog) = revisions.in_force(as_of);
+        for at in moments {
+            changes.extend(self.by_time_under(&catalog, as_of.at, at));
+            if at >= until {
+                break;
+            }
+            as_of = AsOf::at(at);
+            let (_, next) = revisions.in_force(as_of);
+            let change = AccessChange::between(&self.open(&catalog, at), &self.open(&next, at), &next);
+            let turned = change.filter(|change| change.before != change.after);
+            let what = "The catalogue changed";
+            changes.extend(turned.map(|access| Passing { at, what, access }));
+            catalog = next;
+        }
+        changes
+    }
+
+    /// The same under one catalogue.
+    fn by_time_under(&self, catalog: &Catalog, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Passing> {
         let (sources, policy) = (self.sources(catalog), catalog.policy());
         let mut changes = Vec::new();
         let mut at = from;
@@ -350,7 +379,7 @@ impl<'c> Running<'c> {
             // The provider ends trials and periods itself; a date that passes without turning anything is no news.
             let turns = before.len() != after.len();
             let change = AccessChange::between(&before, &after, catalog).filter(|_| turns);
-            changes.extend(change.map(|change| (next, change)));
+            changes.extend(change.map(|access| Passing { at: next, what: "Time passed", access }));
             at = next;
         }
         changes
@@ -443,7 +472,7 @@ impl Group {
         }
     }
 
-    fn of_time(at: DateTime<Utc>, access: AccessChange) -> Self {
+    fn of_time(Passing { at, what, access }: Passing) -> Self {
         Self {
             id: format!("time-{}", at.timestamp_micros()),
             cause: "time".to_owned(),
@@ -452,7 +481,7 @@ impl Group {
             actor: Actor::system(),
             entries: Vec::new(),
             delivery: None,
-            sentence: format!("Time passed: {}", access.sentence),
+            sentence: format!("{what}: {}", access.sentence),
             access: Some(access),
         }
     }

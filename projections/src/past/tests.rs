@@ -423,6 +423,29 @@ fn a_story_says_of_each_cause_what_it_opened_or_closed_and_of_time_what_it_close
 }
 
 #[test]
+fn what_time_closes_in_a_story_follows_the_rules_in_force_then() {
+    let mut life = grace_that_ran_out();
+    let longer = Policy { past_due_grace_seconds: 20 * 24 * 60 * 60, ..Policy::default() };
+    life.applies(day(40), domain::catalog::Content { policy: longer, ..content() });
+    let story = life.chronicle().story(vec![], &Filter::default(), day(60));
+    let by_time: Vec<_> = story.groups.iter().filter(|group| group.cause == "time").collect();
+    assert_eq!(by_time.iter().map(|group| group.at).collect::<Vec<_>>(), [day(50)], "{by_time:#?}");
+    let none = Policy { past_due_grace_seconds: 0, ..Policy::default() };
+    life.applies(day(45), domain::catalog::Content { policy: none, ..content() });
+    let story = life.chronicle().story(vec![], &Filter::default(), day(60));
+    let closed = story.groups.iter().rfind(|group| group.access.is_some()).unwrap();
+    assert_eq!((closed.at, closed.sentence.as_str()), (day(45), "The catalogue changed: closes everything"));
+}
+
+#[test]
+fn a_grant_that_had_ended_before_it_was_taken_back_ended_then() {
+    let mut life = Life::new();
+    life.gives(day(5), give(Some(day(10)))).gives(day(12), GrantCommand::Revoke { remark: "rmk_2".into() });
+    let state = life.chronicle().state(AsOf::at(day(20)));
+    assert_eq!((state.sources[0].status.as_str(), state.sources[0].until), ("revoked", Some(day(10))));
+}
+
+#[test]
 fn a_story_is_filtered_and_read_page_by_page() {
     let deliveries = || vec![delivery("evt_5", day(31), "no_change", 1)];
     let chronicle = grace_that_ran_out().chronicle();

@@ -17,8 +17,15 @@ use super::{Postgres, limit};
 
 macro_rules! columns {
     () => {
-        "inbox.id, event_type, created_at, customer, body, received_at, times_received, outcome, why_code, why_detail, \
-         attempts, settled_at, inbox.arrival, origin, erased_at"
+        columns!("body")
+    };
+    ($body:literal) => {
+        concat!(
+            "inbox.id, event_type, created_at, customer, ",
+            $body,
+            ", received_at, times_received, outcome, why_code, why_detail, \
+             attempts, settled_at, inbox.arrival, origin, erased_at"
+        )
     };
 }
 
@@ -66,7 +73,8 @@ const FORGET_STEPS: &str = "DELETE FROM delivery_steps USING (SELECT number AS o
 const STEPS: &str = "SELECT at, step, actor, code, detail FROM delivery_steps \
                      WHERE arrival = (SELECT arrival FROM inbox WHERE id = $1) ORDER BY number";
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = $1");
-const LIST: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE arrival < ");
+/// Bodies are large, and whoever looks at many deliveries looks at no body.
+const LIST: &str = concat!("SELECT ", columns!("''::bytea AS body"), " FROM inbox WHERE arrival < ");
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = $1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
 const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \

@@ -449,6 +449,8 @@ async fn deliveries_are_listed_by_what_is_known_of_them(place: Place) {
         let filter = DeliveryFilter { of: of.clone(), before: before.map(str::to_owned), limit: 2 };
         storage.inbox.list(filter)
     };
+    let listed = page(None).await.unwrap();
+    assert!(listed.iter().all(|delivery| delivery.body.is_empty()), "a list has no bodies");
     assert_eq!(ids(&page(None).await.unwrap()), ["evt_code", "evt_late"]);
     assert_eq!(ids(&page(Some("evt_late")).await.unwrap()), ["evt_type", "evt_usual"]);
 }

@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Runs a statement past the store.
-    async fn execute(&self, sql: &str) -> Result<(), String> {
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), String> {
         match self {
             Self::Sqlite(_) => {
                 let connection = rusqlite::Connection::open(self.file()).unwrap();
