@@ -85,8 +85,9 @@ struct Inner {
     letters: mpsc::Sender<(String, Letter)>,
     /// How many letters have been queued and not dealt with.
     unsent: watch::Sender<usize>,
-    /// When staff last looked at a member in a session, so that most looks cost nothing.
-    reads: Mutex<HashMap<(SessionId, MemberId), DateTime<Utc>>>,
+    /// When staff last looked at a member in a session, and at what where that is told by itself, so that most looks cost
+    /// nothing.
+    reads: Mutex<HashMap<(SessionId, MemberId, Option<String>), DateTime<Utc>>>,
     service_tokens: ArcSwap<HashMap<Hash, Arc<ServiceCaller>>>,
 }
 

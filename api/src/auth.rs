@@ -229,18 +229,30 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
     if sign_in.strict_staff && !account.second_factor.enabled {
         return Err(ApiError::SecondFactorRequired);
     }
-    if parts.method.is_safe()
-        && let Some((member, what)) = read_of_a_member(parts).await
-    {
-        // Before the index has caught up nobody is a member to it, and nothing would be recorded.
-        state.index_progress.applied().ok_or(ApiError::NotReady)?;
-        if state.index.check(&member, "", state.now()) != Err(NotThere::Member) {
-            let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
-            let Viewer { member: staff, session, .. } = &viewer;
-            sign_in.accounts.record_staff_read(staff, session, &member, &what, request).await?;
-        }
+    // A form that is shown once more, with what was wrong with it, shows of her what its page does.
+    let is_shown = parts.method.is_safe() || parts.uri.path().starts_with("/console/");
+    if is_shown && let Some((member, what)) = read_of_a_member(parts).await {
+        let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
+        record_read(state, &viewer, &member, &what, request).await?;
     }
     Ok(Caller { actor: Actor::staff(&viewer.member), scopes: Arc::new([scope]) })
+}
+
+/// Records that somebody of the staff looks at something of a member's, before it is shown.
+pub async fn record_read(
+    state: &ApiState,
+    viewer: &Viewer,
+    member: &MemberId,
+    what: &str,
+    request: &str,
+) -> Result<(), ApiError> {
+    // Before the index has caught up nobody is a member to it, and nothing would be recorded.
+    state.index_progress.applied().ok_or(ApiError::NotReady)?;
+    if state.index.check(member, "", state.now()) != Err(NotThere::Member) {
+        let Viewer { member: staff, session, .. } = viewer;
+        state.sign_in()?.accounts.record_staff_read(staff, session, member, what, request).await?;
+    }
+    Ok(())
 }
 
 /// Whose data a request reads, and which: what the route makes of the path, however it is written.

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use domain::metadata::Actor;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -78,7 +79,7 @@ impl Said<'_> {
 }
 
 /// A text that a delivery may have.
-fn word(field: &'static str, text: Option<&str>) -> Result<Option<String>, ApiError> {
+pub fn word(field: &'static str, text: Option<&str>) -> Result<Option<String>, ApiError> {
     match text {
         Some(text) if !could_be_an_id(text) => {
             Err(ApiError::Invalid { field, why: "it is empty or has control characters".into() })
@@ -246,10 +247,25 @@ pub async fn show(
     _: Allowed<SupportRead>,
     Ids(event): Ids<String>,
 ) -> Result<Response, ApiError> {
-    let found = if could_be_an_id(&event) { state.deliveries.get(&event).await? } else { None };
-    let history = HistoryBody::from(found.ok_or(ApiError::UnknownDelivery(event))?);
+    let history = HistoryBody::from(find(&state, &event).await?);
     let answered_at = AnsweredAt(state.feed.head().await?);
     Ok((answered_at, Json(history)).into_response())
+}
+
+/// A delivery, and what was done with it.
+pub async fn find(state: &ApiState, event: &str) -> Result<(DeliveryRecord, Vec<DeliveryStep>), ApiError> {
+    let found = if could_be_an_id(event) { state.deliveries.get(event).await? } else { None };
+    found.ok_or_else(|| ApiError::UnknownDelivery(event.to_owned()))
+}
+
+/// Has a delivery looked at again.
+pub async fn look_again(state: &ApiState, event: &str, actor: Actor, why: &str) -> Result<(), ApiError> {
+    if could_be_an_id(event) && state.deliveries.replay(event, actor, why).await? {
+        return Ok(());
+    }
+    let (held, _) = find(state, event).await?;
+    let error = if held.erased_at.is_some() { ApiError::DeliveryErased } else { ApiError::UnknownDelivery };
+    Err(error(event.to_owned()))
 }
 
 /// Why a delivery is to be looked at again.
@@ -296,14 +312,7 @@ pub async fn replay(
     MaybeBody(body): MaybeBody<ReplayWhy>,
 ) -> Result<Response, ApiError> {
     let why = body.map_or_else(|| Ok("asked for by its id".to_owned()), |body| given(&body.why))?;
-    if !could_be_an_id(&event) {
-        return Err(ApiError::UnknownDelivery(event));
-    }
-    if !state.deliveries.replay(&event, caller.actor(), &why).await? {
-        let erased = state.deliveries.get(&event).await?.is_some_and(|(held, _)| held.erased_at.is_some());
-        let error = if erased { ApiError::DeliveryErased } else { ApiError::UnknownDelivery };
-        return Err(error(event));
-    }
+    look_again(&state, &event, caller.actor(), &why).await?;
     let replay = Replay { object: "delivery_replay", delivery: event, outcome: DeliveryOutcome::Pending };
     Ok((StatusCode::ACCEPTED, Json(replay)).into_response())
 }

@@ -260,7 +260,7 @@ pub struct CustomerLink {
     responses(
         (status = 200, description = "Linked, now or before", body = CustomerLink),
         (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`linked_elsewhere`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`linked_elsewhere` or `erased`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn link_customer(
@@ -276,6 +276,7 @@ pub async fn link_customer(
     }
     let customer = CustomerId::from(customer);
     let member = find(&state, &member(&id)?).await?.member;
+    not_erased(&state, &member).await?;
     let command = CustomerCommand::Link { member: member.clone(), through: LinkedThrough::Request };
     let executed =
         state.customers.execute(customer.as_str(), command, context(&state, &caller, &asked)).await.map_err(

@@ -15,7 +15,7 @@ use domain::ids::MemberId;
 use domain::member::ErasedBecause;
 use projections::past::{AsOf, Chronicle};
 
-use crate::desk::{ActingDesk, Desk, Frame};
+use crate::desk::{ActingDesk, Frame};
 use crate::form::Fields;
 use crate::member::{called, moment, path, read};
 use crate::page::{Page, refused};
@@ -332,7 +332,7 @@ fn is_a_mistake(error: &ApiError) -> bool {
 /// Asks, and shows what would come of it. Changes nothing.
 pub(crate) async fn show(
     State(state): State<ApiState>,
-    desk: Desk,
+    ActingDesk(desk): ActingDesk,
     Ids((id, act)): Ids<(String, String)>,
     uri: Uri,
 ) -> Result<Page<impl Template>, ApiError> {

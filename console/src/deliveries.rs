@@ -1,8 +1,11 @@
 //! What Stripe delivered, and what became of it.
 
-use api::deliveries::{A_LINE, sentence};
+use api::auth::record_read;
+use api::deliveries::{A_LINE, find, look_again, sentence, word};
 use api::error::ApiError;
 use api::extract::Ids;
+use api::support::search::{self, Match};
+use api::viewer::Viewer;
 use api::{
     ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, DeliverySelection,
     DeliveryStep,
@@ -126,15 +129,15 @@ pub(crate) async fn list(
             Some(known.0)
         }
     };
-    let given = |name| query.filled(name).map(str::to_owned);
+    let given = |name| word(name, query.filled(name));
     let of = DeliverySelection {
         outcome: wanted,
-        reason: given("reason"),
-        event_type: given("type"),
-        customer: given("customer"),
+        reason: given("reason")?,
+        event_type: given("type")?,
+        customer: given("customer")?,
         ..DeliverySelection::default()
     };
-    let filter = DeliveryFilter { of: of.clone(), before: given("before"), limit: SHOWN + 1 };
+    let filter = DeliveryFilter { of: of.clone(), before: given("before")?, limit: SHOWN + 1 };
     let mut records = state.deliveries.list(filter).await?;
     let more = records.len() > SHOWN;
     records.truncate(SHOWN);
@@ -202,12 +205,22 @@ struct DeliveryPage {
 pub(crate) async fn show(
     State(state): State<ApiState>,
     desk: Desk,
+    viewer: Option<Viewer>,
+    asked: api::shell::Asked,
     Ids(event): Ids<String>,
 ) -> Result<Page<impl Template>, ApiError> {
-    let found = state.deliveries.get(&event).await?;
-    let (record, steps) = found.ok_or(ApiError::UnknownDelivery(event))?;
+    let (record, steps) = find(&state, &event).await?;
     let steps = steps.into_iter().map(Step::from).collect();
     let raw = state.deliveries.body(&record.id).await?.map(|body| laid_out(&body));
+    if let (Some(viewer), Some(_), Some(customer)) = (viewer, &raw, &record.customer) {
+        // What Stripe sent speaks of whoever pays.
+        let found = search::find(&state, customer, 1).await?;
+        if let [Match::Member { member, value, .. }] = found.as_slice()
+            && value == customer
+        {
+            record_read(&state, &viewer, member, "delivery", asked.request_id()).await?;
+        }
+    }
     let key = hex::encode((state.random)());
     Ok(Page(DeliveryPage { frame: desk.at(PATH), delivery: record.into(), steps, raw, key }))
 }
@@ -220,9 +233,7 @@ pub(crate) async fn redrive(
     fields: Fields,
 ) -> Result<Redirect, ApiError> {
     let why = sentence(fields.text("why")).ok_or(ApiError::Invalid { field: "why", why: A_LINE.into() })?;
-    if !state.deliveries.replay(&event, desk.actor, &why).await? {
-        return Err(ApiError::UnknownDelivery(event));
-    }
+    look_again(&state, &event, desk.actor, &why).await?;
     let mut path = form_urlencoded::byte_serialize(event.as_bytes()).collect::<String>();
     path.insert_str(0, "/console/deliveries/");
     Ok(Redirect::to(&path))

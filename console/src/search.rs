@@ -2,6 +2,7 @@
 //! that no address of a page holds an e-mail address.
 
 use api::ApiState;
+use api::cursor::could_be_an_id;
 use api::error::ApiError;
 use api::support::search::{Match, find};
 use askama::Template;
@@ -45,7 +46,11 @@ pub(crate) async fn look(
     if let [Match::Member { member, .. }] = found.as_slice() {
         return Ok(Redirect::to(&path(member)));
     }
-    if found.is_empty() && word.starts_with("evt_") && state.deliveries.get(word).await?.is_some() {
+    if found.is_empty()
+        && word.starts_with("evt_")
+        && could_be_an_id(word)
+        && state.deliveries.get(word).await?.is_some()
+    {
         return Ok(Redirect::to(&format!("/console/deliveries/{word}")));
     }
     let mut query = form_urlencoded::Serializer::new(String::new());

@@ -287,7 +287,7 @@ pub enum AccountEvent {
     StaffRead {
         /// The session of whoever looked.
         session: SessionId,
-        /// What it was first in that hour.
+        /// What it was: the first in that hour, or what [is told by itself](is_told_by_itself).
         what: String,
         /// When.
         at: DateTime<Utc>,
@@ -320,6 +320,9 @@ pub struct Account {
     ended: Vec<SessionId>,
     refused_at: Option<DateTime<Utc>>,
     reads: Vec<(SessionId, DateTime<Utc>)>,
+    /// The same of what is told by itself.
+    #[serde(default)]
+    reads_by_itself: Vec<(SessionId, String, DateTime<Utc>)>,
     /// Why staff did the last things it did, so that each is done once.
     #[serde(default)]
     acts: Vec<RemarkId>,
@@ -345,6 +348,12 @@ impl Account {
 /// Whether `at` is so soon after `last` that it is not worth another event. A clock that was set back makes none wait.
 fn too_soon(last: DateTime<Utc>, at: DateTime<Utc>) -> bool {
     at >= last && at - last < SELDOM
+}
+
+/// Whether a look at `what` of a member is told beside other looks of that hour: her whole history that is taken along, and
+/// what she sees.
+pub fn is_told_by_itself(what: &str) -> bool {
+    ["view", "export", "print"].iter().any(|kind| what.ends_with(kind))
 }
 
 /// The events that follow from `command`; none means already so.
@@ -379,7 +388,12 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
         C::ChangeRole(role) => when(account.role != role, E::RoleChanged { role }),
         C::Delete => when(account.open, E::AccountDeleted),
         C::RecordStaffRead { session, what, at } => {
-            let known = account.reads.iter().any(|(reader, last)| *reader == session && too_soon(*last, at));
+            let known = if is_told_by_itself(&what) {
+                let mut reads = account.reads_by_itself.iter();
+                reads.any(|(reader, read, last)| *reader == session && *read == what && too_soon(*last, at))
+            } else {
+                account.reads.iter().any(|(reader, last)| *reader == session && too_soon(*last, at))
+            };
             when(!known, E::StaffRead { session, what, at })
         }
         C::RecordLetter { letter, remark } => {
@@ -402,6 +416,10 @@ pub fn evolve(account: &mut Account, event: &AccountEvent) {
         AccountEvent::RoleChanged { role } => account.role = *role,
         AccountEvent::AccountDeleted => {
             (account.open, account.second_factor, account.role) = (false, false, Role::default());
+        }
+        AccountEvent::StaffRead { session, what, at } if is_told_by_itself(what) => {
+            account.reads_by_itself.retain(|(reader, read, _)| reader != session || read != what);
+            remember(&mut account.reads_by_itself, (session.clone(), what.clone(), *at));
         }
         AccountEvent::StaffRead { session, at, .. } => {
             account.reads.retain(|(reader, _)| reader != session);
@@ -551,6 +569,22 @@ mod tests {
         account().given(vec![first.clone()]).when(again).then_expect_events(vec![]);
         account().given(vec![first.clone()]).when(other).then_expect_events(vec![of_other]);
         account().given(vec![first]).when(later).then_expect_events(vec![of_later]);
+    }
+
+    #[test]
+    fn what_staff_takes_along_or_sees_as_her_is_told_beside_every_other_look() {
+        let (_, page) = read("ses_1", "member", 0);
+        for what in ["view", "export", "print"] {
+            let (command, event) = read("ses_1", what, 1);
+            account().given(vec![page.clone()]).when(command.clone()).then_expect_events(vec![event.clone()]);
+            account().given(vec![event.clone()]).when(command).then_expect_events(vec![]);
+            let (later, of_later) = read("ses_1", what, 61);
+            account().given(vec![event.clone()]).when(later).then_expect_events(vec![of_later]);
+            let (other, of_other) = read("ses_1", "timeline", 2);
+            account().given(vec![event]).when(other).then_expect_events(vec![of_other]);
+        }
+        let ((_, export), (print, of_print)) = (read("ses_1", "export", 0), read("ses_1", "print", 1));
+        account().given(vec![export]).when(print).then_expect_events(vec![of_print]);
     }
 
     #[test]

@@ -116,6 +116,9 @@ on_every_store! {
         app.send(Method::POST, "/v1/members", Some(&body), "").await.problem(409, "erased");
         let note = json!({ "text": NOTE });
         app.send(Method::POST, &of(&member, "notes"), Some(&note), "").await.problem(409, "erased");
+        let link = json!({ "customer": "cus_later" });
+        let path = format!("/v1/members/{member}/stripe-customer");
+        app.send(Method::PUT, &path, Some(&link), "").await.problem(409, "erased");
         assert_forgotten(&found(&home).await);
         assert_eq!(erase(&app, &member).await["events"], json!([]), "asked again nothing is told again");
         assert_ne!(signed_up(&app, EMAIL).await.1, member);

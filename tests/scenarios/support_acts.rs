@@ -225,6 +225,9 @@ on_every_store! {
             staff.send(method.clone(), &path, Some(&body)).await.problem(403, "second_factor_required");
             learner.send(method, &path, Some(&body)).await.problem(403, "forbidden");
         }
+        let form = app.strange(Method::GET, &format!("/console/members/{MEMBER}/acts/grant"));
+        let form = form.bearer_auth("a-token-that-only-reads").send().await.expect("the service answers");
+        assert_eq!(form.status().as_u16(), 403, "nor does the console say what would be done");
         // The one thing that was said well enough: a note of two lines.
         assert_eq!(app.home.count("events").await, there + 1);
         staff.second_factor().await;
@@ -323,6 +326,9 @@ on_every_store! {
         let app = TestApp::on(store).await;
         let story = paying(&app).await;
         let customer = story.customer_id().to_owned();
+        let nothing = of(MEMBER, "stripe-customers/%00");
+        let body = json!({ "reason": WHY });
+        app.send(Method::DELETE, &nothing, Some(&body), "").await.problem(404, "not_linked");
         let path = of(MEMBER, &format!("stripe-customers/{customer}"));
         let act = done(&app, Method::DELETE, &path, json!({ "reason": WHY })).await;
         assert_eq!(act["events"], json!(["MemberUnlinked"]));
@@ -380,6 +386,8 @@ on_every_store! {
         app.send(Method::POST, &of(MEMBER, "letters"), Some(&confirm), "").await.problem(409, "no_address");
 
         assert!(browser.is_signed_in().await);
+        let typed = json!({ "session": "bob@example.com", "reason": WHY });
+        app.send(Method::POST, &of(&member, "sessions/end"), Some(&typed), "").await.problem(404, "unknown_session");
         let act = done(&app, Method::POST, &of(&member, "sessions/end"), json!({ "reason": WHY })).await;
         assert_eq!(act["sentence"], "Her session ends at once.");
         app.settled().await;

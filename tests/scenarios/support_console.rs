@@ -149,9 +149,29 @@ async fn pages_are_for_staff_with_a_second_factor_and_what_it_reads_of_a_member_
         assert!(!shown.html.contains(" style=") && !shown.html.contains(" onclick="), "{path}");
         shown.says(STAFF);
     }
-    assert_eq!(reads(&app).await, 1, "her reads of one member within minutes are one");
+    assert_eq!(
+        reads(&app).await,
+        3,
+        "her reads within minutes are one, but for her view and her history on paper"
+    );
     page(&staff, "/console/members/mem_nobody").await.is(404).says("Unknown member");
     page(&staff, "/console/nothing").await.is(404).says("No such page");
+}
+
+#[tokio::test]
+async fn what_is_seen_of_a_member_without_opening_her_page_is_on_record_too() {
+    let (app, staff, _) = with_staff().await;
+    let listed = app.get("/v1/support/deliveries?type=customer.subscription.created").await.body;
+    let delivery = listed["data"][0]["id"].as_str().expect("one was delivered");
+    page(&staff, &format!("/console/deliveries/{delivery}")).await.is(200).says("Show it");
+    assert_eq!(reads(&app).await, 1, "what Stripe sent about her");
+    app.register("mem_eve").await;
+    app.settled().await;
+    let form = [("customer", "eve@example.com"), ("words", "It is hers"), ("key", "one")];
+    let shown = send(&staff, "/console/members/mem_eve/acts/link", &form).await.is(422);
+    shown.says("it is not a Stripe customer id");
+    assert_eq!(reads(&app).await, 2, "a form that is shown once more");
+    assert_eq!(app.home.count("events WHERE aggregate_id = 'eve@example.com'").await, 0);
 }
 
 #[tokio::test]

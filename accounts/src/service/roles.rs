@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use chrono::TimeDelta;
-use domain::account::{AccountCommand, Role};
+use domain::account::{AccountCommand, Role, is_told_by_itself};
 use domain::ids::{MemberId, SessionId};
 use domain::metadata::Actor;
 use domain::ports::Position;
@@ -54,7 +54,7 @@ impl Accounts {
     }
 
     /// Records in a member's history that somebody of the staff looked at `what` of hers, such as `timeline`: once an hour and
-    /// session. The member has to exist. Before the answer is given.
+    /// session, and [some of it](is_told_by_itself) beside that. The member has to exist. Before the answer is given.
     pub async fn record_staff_read(
         &self,
         staff: &MemberId,
@@ -63,7 +63,8 @@ impl Accounts {
         what: &str,
         request_id: &str,
     ) -> Result<(), AccountError> {
-        let (now, read) = (self.now(), (session.clone(), member.clone()));
+        let by_itself = is_told_by_itself(what).then(|| what.to_owned());
+        let (now, read) = (self.now(), (session.clone(), member.clone(), by_itself));
         let reads = || self.inner.reads.lock().unwrap_or_else(PoisonError::into_inner);
         let just_now = |at: &chrono::DateTime<chrono::Utc>| now >= *at && now - *at < ONE_READ;
         if reads().get(&read).is_some_and(just_now) {

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::CONTENT_DISPOSITION;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use domain::ids::MemberId;
@@ -100,7 +99,7 @@ pub async fn export(
         account: AccountStateBody::from(&held.account),
         history: history.collect(),
     };
-    let headers = [(CONTENT_DISPOSITION, attachment(&viewer.member, "json"))];
+    let headers = attachment(&viewer.member, "json");
     Ok((answered_at, headers, Json(body)).into_response())
 }
 

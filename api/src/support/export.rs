@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use domain::ids::MemberId;
@@ -142,13 +142,14 @@ pub async fn export(
         state: StateBody::from(&held),
         events: events.collect(),
     };
-    let headers = [(CONTENT_DISPOSITION, attachment(&chronicle.member, "json"))];
+    let headers = attachment(&chronicle.member, "json");
     Ok((answered_at, headers, Json(body)).into_response())
 }
 
-/// The header that has a browser save an answer.
-pub(crate) fn attachment(member: &MemberId, ending: &str) -> String {
-    format!("attachment; filename=\"{member}.{ending}\"")
+/// The headers that have a browser save an answer where somebody wants it, and nowhere else.
+pub(crate) fn attachment(member: &MemberId, ending: &str) -> [(HeaderName, String); 2] {
+    let name = format!("attachment; filename=\"{member}.{ending}\"");
+    [(CONTENT_DISPOSITION, name), (CACHE_CONTROL, "no-store".to_owned())]
 }
 
 /// Rows of text as a file that a spreadsheet may open.
@@ -164,11 +165,8 @@ pub(crate) fn csv<const N: usize>(
     let written = written.map_err(|error| error.to_string());
     match written.and_then(|()| writer.into_inner().map_err(|error| error.to_string())) {
         Ok(bytes) => {
-            let headers = [
-                (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-                (CONTENT_DISPOSITION, attachment(member, "csv")),
-            ];
-            (headers, bytes).into_response()
+            let kind = [(CONTENT_TYPE, "text/csv; charset=utf-8")];
+            (kind, attachment(member, "csv"), bytes).into_response()
         }
         // Writing to memory does not fail.
         Err(error) => ApiError::from(domain::ports::StoreError::Corrupt(error)).into_response(),

@@ -213,6 +213,7 @@ async fn a_member_takes_her_history_along_in_words_for_herself_and_without_the_n
     let everything = get(&world, "mem_ada", "/v1/me/export").await;
     let disposition = everything.headers.get("content-disposition").unwrap().to_str().unwrap();
     assert_eq!(disposition, "attachment; filename=\"mem_ada.json\"");
+    assert_eq!(everything.headers.get("cache-control").unwrap(), "no-store");
     let body = everything.json();
     assert_eq!((&body["object"], &body["member"]), (&json!("my_export"), &json!("mem_ada")));
     let history = body["history"].as_array().unwrap();
@@ -220,6 +221,7 @@ async fn a_member_takes_her_history_along_in_words_for_herself_and_without_the_n
     assert!(history.iter().all(|entry| entry.get("actor").is_none() && entry["by"].is_string()), "{body:#}");
     let csv = get(&world, "mem_ada", "/v1/me/export?format=csv").await;
     assert_eq!(csv.headers.get("content-type").unwrap(), "text/csv; charset=utf-8");
+    assert_eq!(csv.headers.get("cache-control").unwrap(), "no-store");
     let mut reader = csv::Reader::from_reader(csv.text.as_bytes());
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let told = rows.iter().filter(|row| &row[2] != "Fact").count();

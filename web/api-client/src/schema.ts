@@ -12547,7 +12547,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `linked_elsewhere`; `idempotency_key_in_use`: the same command is being carried out */
+            /** @description `linked_elsewhere` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
             409: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -17521,7 +17521,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `unknown_member` */
+            /** @description `unknown_member` or `unknown_session` */
             404: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */

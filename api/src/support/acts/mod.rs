@@ -8,6 +8,7 @@ mod plan;
 pub mod refusal;
 pub mod routes;
 
+use accounts::AccountError;
 use chrono::{DateTime, Utc};
 use domain::account::StaffLetter;
 use domain::catalog::Video;
@@ -25,11 +26,13 @@ use utoipa::ToSchema;
 use self::plan::{Command, New, Plan, flips, plan};
 use self::refusal::ActRefusal;
 use crate::auth::Caller;
+use crate::cursor::could_be_an_id;
 use crate::deliveries::{A_LINE, sentence};
 use crate::error::{ApiError, not_done};
 use crate::extract::moment;
 use crate::idempotency::IdSource;
 use crate::learner::refusal::Refusal;
+use crate::members::could_be_a_customer;
 use crate::position::maybe;
 use crate::shell::Asked;
 use crate::state::ApiState;
@@ -321,6 +324,24 @@ fn written(act: &Act, words: &str) -> Result<Option<String>, ApiError> {
     }
 }
 
+/// What an act is about gets into the log, which keeps it for good: it has to be an id, whatever was typed.
+fn nameable(act: &Act) -> Result<(), ApiError> {
+    match act {
+        Act::Link { customer } if !could_be_a_customer(customer.as_str()) => {
+            let why = "it is not a Stripe customer id, such as cus_NffrFeUfNV2Hib".into();
+            Err(ApiError::Invalid { field: "customer", why })
+        }
+        Act::Unlink { customer } if !could_be_an_id(customer.as_str()) => {
+            let (customer, why) = (customer.clone(), CustomerError::NotLinked);
+            Err(ActRefusal::Customer { customer, why }.into())
+        }
+        Act::EndSessions { session: Some(session) } if session.uuid().is_none() => {
+            Err(AccountError::NoSession.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A member as she stands, and what an act would do.
 async fn planned(
     state: &ApiState,
@@ -329,6 +350,7 @@ async fn planned(
     new: &New,
     now: DateTime<Utc>,
 ) -> Result<(Case, Plan), ApiError> {
+    nameable(act)?;
     let case = state.history()?.case(member, act.customer(), state.index.catalog()).await?;
     let mut planned = plan(&case, act, new, now)?;
     match act {

@@ -14,7 +14,6 @@ use crate::auth::{Allowed, SupportWrite};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Body, Ids, Params, member, moment};
 use crate::idempotency::IdSource;
-use crate::members::could_be_a_customer;
 use crate::position::AnsweredAt;
 use crate::shell::Asked;
 use crate::state::ApiState;
@@ -382,10 +381,6 @@ pub async fn link(
     Params(query): Params<PreviewQuery>,
     Body(LinkedCustomer { customer, reason }): Body<LinkedCustomer>,
 ) -> Result<Response, ApiError> {
-    if !could_be_a_customer(&customer) {
-        let why = "it is not a Stripe customer id, such as cus_NffrFeUfNV2Hib".into();
-        return Err(ApiError::Invalid { field: "customer", why });
-    }
     let act = Act::Link { customer: customer.into() };
     answer(&state, (caller, asked, ids), &id, query, act, reason).await
 }
@@ -462,7 +457,7 @@ pub async fn send_letter(
     request_body = SessionsToEnd,
     responses(
         (status = 200, description = "What was done, or would be", body = ActBody),
-        (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown_member` or `unknown_session`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`sign_in_not_configured` or `erased`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid`", body = Problem, content_type = "application/problem+json"),
     ),
