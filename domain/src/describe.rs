@@ -10,6 +10,7 @@ use crate::events::Event;
 use crate::grant::GrantEvent;
 use crate::ids::{PlanId, SourceEventId};
 use crate::member::{CheckoutOutcome, MemberEvent};
+use crate::money;
 use crate::payment::PaymentEvent;
 use crate::subscription::{
     Attempt, Dispute, Drift, DriftCause, InvoiceNote, Item, Noted, Notice, Observation, Refund, RefundTold,
@@ -85,11 +86,11 @@ fn subscription(event: &SubscriptionEvent) -> String {
         }
         SubscriptionEvent::PaymentFailed { attempt, late, .. } => {
             let late = if *late { "; it had been paid by the time this arrived" } else { "" };
-            format!("Payment failed{}{late}", money(attempt))
+            format!("Payment failed{}{late}", attempted(attempt))
         }
         SubscriptionEvent::PaymentActionRequired { attempt, late, .. } => {
             let late = if *late { "; it had been paid by the time this arrived" } else { "" };
-            format!("Payment waits for the payer to confirm it{}{late}", money(attempt))
+            format!("Payment waits for the payer to confirm it{}{late}", attempted(attempt))
         }
         SubscriptionEvent::PaymentRefunded { reversed, .. } => {
             reversal("All of the payment was given back", reversed)
@@ -117,9 +118,11 @@ fn subscription(event: &SubscriptionEvent) -> String {
             "No change of plan is scheduled any more".to_owned()
         }
         SubscriptionEvent::PaymentRecovered { attempt, .. } => {
-            format!("The failed payment was made{}", money(attempt))
+            format!("The failed payment was made{}", attempted(attempt))
         }
-        SubscriptionEvent::PaymentReceived { attempt, .. } => format!("Payment received{}", money(attempt)),
+        SubscriptionEvent::PaymentReceived { attempt, .. } => {
+            format!("Payment received{}", attempted(attempt))
+        }
         SubscriptionEvent::EndedWithCustomer { deletion, standing } => {
             deleted(deletion, standing.as_ref().and_then(|standing| standing.terms.ended_at))
         }
@@ -197,12 +200,10 @@ fn reversal(happened: &str, reversed: &ReversedPayment) -> String {
 }
 
 fn refunded(refund: &Refund) -> String {
-    let currency = refund.currency.as_deref().unwrap_or_default().to_uppercase();
+    let written = |amount| money::amount(amount, refund.currency.as_deref());
     match &refund.told {
-        RefundTold::Payment { given_back, paid } => {
-            format!("{given_back} of {paid} {currency} (smallest unit)")
-        }
-        RefundTold::One { refund, amount, .. } => format!("{refund}, {amount} {currency} (smallest unit)"),
+        RefundTold::Payment { given_back, paid } => format!("{} of {}", written(*given_back), written(*paid)),
+        RefundTold::One { refund, amount, .. } => format!("{refund}, {}", written(*amount)),
     }
 }
 
@@ -387,13 +388,41 @@ fn day(moment: Option<DateTime<Utc>>) -> String {
     )
 }
 
-/// Amounts are shown in the smallest unit, since currencies differ in how many of those make one.
-fn money(attempt: &Attempt) -> String {
-    let amount = attempt
-        .currency
-        .as_deref()
-        .map(|currency| format!(" of {} {} (smallest unit)", attempt.amount, currency.to_uppercase()))
-        .unwrap_or_default();
+fn attempted(attempt: &Attempt) -> String {
+    let amount = money::amount(attempt.amount, attempt.currency.as_deref());
     let count = attempt.count.map(|count| format!(", attempt {count}")).unwrap_or_default();
-    format!("{amount}, invoice {}{count}", attempt.invoice)
+    format!(" of {amount}, invoice {}{count}", attempt.invoice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given_back(told: RefundTold, currency: Option<&str>) -> String {
+        let currency = currency.map(str::to_owned);
+        refunded(&Refund { at: DateTime::UNIX_EPOCH, source: "evt_1".into(), told, currency })
+    }
+
+    fn tried(currency: Option<&str>) -> String {
+        attempted(&Attempt {
+            invoice: "in_1".into(),
+            source: "evt_1".into(),
+            at: DateTime::UNIX_EPOCH,
+            amount: 2_500,
+            currency: currency.map(str::to_owned),
+            count: Some(1),
+            next_attempt_at: None,
+        })
+    }
+
+    #[test]
+    fn staff_read_amounts_as_people_write_them() {
+        let part = || RefundTold::Payment { given_back: 500, paid: 1_700 };
+        let one = RefundTold::One { refund: "re_1".into(), amount: 500, failed: false };
+        assert_eq!(tried(Some("usd")), " of 25.00 USD, invoice in_1, attempt 1");
+        assert_eq!(tried(None), " of 2500 (smallest unit), invoice in_1, attempt 1");
+        assert_eq!(given_back(part(), Some("usd")), "5.00 USD of 17.00 USD");
+        assert_eq!(given_back(part(), Some("jpy")), "500 JPY of 1700 JPY");
+        assert_eq!(given_back(one, None), "re_1, 500 (smallest unit)");
+    }
 }

@@ -27,6 +27,7 @@ pub mod ids;
 pub mod member;
 pub mod membership;
 pub mod metadata;
+pub mod money;
 pub mod payment;
 pub mod ports;
 pub mod subscription;

@@ -10,13 +10,8 @@ use crate::events::Event;
 use crate::grant::GrantEvent;
 use crate::ids::PlanId;
 use crate::member::{CheckoutOutcome, MemberEvent};
+use crate::money;
 use crate::subscription::{Attempt, Notice, Now, SubscriptionEvent};
-
-/// Currencies whose smallest unit is the currency itself.
-const WHOLE: [&str; 16] = [
-    "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof",
-    "xpf",
-];
 
 impl Event {
     /// What happened, in a sentence to the member; nothing where it does not concern her.
@@ -85,15 +80,15 @@ fn subscription(event: &SubscriptionEvent, catalog: &Catalog) -> Option<String> 
         S::CollectionResumed { .. } => "Payments for your membership go on.".to_owned(),
         S::SubscriptionEnded { ended_at, .. } => format!("Your membership ended on {}.", day(*ended_at)),
         S::EndedWithCustomer { deletion, .. } => format!("Your membership ended on {}.", day(deletion.at)),
-        S::PaymentFailed { attempt, late: false, .. } => format!("A payment{} failed.", money(attempt)),
+        S::PaymentFailed { attempt, late: false, .. } => format!("A payment{} failed.", of_amount(attempt)),
         S::PaymentActionRequired { late: false, .. } => {
             "A payment waits for you to confirm it with your bank.".to_owned()
         }
         S::PaymentRecovered { attempt, .. } => {
-            format!("The payment{} that had failed was made.", money(attempt))
+            format!("The payment{} that had failed was made.", of_amount(attempt))
         }
         S::PaymentReceived { attempt, .. } if attempt.amount > 0 => {
-            format!("Your payment{} was received.", money(attempt))
+            format!("Your payment{} was received.", of_amount(attempt))
         }
         S::PaymentRefunded { .. } => "A payment was given back to you.".to_owned(),
         S::PaymentPartlyRefunded { .. } => "A part of a payment was given back to you.".to_owned(),
@@ -184,20 +179,9 @@ fn day(moment: DateTime<Utc>) -> String {
     moment.format("%-d %B %Y").to_string()
 }
 
-fn money(attempt: &Attempt) -> String {
+fn of_amount(attempt: &Attempt) -> String {
     let Some(currency) = attempt.currency.as_deref() else { return String::new() };
-    format!(" of {}", amount(attempt.amount, currency))
-}
-
-/// An amount in a currency's smallest unit, as people write it.
-pub fn amount(amount: i64, currency: &str) -> String {
-    let sign = if amount < 0 { "-" } else { "" };
-    let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
-    if WHOLE.contains(&currency) {
-        format!("{amount} {}", currency.to_uppercase())
-    } else {
-        format!("{sign}{whole}.{cents:02} {}", currency.to_uppercase())
-    }
+    format!(" of {}", money::amount(attempt.amount, Some(currency)))
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@ use domain::ids::{CustomerId, InvoiceId, MemberId, PlanId, RemarkId, Subscriptio
 use domain::member::{self, Member, MemberEvent, Wish};
 use domain::membership::{self, Membership};
 use domain::metadata::Actor;
+use domain::money;
 use domain::ports::{Position, Recorded};
 use domain::subscription::{Standing, SubscriptionEvent};
 
 use super::explain::ExplainedSource;
 use super::known::{Bought, Held, Known, Of, by_plan, next_change};
-use super::words::{day, money, plan_name, status};
+use super::words::{day, plan_name, status};
 use super::{AsOf, Chronicle, Stream, stamp};
 
 /// How it stood with a member.
@@ -458,10 +459,11 @@ fn paid(known: &Known<'_>, as_of: AsOf) -> Vec<Paid> {
     let paid =
         by_currency.into_iter().filter(|(_, (received, given_back))| *received != 0 || *given_back != 0);
     paid.map(|(currency, (received, given_back))| {
-        let left = money(received.saturating_sub(given_back), &currency);
+        let written = |amount| money::amount(amount, Some(&currency));
+        let left = written(received.saturating_sub(given_back));
         let sentence = match given_back {
             0 => format!("{left} paid"),
-            _ => format!("{left} paid: {} less {}", money(received, &currency), money(given_back, &currency)),
+            _ => format!("{left} paid: {} less {}", written(received), written(given_back)),
         };
         Paid { currency, received, given_back, sentence }
     })
@@ -482,10 +484,7 @@ impl LastPayment {
             SubscriptionEvent::PaymentReceived { .. } | SubscriptionEvent::PaymentRecovered { .. }
         );
         let action_required = matches!(event, SubscriptionEvent::PaymentActionRequired { .. });
-        let amount = attempt
-            .currency
-            .as_deref()
-            .map_or_else(|| "A payment".to_owned(), |currency| money(attempt.amount, currency));
+        let amount = money::amount(attempt.amount, attempt.currency.as_deref());
         let result = match (succeeded, action_required) {
             (true, _) => "paid",
             (false, true) => "waits for the payer to confirm it",

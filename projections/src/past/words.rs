@@ -15,11 +15,6 @@ pub(super) fn plan_name(plan: &PlanId, catalog: &Catalog) -> String {
     catalog.plan(plan).map_or_else(|| plan.to_string(), |plan| plan.name.clone())
 }
 
-/// An amount in a currency's smallest unit, as people write it.
-pub(super) fn money(amount: i64, currency: &str) -> String {
-    domain::tell::amount(amount, currency)
-}
-
 /// Where a decision leaves somebody, in a few words that follow a plan's name.
 pub(super) fn status(decision: &Decision) -> String {
     let until = decision.until.map(day);
