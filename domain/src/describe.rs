@@ -15,6 +15,7 @@ use crate::subscription::{
     Attempt, Dispute, Drift, DriftCause, InvoiceNote, Item, Noted, Notice, Observation, Refund, RefundTold,
     Reversal, ReversedPayment, SubscriptionEvent,
 };
+use crate::tell::amount;
 
 impl Event {
     /// What happened, in one sentence.
@@ -197,12 +198,13 @@ fn reversal(happened: &str, reversed: &ReversedPayment) -> String {
 }
 
 fn refunded(refund: &Refund) -> String {
-    let currency = refund.currency.as_deref().unwrap_or_default().to_uppercase();
+    let money = |units: i64| match refund.currency.as_deref() {
+        Some(currency) => amount(units, currency),
+        None => format!("{units} (smallest unit)"),
+    };
     match &refund.told {
-        RefundTold::Payment { given_back, paid } => {
-            format!("{given_back} of {paid} {currency} (smallest unit)")
-        }
-        RefundTold::One { refund, amount, .. } => format!("{refund}, {amount} {currency} (smallest unit)"),
+        RefundTold::Payment { given_back, paid } => format!("{} of {}", money(*given_back), money(*paid)),
+        RefundTold::One { refund, amount, .. } => format!("{refund}, {}", money(*amount)),
     }
 }
 
@@ -387,13 +389,9 @@ fn day(moment: Option<DateTime<Utc>>) -> String {
     )
 }
 
-/// Amounts are shown in the smallest unit, since currencies differ in how many of those make one.
 fn money(attempt: &Attempt) -> String {
-    let amount = attempt
-        .currency
-        .as_deref()
-        .map(|currency| format!(" of {} {} (smallest unit)", attempt.amount, currency.to_uppercase()))
-        .unwrap_or_default();
+    let currency = attempt.currency.as_deref();
+    let money = currency.map(|currency| format!(" of {}", amount(attempt.amount, currency)));
     let count = attempt.count.map(|count| format!(", attempt {count}")).unwrap_or_default();
-    format!("{amount}, invoice {}{count}", attempt.invoice)
+    format!("{}, invoice {}{count}", money.unwrap_or_default(), attempt.invoice)
 }

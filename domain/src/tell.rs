@@ -17,6 +17,8 @@ const WHOLE: [&str; 16] = [
     "bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof",
     "xpf",
 ];
+/// Currencies of which a thousand smallest units make one.
+const THOUSANDS: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 
 impl Event {
     /// What happened, in a sentence to the member; nothing where it does not concern her.
@@ -192,11 +194,13 @@ fn money(attempt: &Attempt) -> String {
 /// An amount in a currency's smallest unit, as people write it.
 pub fn amount(amount: i64, currency: &str) -> String {
     let sign = if amount < 0 { "-" } else { "" };
-    let (whole, cents) = (amount.unsigned_abs() / 100, amount.unsigned_abs() % 100);
+    let (units, name) = (amount.unsigned_abs(), currency.to_uppercase());
     if WHOLE.contains(&currency) {
-        format!("{amount} {}", currency.to_uppercase())
+        format!("{amount} {name}")
+    } else if THOUSANDS.contains(&currency) {
+        format!("{sign}{}.{:03} {name}", units / 1_000, units % 1_000)
     } else {
-        format!("{sign}{whole}.{cents:02} {}", currency.to_uppercase())
+        format!("{sign}{}.{:02} {name}", units / 100, units % 100)
     }
 }
 
@@ -222,6 +226,7 @@ mod tests {
     fn amounts_are_written_as_people_write_them() {
         assert_eq!(paid(1_705, "usd").as_deref(), Some("Your payment of 17.05 USD was received."));
         assert_eq!(paid(1_700, "jpy").as_deref(), Some("Your payment of 1700 JPY was received."));
+        assert_eq!(paid(1_705, "kwd").as_deref(), Some("Your payment of 1.705 KWD was received."));
         assert_eq!(paid(0, "usd"), None, "a trial's invoice of nothing is no payment");
     }
 
