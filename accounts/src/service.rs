@@ -71,6 +71,9 @@ pub struct Accounts {
     inner: Arc<Inner>,
 }
 
+/// In which session who was read; and what, where that is recorded by itself.
+type Read = (SessionId, MemberId, Option<String>);
+
 struct Inner {
     parts: Parts,
     settings: Settings,
@@ -87,7 +90,7 @@ struct Inner {
     unsent: watch::Sender<usize>,
     /// When staff last looked at a member in a session, and at what where that is told by itself, so that most looks cost
     /// nothing.
-    reads: Mutex<HashMap<(SessionId, MemberId, Option<String>), DateTime<Utc>>>,
+    reads: Mutex<HashMap<Read, DateTime<Utc>>>,
     service_tokens: ArcSwap<HashMap<Hash, Arc<ServiceCaller>>>,
 }
 

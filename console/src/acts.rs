@@ -21,8 +21,8 @@ use crate::member::{called, moment, path, read};
 use crate::page::{Page, refused};
 use crate::time::Moment;
 
-/// The acts that a member's page offers: each with its name in the address and what it is called.
-pub(crate) const OFFERED: [(&str, &str); 9] = [
+/// The acts that are offered for a member: each with its name in the address and what it is called.
+const OFFERED: [(&str, &str); 9] = [
     ("grant", "Give access without a payment"),
     ("extend_grace", "Give more time to pay"),
     ("add_note", "Write a note"),
@@ -39,6 +39,11 @@ const OTHERS: [(&str, &str); 3] = [
     ("revoke_grant", "Take a grant back"),
     ("withdraw_note", "Withdraw a note"),
 ];
+
+/// What a member's page offers. Nothing is done for somebody who was erased, but what Stripe has of her can still be compared.
+pub(crate) fn offered(erased: bool) -> Vec<(&'static str, &'static str)> {
+    OFFERED.into_iter().filter(|(act, _)| !erased || *act == "resync").collect()
+}
 
 /// A box of a form.
 struct Field {

@@ -21,6 +21,7 @@ use crate::form::Fields;
 use crate::member::event::laid_out;
 use crate::page::Page;
 use crate::time::{Moment, length};
+use crate::who::{Staff, Who};
 
 pub(crate) const PATH: &str = "/console/deliveries";
 /// How many are on a page.
@@ -173,13 +174,13 @@ pub(crate) async fn list(
 struct Step {
     at: Moment,
     what: String,
-    actor: Option<String>,
+    actor: Option<Who>,
     reason: Option<String>,
     detail: Option<String>,
 }
 
-impl From<DeliveryStep> for Step {
-    fn from(DeliveryStep { at, step, actor, reason, detail }: DeliveryStep) -> Self {
+impl Step {
+    fn of(DeliveryStep { at, step, actor, reason, detail }: DeliveryStep, staff: &Staff) -> Self {
         let what = match step.as_str() {
             "redriven" => "looked at again".to_owned(),
             "postponed" => "put off: it could not be carried out now".to_owned(),
@@ -187,7 +188,7 @@ impl From<DeliveryStep> for Step {
             "stale" => "older than what was known".to_owned(),
             _ => step,
         };
-        Self { at: Moment(at), what, actor, reason, detail }
+        Self { at: Moment(at), what, actor: actor.map(|actor| staff.name(&actor)), reason, detail }
     }
 }
 
@@ -210,7 +211,8 @@ pub(crate) async fn show(
     Ids(event): Ids<String>,
 ) -> Result<Page<impl Template>, ApiError> {
     let (record, steps) = find(&state, &event).await?;
-    let steps = steps.into_iter().map(Step::from).collect();
+    let staff = Staff::of(&state, steps.iter().filter_map(|step| step.actor.clone()).collect()).await?;
+    let steps = steps.into_iter().map(|step| Step::of(step, &staff)).collect();
     let raw = state.deliveries.body(&record.id).await?.map(|body| laid_out(&body));
     if let (Some(viewer), Some(_), Some(customer)) = (viewer, &raw, &record.customer) {
         // What Stripe sent speaks of whoever pays.

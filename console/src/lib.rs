@@ -27,6 +27,7 @@ mod page;
 mod search;
 mod sign_in;
 mod time;
+mod who;
 
 use api::ApiState;
 use api::error::ApiError;

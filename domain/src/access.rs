@@ -347,7 +347,7 @@ pub fn decide_access(
 /// decision is about what she may use least.
 pub fn decide_plan(
     plan: &PlanId,
-    sources: impl Iterator<Item = Source> + Clone,
+    sources: &(impl Iterator<Item = Source> + Clone),
     catalog: &Catalog,
     policy: &Policy,
     at: DateTime<Utc>,

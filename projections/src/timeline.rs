@@ -118,6 +118,12 @@ impl TimelineEntry {
         named || actor == "operator" || self.kind == EntryKind::Staff
     }
 
+    /// What happened in words, and what staff wrote about it.
+    pub fn with_remark(&self) -> String {
+        let remark = self.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
+        format!("{}{remark}", self.sentence)
+    }
+
     /// The entry as one line.
     pub fn text(&self) -> String {
         let late = self.recorded_at.signed_duration_since(self.occurred_at);
@@ -127,12 +133,11 @@ impl TimelineEntry {
         } else {
             String::new()
         };
-        let remark = self.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
         format!(
-            "{}  {:<22} {}{remark}  ({}, {}){learned}",
+            "{}  {:<22} {}  ({}, {}){learned}",
             stamp(self.occurred_at),
             self.event_type,
-            self.sentence,
+            self.with_remark(),
             self.actor,
             self.cause
         )

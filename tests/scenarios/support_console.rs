@@ -241,6 +241,18 @@ async fn an_act_is_previewed_done_once_and_shown() {
     let shown = page(&staff, &first.location).await.is(200);
     shown.says("<b>Done.</b>");
     shown.says("Pro: given without a payment");
+    // What staff wrote, and who did it, are told wherever the grant is.
+    let position = first.location.rsplit('=').next().unwrap_or_default();
+    let event = page(&staff, &format!("/console/members/{MEMBER}/events/{position}")).await.is(200);
+    event.says("<p class=\"note words-of\">Waited for a week</p>");
+    let printed = page(&staff, &format!("/console/members/{MEMBER}/print")).await.is(200);
+    for told in [&shown, &printed] {
+        told.says(": <span class=\"words-of\">Waited for a week</span>");
+    }
+    for told in [&shown, &printed, &event] {
+        told.says(&format!("\">staff {STAFF}</span>"));
+        assert!(!told.html.contains(">staff:"), "a bare id of staff is in {}", told.html);
+    }
     assert!(app.home.count("events").await > before);
     let other = [("plan", "basic"), ("forever", "yes"), ("words", "Another"), ("key", key.as_str())];
     send(&staff, &act, &other).await.is(422).says("Sent before");
@@ -250,6 +262,25 @@ async fn an_act_is_previewed_done_once_and_shown() {
     let foreign =
         staff.clone().saying("sec-fetch-site", "cross-site").saying("origin", "https://evil.example");
     send(&foreign, &act, &form).await.is(403);
+}
+
+#[tokio::test]
+async fn of_somebody_who_was_erased_it_is_said_and_nothing_is_offered_that_is_refused() {
+    let (app, staff, _) = with_staff().await;
+    app.register("mem_eve").await;
+    let (her, acts) = ("/console/members/mem_eve", "/console/members/mem_eve/acts");
+    send(&staff, &format!("{acts}/add_note"), &[("words", "Wrote twice"), ("key", "a-note")]).await.is(303);
+    for act in ["send_letter", "end_sessions", "erase", "withdraw_note"] {
+        page(&staff, her).await.says(&format!("\"{acts}/{act}"));
+    }
+    let erase = [("because", "asked_for"), ("key", "an-erasure")];
+    send(&staff, &format!("{acts}/erase"), &erase).await.is(303);
+    let shown = page(&staff, her).await.is(200);
+    shown.says("<b>She was erased on <time");
+    shown.says(": <span class=\"words-of\">(erased)</span>");
+    let offered: Vec<&str> = shown.html.matches(acts).collect();
+    assert_eq!(offered.len(), 1, "{}", shown.html);
+    shown.says(&format!("\"{acts}/resync\""));
 }
 
 #[tokio::test]

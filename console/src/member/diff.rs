@@ -66,7 +66,7 @@ pub(crate) async fn show(
     let diff = chronicle.diff(AsOf::at(from), AsOf::at(to));
     let listed = |entries: Vec<projections::timeline::TimelineEntry>| {
         let row = |entry: projections::timeline::TimelineEntry| {
-            (entry.position.to_string(), Moment(entry.occurred_at), entry.sentence)
+            (entry.position.to_string(), Moment(entry.occurred_at), entry.with_remark())
         };
         entries.into_iter().map(row).collect()
     };

@@ -15,6 +15,7 @@ use super::{called, read};
 use crate::desk::{Desk, Frame};
 use crate::page::Page;
 use crate::time::Moment;
+use crate::who::{Staff, Who};
 
 #[derive(Template)]
 #[template(path = "event.html")]
@@ -25,10 +26,11 @@ struct EventPage {
     position: String,
     event_type: String,
     sentence: String,
+    remark: Option<String>,
     stream: String,
     sequence: u64,
     version: String,
-    actor: String,
+    actor: Who,
     cause: String,
     correlation: String,
     occurred: Moment,
@@ -87,8 +89,9 @@ pub(crate) async fn show(
             Some(Delivery { id, event_type, received, times, raw })
         }
     };
+    let staff = Staff::of(&state, vec![entry.actor.to_string()]).await?;
     let sibling = |entry: &projections::timeline::TimelineEntry| {
-        (entry.position.to_string(), entry.event_type.clone(), entry.sentence.clone())
+        (entry.position.to_string(), entry.event_type.clone(), entry.with_remark())
     };
     Ok(Page(EventPage {
         frame: desk.at(""),
@@ -97,10 +100,11 @@ pub(crate) async fn show(
         position: position.to_string(),
         event_type: entry.event_type.clone(),
         sentence: entry.sentence.clone(),
+        remark: entry.remark.clone(),
         stream: entry.stream.clone(),
         sequence: event.sequence,
         version: event.event_version.clone(),
-        actor: entry.actor.to_string(),
+        actor: staff.name(&entry.actor),
         cause: entry.cause.clone(),
         correlation: metadata.correlation_id.clone(),
         occurred: Moment(entry.occurred_at),

@@ -13,6 +13,7 @@ use crate::desk::{Desk, Frame};
 use crate::form::Fields;
 use crate::page::Page;
 use crate::time::Moment;
+use crate::who::{Staff, Who};
 
 #[derive(Template)]
 #[template(path = "explain.html")]
@@ -44,7 +45,7 @@ struct Policy {
     revision: usize,
     position: String,
     since: Moment,
-    actor: String,
+    actor: Who,
 }
 
 /// An event that decided.
@@ -111,7 +112,11 @@ pub(crate) async fn show(
     // With its moment, so that it says the same tomorrow.
     let fixed = When { at: Some(explanation.as_of.at), ..when };
     let permalink = format!("/console/members/{member}/explain?video={video}{}", fixed.query());
-    let mut sources: Vec<Source> = explanation.sources.iter().map(Source::from).collect();
+    let givers = explanation.sources.iter().filter_map(|source| source.giver.as_ref());
+    let actors = givers.chain(explanation.policy.as_ref().map(|policy| &policy.actor));
+    let staff = Staff::of(&state, actors.map(ToString::to_string).collect()).await?;
+    let mut sources: Vec<Source> =
+        explanation.sources.iter().map(|source| Source::of(source, &staff)).collect();
     sources.sort_by_key(|source| !source.decides);
     let turns = [("Before", &explanation.before), ("After", &explanation.after)].into_iter();
     Ok(Page(ExplainPage {
@@ -128,7 +133,7 @@ pub(crate) async fn show(
             revision: policy.revision,
             position: policy.position.to_string(),
             since: Moment(policy.since),
-            actor: policy.actor.to_string(),
+            actor: staff.name(&policy.actor),
         }),
         sources,
         deciding: explanation.deciding.iter().map(Deciding::from).collect(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, TimeDelta, Utc};
-use domain::ids::MemberId;
+use domain::ids::{MemberId, PlanId};
 use domain::ports::Position;
 use projections::past::{EntryKind, Group, MemberState, SourceKind};
 use projections::timeline::TimelineEntry;
@@ -165,7 +165,8 @@ impl Lanes {
             let began = entries.iter().find(|entry| entry.stream == stream).map(|entry| entry.position);
             let (class, words) = ("given", format!("Given: {}", source.sentence));
             let stretch = Stretch { from: source.from?, until: source.until, class, words, position: began };
-            Some((format!("Grant {}", source.id), vec![stretch]))
+            let plans: Vec<&str> = source.plans.iter().map(PlanId::as_str).collect();
+            Some((format!("Grant of {}", plans.join(", ")), vec![stretch]))
         });
         let left_out = bought.len().saturating_sub(MOST_LANES);
         rows.extend(bought.into_iter().skip(left_out));
@@ -185,7 +186,7 @@ impl Lanes {
             let dots = of_kind.iter().map(|entry| Dot {
                 x: span.x(entry.occurred_at),
                 class: tone(&entry.event_type),
-                title: format!("{}: {}", Moment(entry.occurred_at).text(), entry.sentence),
+                title: format!("{}: {}", Moment(entry.occurred_at).text(), entry.with_remark()),
                 link: link(Some(entry.position)).filter(|_| !many),
             });
             lanes.push(Lane {

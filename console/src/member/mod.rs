@@ -22,10 +22,12 @@ use domain::ids::MemberId;
 use domain::ports::{PersonRecord, Position};
 use projections::past::{AsOf, Chronicle, ExplainedSource, MemberState};
 
+use crate::acts::offered;
 use crate::desk::{Desk, Frame};
 use crate::form::Fields;
 use crate::page::Page;
 use crate::time::Moment;
+use crate::who::{Staff, Who};
 use lanes::Lanes;
 use story::{Asked, Told};
 
@@ -160,14 +162,16 @@ pub(crate) struct Source {
     pub(crate) plans: String,
     pub(crate) from: Option<Moment>,
     pub(crate) until: Option<Moment>,
-    pub(crate) giver: Option<String>,
+    pub(crate) giver: Option<Who>,
+    /// Why it was given.
+    pub(crate) remark: Option<String>,
     pub(crate) decides: bool,
     pub(crate) allowed: bool,
     pub(crate) sentence: String,
 }
 
-impl From<&ExplainedSource> for Source {
-    fn from(source: &ExplainedSource) -> Self {
+impl Source {
+    pub(crate) fn of(source: &ExplainedSource, staff: &Staff) -> Self {
         let plans: Vec<&str> = source.plans.iter().map(domain::ids::PlanId::as_str).collect();
         Self {
             kind: source.kind.as_str(),
@@ -178,7 +182,8 @@ impl From<&ExplainedSource> for Source {
             plans: plans.join(", "),
             from: source.from.map(Moment),
             until: source.until.map(Moment),
-            giver: source.giver.as_ref().map(ToString::to_string),
+            giver: source.giver.as_ref().map(|giver| staff.name(giver)),
+            remark: source.remark.clone(),
             decides: source.decides,
             allowed: source.decision.allowed,
             sentence: source.sentence.clone(),
@@ -186,8 +191,8 @@ impl From<&ExplainedSource> for Source {
     }
 }
 
-impl From<&MemberState> for Standing {
-    fn from(state: &MemberState) -> Self {
+impl Standing {
+    fn of(state: &MemberState, staff: &Staff) -> Self {
         let account = &state.account;
         let said = |name, at: Option<DateTime<Utc>>| at.map(|at| (name, Moment(at).text()));
         let mut about = Vec::new();
@@ -208,7 +213,7 @@ impl From<&MemberState> for Standing {
             sentence: state.sentence.clone(),
             until: state.until.map(Moment),
             next: state.next.as_ref().map(|next| (Moment(next.at), next.sentence.clone())),
-            sources: state.sources.iter().map(Source::from).collect(),
+            sources: state.sources.iter().map(|source| Source::of(source, staff)).collect(),
             plans: state.access.iter().map(|plan| (plan.allowed, plan.sentence.clone())).collect(),
             paid: state.paid.iter().map(|paid| paid.sentence.clone()).collect(),
             last_payment: state
@@ -259,6 +264,7 @@ struct MemberPage {
     done: Option<(String, String)>,
     said: Option<String>,
     erased_at: Option<Moment>,
+    acts: Vec<(&'static str, &'static str)>,
     notes: Vec<Note>,
     sessions: Vec<String>,
 }
@@ -267,7 +273,7 @@ struct MemberPage {
 struct Note {
     id: String,
     at: Moment,
-    actor: String,
+    actor: Who,
     text: String,
 }
 
@@ -307,7 +313,12 @@ pub(crate) async fn show(
     let deliveries = deliveries_seen(state.deliveries.as_ref(), &chronicle).await?;
     let whole = chronicle.story(deliveries.clone(), &story::all(), when.now);
     let lanes = Lanes::of(&chronicle.member, &entries, &whole.groups, &then, &when);
-    let told = Told::of(&chronicle.story(deliveries, &asked.filter, when.now), &when, &asked);
+    let part = chronicle.story(deliveries, &asked.filter, when.now);
+    let actors = part.groups.iter().map(|group| &group.actor);
+    let actors = actors.chain(now.notes.iter().map(|note| &note.actor));
+    let actors = actors.chain(then.sources.iter().filter_map(|source| source.giver.as_ref()));
+    let staff = Staff::of(&state, actors.map(ToString::to_string).collect()).await?;
+    let told = Told::of(&part, &when, &asked, &staff);
     let later = when.is_past().then(|| Later::of(&chronicle, &when));
     let done = query.filled("done").and_then(Position::parse);
     let done = done.and_then(|done| entries.iter().find(|entry| entry.position == done));
@@ -326,7 +337,7 @@ pub(crate) async fn show(
     let notes = now.notes.iter().map(|note| Note {
         id: note.remark.to_string(),
         at: Moment(note.at),
-        actor: note.actor.to_string(),
+        actor: staff.name(&note.actor),
         text: note.text.clone(),
     });
     let mut sessions = Vec::new();
@@ -343,8 +354,8 @@ pub(crate) async fn show(
         external_id: person.as_ref().and_then(|person| person.external_id.clone()),
         erased: person.is_none(),
         since: Moment(chronicle.registered_at),
-        now: Standing::from(&now),
-        then: Standing::from(&then),
+        now: Standing::of(&now, &staff),
+        then: Standing::of(&then, &staff),
         slider: Slider { stops: stops.len(), stop, label },
         when,
         later,
@@ -355,6 +366,7 @@ pub(crate) async fn show(
         done: done.map(|entry| (entry.position.to_string(), entry.sentence.clone())),
         said: query.filled("resync").and_then(compared),
         erased_at: now.erased_at.map(Moment),
+        acts: offered(now.erased_at.is_some()),
         notes: notes.collect(),
         sessions,
     })
@@ -390,7 +402,7 @@ impl Later {
         let diff = chronicle.diff(when.as_of(), AsOf::at(when.now));
         let arrived = diff.learned_later.iter();
         Self {
-            arrived: arrived.map(|entry| (entry.position.to_string(), entry.sentence.clone())).collect(),
+            arrived: arrived.map(|entry| (entry.position.to_string(), entry.with_remark())).collect(),
             corrections: diff.corrections.into_iter().map(diff::Change::from).collect(),
             changes: diff.changes.into_iter().map(diff::Change::from).collect(),
             sentence: diff.sentence,

@@ -13,6 +13,7 @@ use super::{When, called, read};
 use crate::desk::{Desk, Frame};
 use crate::page::Page;
 use crate::time::Moment;
+use crate::who::Staff;
 
 #[derive(Template)]
 #[template(path = "print.html")]
@@ -36,6 +37,8 @@ pub(crate) async fn show(
     let now = state.now();
     let deliveries = deliveries_seen(state.deliveries.as_ref(), &chronicle).await?;
     let story = chronicle.story(deliveries, &Filter { limit: Some(usize::MAX), ..Filter::default() }, now);
+    let actors = story.groups.iter().map(|group| group.actor.to_string()).collect();
+    let staff = Staff::of(&state, actors).await?;
     let when = When { at: None, known_at: None, position: None, now };
     Ok(Page(PrintPage {
         frame: desk.at(""),
@@ -44,6 +47,6 @@ pub(crate) async fn show(
         since: Moment(chronicle.registered_at),
         now: Moment(now),
         sentence: chronicle.state(AsOf::at(now)).sentence,
-        groups: story.groups.iter().map(|group| ToldGroup::of(group, &when)).collect(),
+        groups: story.groups.iter().map(|group| ToldGroup::of(group, &when, &staff)).collect(),
     }))
 }

@@ -8,6 +8,7 @@ use projections::past::{EntryKind, Filter, Group, Story};
 use super::{When, boxed, moment};
 use crate::form::Fields;
 use crate::time::{Moment, length};
+use crate::who::{Staff, Who};
 
 /// What was recorded later than this after it was true, is called late.
 const LATE: TimeDelta = TimeDelta::minutes(1);
@@ -110,7 +111,7 @@ pub(super) struct Told {
 pub(super) struct ToldGroup {
     pub(super) at: Moment,
     pub(super) learned: Option<(Moment, String)>,
-    pub(super) actor: String,
+    pub(super) actor: Who,
     pub(super) cause: String,
     /// Whether the cause is a delivery that can be looked at.
     pub(super) delivered: bool,
@@ -127,6 +128,8 @@ pub(super) struct ToldGroup {
 pub(super) struct ToldEntry {
     pub(super) position: Position,
     pub(super) sentence: String,
+    /// What staff wrote about it.
+    pub(super) remark: Option<String>,
     /// When it was true, where that is another moment than its group's.
     pub(super) at: Option<Moment>,
 }
@@ -141,19 +144,20 @@ pub(crate) fn learned(at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> Option<(
 }
 
 impl Told {
-    pub(super) fn of(story: &Story, when: &When, asked: &Asked) -> Self {
+    pub(super) fn of(story: &Story, when: &When, asked: &Asked, staff: &Staff) -> Self {
         Self {
-            groups: story.groups.iter().map(|group| ToldGroup::of(group, when)).collect(),
+            groups: story.groups.iter().map(|group| ToldGroup::of(group, when, staff)).collect(),
             next: story.next.as_deref().map(|next| asked.next(next, when)),
         }
     }
 }
 
 impl ToldGroup {
-    pub(super) fn of(group: &Group, when: &When) -> Self {
+    pub(super) fn of(group: &Group, when: &When, staff: &Staff) -> Self {
         let entries = group.entries.iter().map(|entry| ToldEntry {
             position: entry.position,
             sentence: entry.sentence.clone(),
+            remark: entry.remark.clone(),
             at: (entry.occurred_at != group.at).then_some(Moment(entry.occurred_at)),
         });
         let access = group.access.as_ref().map(|access| {
@@ -167,7 +171,7 @@ impl ToldGroup {
         Self {
             at: Moment(group.at),
             learned: learned(group.at, group.recorded_at),
-            actor: group.actor.to_string(),
+            actor: staff.name(&group.actor),
             cause: group.cause.clone(),
             delivered: group.delivery.is_some(),
             times: group.delivery.as_ref().map_or(0, |delivery| delivery.times_received),

@@ -120,7 +120,7 @@ fn a_plan_is_open_to_whoever_may_use_all_that_it_opens() {
         let standing = standing("active", held);
         let plans = catalog.opened_by(&standing.terms.items, &standing.anchors.plans);
         let source = std::iter::once(Source::new(&standing, plans));
-        let decision = decide_plan(&plan.into(), source, &catalog, &catalog.policy(), now());
+        let decision = decide_plan(&plan.into(), &source, &catalog, &catalog.policy(), now());
         (decision.allowed, decision.reason)
     };
     assert_eq!(uses("basic", "basic"), (true, Reason::Subscription));

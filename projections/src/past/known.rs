@@ -214,7 +214,7 @@ pub(super) fn by_plan(
 ) -> Vec<(PlanId, Decision)> {
     let mut plans: Vec<_> = catalog.plans().collect();
     plans.sort_by(|one, other| other.rank.cmp(&one.rank).then_with(|| one.id.cmp(&other.id)));
-    let decide = |id: &PlanId| decide_plan(id, sources.iter().copied(), catalog, policy, at);
+    let decide = |id: &PlanId| decide_plan(id, &sources.iter().copied(), catalog, policy, at);
     plans.into_iter().map(|plan| (plan.id.clone(), decide(&plan.id))).collect()
 }
 

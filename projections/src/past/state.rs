@@ -241,7 +241,7 @@ impl Chronicle {
     ) -> Vec<ExplainedSource> {
         let alone = held.iter().map(|held| {
             let best = catalog.best_of(held.source.plans).unwrap_or_else(|| PlanId::from(""));
-            let decision = decide_plan(&best, std::iter::once(held.source), catalog, policy, as_of.at);
+            let decision = decide_plan(&best, &std::iter::once(held.source), catalog, policy, as_of.at);
             let plan = decision.plan.as_ref().map(|plan| plan_name(plan, catalog));
             let name = plan.unwrap_or_else(|| "No known plan".to_owned());
             let sentence = format!("{name}: {}.", status(&decision));

@@ -409,6 +409,9 @@ impl AccessChange {
             let widest = plans.iter().filter(|plan| !plans.iter().any(|other| more(plan, other)));
             widest.map(|plan| plan_name(plan, catalog)).collect::<Vec<_>>().join(" and ")
         };
+        let stay = |plans: &[PlanId]| {
+            format!("{} {} open", names(plans), if plans.len() == 1 { "stays" } else { "stay" })
+        };
         let gone: Vec<PlanId> = held.iter().filter(|plan| !holds.contains(plan)).cloned().collect();
         let new: Vec<PlanId> = holds.iter().filter(|plan| !held.contains(plan)).cloned().collect();
         let why = |plans: &[PlanId]| {
@@ -417,10 +420,10 @@ impl AccessChange {
         };
         let sentence = match (new.is_empty(), gone.is_empty()) {
             (true, false) if holds.is_empty() => "closes everything".to_owned(),
-            (true, false) => format!("closes {}; {} stays open", names(&gone), names(&holds)),
+            (true, false) => format!("closes {}; {}", names(&gone), stay(&holds)),
             (false, true) => format!("opens {}: {}", names(&new), why(&new)),
             (false, false) => format!("opens {} instead of {}: {}", names(&new), names(&gone), why(&new)),
-            (true, true) => format!("{} stays open: {}", names(&holds), why(&holds)),
+            (true, true) => format!("{}: {}", stay(&holds), why(&holds)),
         };
         Some(Self { before: held, after: holds, sentence })
     }

@@ -154,6 +154,17 @@ fn what_was_given_counts_from_its_beginning_to_its_end_and_takes_nothing_that_wa
 }
 
 #[test]
+fn of_several_plans_it_is_said_that_they_stay_open() {
+    let mut life = Life::new();
+    life.soon("evt_1", day(0), terms("active", "basic")).gives(day(5), give(None));
+    life.soon("evt_2", day(6), Terms { cancels_at: Some(day(30)), ..terms("active", "basic") });
+    let story = life.chronicle().story(vec![], &Filter::default(), day(7));
+    let group = story.groups.iter().find(|group| group.cause == "evt_2").unwrap();
+    let said = group.access.as_ref().map(|access| access.sentence.as_str());
+    assert_eq!(said, Some("Pro and Basic stay open: given without a payment"));
+}
+
+#[test]
 fn what_was_taken_back_had_been_given_until_then() {
     let mut life = Life::new();
     life.gives(day(5), give(None)).gives(day(8), GrantCommand::Revoke { remark: "rmk_2".into() });
