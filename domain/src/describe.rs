@@ -353,10 +353,29 @@ fn account(event: &AccountEvent) -> String {
         AccountEvent::BackupCodeUsed => "A backup code was used".to_owned(),
         AccountEvent::RoleChanged { role } => format!("Role is {role} from now on"),
         AccountEvent::AccountDeleted => "Account deleted".to_owned(),
-        AccountEvent::StaffRead { what, .. } => format!("Staff looked at {what}"),
+        AccountEvent::StaffRead { what, .. } => format!("Staff looked at {}", read_by_staff(what)),
         AccountEvent::StaffSentLetter { letter, .. } => format!("Staff had {} sent", letter.words()),
         AccountEvent::StaffEndedSessions { session: None, .. } => "Staff ended her sessions".to_owned(),
         AccountEvent::StaffEndedSessions { session: Some(_), .. } => "Staff ended a session".to_owned(),
+    }
+}
+
+/// What a route's own words for what it shows mean; an unknown one speaks for itself.
+fn read_by_staff(what: &str) -> &str {
+    match what {
+        "member" => "her page",
+        "view" => "her catalogue as she sees it",
+        "print" => "her printable history",
+        "export" => "her history, and took it along",
+        "timeline" => "her history",
+        "state" => "how it stood with her",
+        "explain" => "why a video was open or closed to her",
+        "flips" => "when a video opened and closed to her",
+        "diff" => "what changed between two moments",
+        "events/{position}" => "one event of hers",
+        "acts/{act}" => "what could be done for her",
+        "delivery" => "what the provider sent about her",
+        other => other,
     }
 }
 

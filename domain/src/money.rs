@@ -5,7 +5,7 @@ const WHOLE: [&str; 15] =
     ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"];
 
 /// Currencies of which a hundred smallest units make one. The króna and the Ugandan shilling have no cents any more,
-/// yet Stripe counts them in hundredths: 500 is 5 UGX.
+/// yet the provider counts them in hundredths: 500 is 5 UGX.
 const HUNDREDTHS: [&str; 127] = [
     "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BMD",
     "BND", "BOB", "BRL", "BSD", "BWP", "BYN", "BZD", "CAD", "CDF", "CHF", "CNY", "COP", "CRC", "CVE", "CZK",
@@ -24,7 +24,7 @@ const THOUSANDTHS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 /// An amount in the provider's smallest unit of a currency, as people write it, such as `25.00 USD`. Where the currency
 /// is missing or unknown, the number is left as it is and says that it counts smallest units.
 ///
-/// How many of them make one is Stripe's word, which is not always ISO 4217's: <https://docs.stripe.com/currencies>,
+/// How many of them make one is the provider's word, which is not always ISO 4217's: <https://docs.stripe.com/currencies>,
 /// "Zero-decimal currencies", "Three-decimal currencies" and "Special cases" (the króna and the Ugandan shilling).
 pub fn amount(amount: i64, currency: Option<&str>) -> String {
     let Some(currency) = currency.filter(|currency| !currency.is_empty()) else {

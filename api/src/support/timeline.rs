@@ -83,7 +83,7 @@ pub struct TimelineGroupBody {
     object: &'static str,
     /// Known by this among the groups of her history.
     id: String,
-    /// The provider's event id or a request id; `time` where only time passed.
+    /// The provider's event id or a request id; `time` where only time passed or the catalogue changed.
     #[schema(example = "evt_1")]
     cause: String,
     /// When it was true.

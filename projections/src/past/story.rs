@@ -402,15 +402,18 @@ impl AccessChange {
         }
         let ids = |open: &Open| -> Vec<PlanId> { open.iter().map(|(plan, _)| plan.clone()).collect() };
         let (held, holds) = (ids(before), ids(after));
-        let names = |plans: &[PlanId]| -> String {
+        // Whoever reads that Pro is open needs not be told the same of what is within Pro.
+        let widest = |plans: &[PlanId]| -> Vec<String> {
             let more = |plan: &PlanId, other: &PlanId| {
                 catalog.is_within(plan, other) && !catalog.is_within(other, plan)
             };
             let widest = plans.iter().filter(|plan| !plans.iter().any(|other| more(plan, other)));
-            widest.map(|plan| plan_name(plan, catalog)).collect::<Vec<_>>().join(" and ")
+            widest.map(|plan| plan_name(plan, catalog)).collect()
         };
+        let names = |plans: &[PlanId]| widest(plans).join(" and ");
         let stay = |plans: &[PlanId]| {
-            format!("{} {} open", names(plans), if plans.len() == 1 { "stays" } else { "stay" })
+            let verb = if widest(plans).len() == 1 { "stays" } else { "stay" };
+            format!("{} {verb} open", names(plans))
         };
         let gone: Vec<PlanId> = held.iter().filter(|plan| !holds.contains(plan)).cloned().collect();
         let new: Vec<PlanId> = holds.iter().filter(|plan| !held.contains(plan)).cloned().collect();

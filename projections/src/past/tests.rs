@@ -154,14 +154,14 @@ fn what_was_given_counts_from_its_beginning_to_its_end_and_takes_nothing_that_wa
 }
 
 #[test]
-fn of_several_plans_it_is_said_that_they_stay_open() {
+fn what_stays_open_is_said_of_the_plan_that_opens_the_most() {
     let mut life = Life::new();
     life.soon("evt_1", day(0), terms("active", "basic")).gives(day(5), give(None));
     life.soon("evt_2", day(6), Terms { cancels_at: Some(day(30)), ..terms("active", "basic") });
     let story = life.chronicle().story(vec![], &Filter::default(), day(7));
     let group = story.groups.iter().find(|group| group.cause == "evt_2").unwrap();
     let said = group.access.as_ref().map(|access| access.sentence.as_str());
-    assert_eq!(said, Some("Pro and Basic stay open: given without a payment"));
+    assert_eq!(said, Some("Pro stays open: given without a payment"));
 }
 
 #[test]

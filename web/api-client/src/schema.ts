@@ -4044,7 +4044,7 @@ export interface components {
              */
             at: string;
             /**
-             * @description The provider's event id or a request id; `time` where only time passed.
+             * @description The provider's event id or a request id; `time` where only time passed or the catalogue changed.
              * @example evt_1
              */
             cause: string;
