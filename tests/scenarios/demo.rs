@@ -351,8 +351,12 @@ async fn what_the_demo_offers_to_paste_answers_as_printed_and_its_history_outliv
 async fn a_click_in_the_demo_signs_in_on_this_machine_and_leads_nowhere_else() {
     let home = Home::new(Store::Sqlite).await;
     let demo = Demo::start(&home, "clicks", &["demo"]);
-    let clicks: Vec<&str> =
-        demo.banner.lines().map(str::trim).filter(|line| line.contains("/v1/auth/demo-sign-in?")).collect();
+    let clicks: Vec<&str> = demo
+        .banner
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.contains("/v1/auth/demo-sign-in?"))
+        .collect();
     let (first, last) = (clicks[0], clicks[clicks.len() - 1]);
     let base = first.split("/v1/").next().unwrap_or_default();
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();

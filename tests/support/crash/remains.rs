@@ -140,14 +140,16 @@ impl Witness {
         report.doubled.extend(doubled(&self.log));
         let all = DeliveryFilter { limit: usize::MAX, ..DeliveryFilter::default() };
         let inbox = storage.inbox.list(all).await.expect("the inbox can be read");
+        let mut bodies = BTreeMap::new();
         for delivery in &inbox {
+            let whole = storage.inbox.get(&delivery.id).await.expect("a delivery can be read");
+            bodies.extend(whole.map(|whole| (whole.id, whole.body)));
             let steps = storage.inbox.steps(&delivery.id).await.expect("its steps can be read");
             if steps.last().map(|step| step.kind) != Some(StepKind::Settled(delivery.outcome)) {
                 report.wrong.push(format!("{} is {} without a step", delivery.id, delivery.outcome));
             }
         }
         storage.shutdown().await;
-        let bodies: BTreeMap<_, _> = inbox.iter().map(|delivery| (&delivery.id, &delivery.body)).collect();
         let causes: BTreeSet<_> = self.log.iter().map(|recorded| &recorded.metadata.cause).collect();
         let state = self.world.state();
         for (id, body) in &state.acknowledged {
