@@ -2,14 +2,14 @@
 //!
 //! | module | pages |
 //! |---|---|
-//! | [`sign_in`] | signing in and out |
-//! | [`overview`] | the search box, and what needs somebody |
-//! | [`member`] | how a member stands, now or then, her history, why an answer was what it was |
-//! | [`search`] | whom a typed word means |
-//! | [`acts`] | what staff does for a member: previewed, then done once |
-//! | [`deliveries`] | what Stripe delivered, and what became of it |
-//! | [`drift`] | where our copy differed from Stripe's |
-//! | [`health`] | how far the read models are |
+//! | `sign_in` | signing in and out |
+//! | `overview` | the search box, and what needs somebody |
+//! | `member` | how a member stands, now or then, her history, why an answer was what it was |
+//! | `search` | whom a typed word means |
+//! | `acts` | what staff does for a member: previewed, then done once |
+//! | `deliveries` | what Stripe delivered, and what became of it |
+//! | `drift` | where our copy differed from Stripe's |
+//! | `health` | how far the read models are |
 //!
 //! Every page is an address, works without a script and says its moments in UTC. What it shows and does comes from the crate
 //! `api`: who may see it, what is recorded of that, what an act does (see `docs/adr/0010-…`).
