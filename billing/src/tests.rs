@@ -529,6 +529,26 @@ async fn what_ends_is_not_scheduled_to_go_on_with_another_plan() {
 }
 
 #[tokio::test]
+async fn an_end_at_once_whose_answer_was_lost_is_no_refusal_when_it_is_tried_again() {
+    let (gateway, fake) = stripe(QUICK).await;
+    let held = |status: &str| {
+        let mut held = subscription("sub_1");
+        held["status"] = json!(status);
+        Told::Json(200, held)
+    };
+    let missing =
+        || Told::Json(404, json!({ "error": { "code": "resource_missing", "message": "No such" } }));
+    fake.answer([held("active"), missing(), held("canceled")]);
+    gateway.cancel(&"sub_1".into(), When::Now, "req_1").await.unwrap();
+    let lines: Vec<String> = fake.got().iter().map(Got::line).collect();
+    let (look, end) = ("GET /v1/subscriptions/sub_1", "DELETE /v1/subscriptions/sub_1");
+    assert_eq!(lines, [look, end, look]);
+    fake.answer([held("active"), missing(), held("active")]);
+    let told = gateway.cancel(&"sub_1".into(), When::Now, "req_2").await.unwrap_err();
+    assert!(matches!(&told, BillingError::Refused { code, .. } if code == "resource_missing"), "{told}");
+}
+
+#[tokio::test]
 async fn an_end_is_scheduled_made_at_once_and_taken_back_in_the_way_it_was_set() {
     let (gateway, fake) = stripe(QUICK).await;
     let held = |fields: &Value| {
