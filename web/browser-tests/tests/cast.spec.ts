@@ -39,9 +39,7 @@ for (const [turn, name] of ["one half", "the other half"].entries()) {
       await expect(page.getByLabel("Verdict"), part.member).toContainText(sentence ?? "nothing was told");
       await expect(page.getByLabel("Verdict"), part.member).toContainText(verdict?.startsWith("ALLOWED") === true ? "Allowed" : "Denied");
       expect((await page.locator("#text").textContent())?.trimEnd(), part.member).toBe(told);
-      if (process.env.SCREENSHOTS !== undefined) {
-        await page.screenshot({ path: `${process.env.SCREENSHOTS}/cast-${part.member}.png`, fullPage: true });
-      }
+      await inspect(page, `cast-${part.member}`);
     }
   });
 }
@@ -56,6 +54,7 @@ const KINDS: [name: string, path: string][] = [
   ["console-drift", "/drift"],
   ["console-health", "/health"],
   ["console-view", "/members/mem_fay/view"],
+  ["console-print", "/members/mem_june/print"],
   ["console-act", "/members/mem_dora/acts/extend_grace"],
   ["console-nobody", "/members/mem_nobody"],
 ];
