@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use domain::ids::MemberId;
 use domain::metadata::Actor;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -15,8 +16,8 @@ use crate::error::{ApiError, Problem};
 use crate::extract::{Body, Ids, List, MaybeBody, Params, cursor, limit, moment};
 use crate::position::AnsweredAt;
 use crate::state::{
-    ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, DeliverySelection,
-    DeliveryStep,
+    ApiState, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord, DeliveryRehearsal,
+    DeliverySelection, DeliveryStep,
 };
 
 /// How many deliveries one call has looked at again, if it does not say.
@@ -268,6 +269,85 @@ pub async fn look_again(state: &ApiState, event: &str, actor: Actor, why: &str) 
     Err(error(event.to_owned()))
 }
 
+/// What looking at a delivery again would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryReplayPreview)]
+pub struct ReplayPreview {
+    /// Always `delivery_replay_preview`.
+    #[schema(example = "delivery_replay_preview")]
+    object: &'static str,
+    /// The delivery as it is.
+    delivery: DeliveryBody,
+    /// Whose the payer is that it speaks of, as far as it is known or would be then.
+    #[schema(required = true, value_type = Option<String>, example = "mem_ada")]
+    pub member: Option<MemberId>,
+    /// What it comes to.
+    #[schema(
+        example = "customer.subscription.updated is parked (unknown_customer). Looked at again it would be applied: Active with pro."
+    )]
+    pub sentence: String,
+    /// The outcome that it would get.
+    outcome: DeliveryOutcome,
+    /// Why: a stable code.
+    reason: String,
+    /// Why: a sentence.
+    detail: String,
+    /// What it would append to the log, in order; nothing when it would change nothing.
+    pub events: Vec<Following>,
+}
+
+/// An event that would follow.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FollowingEvent)]
+pub struct Following {
+    /// Its stored name.
+    #[serde(rename = "type")]
+    #[schema(example = "SubscriptionActivated")]
+    pub event_type: String,
+    /// The event in words.
+    pub sentence: String,
+}
+
+/// What looking at a delivery again would do. Changes nothing: the rules that carry it out are asked over the log as it is.
+pub async fn preview_replay(state: &ApiState, event: &str) -> Result<ReplayPreview, ApiError> {
+    let (held, _) = find(state, event).await?;
+    if held.erased_at.is_some() {
+        return Err(ApiError::DeliveryErased(event.to_owned()));
+    }
+    let unknown = || ApiError::UnknownDelivery(event.to_owned());
+    let DeliveryRehearsal { outcome, reason, detail, events, member } =
+        state.deliveries.rehearse(event).await?.ok_or_else(unknown)?;
+    let now = held.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let would = if events.is_empty() {
+        format!("it would be {}, and nothing would change: {detail}", outcome.words())
+    } else {
+        let words: Vec<&str> = events.iter().map(|(_, words)| words.as_str()).collect();
+        format!("it would be {}: {}", outcome.words(), words.join("; "))
+    };
+    let sentence = format!("{} is {}{now}. Looked at again {would}.", held.event_type, held.outcome.words());
+    let following = |(event_type, sentence)| Following { event_type, sentence };
+    Ok(ReplayPreview {
+        object: "delivery_replay_preview",
+        delivery: held.into(),
+        member,
+        sentence,
+        outcome,
+        reason,
+        detail,
+        events: events.into_iter().map(following).collect(),
+    })
+}
+
+/// Whether to do it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReplayQuery {
+    /// `true` to be told what it would do; nothing is changed then.
+    #[serde(default)]
+    preview: bool,
+}
+
 /// Why a delivery is to be looked at again.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -295,10 +375,11 @@ pub struct Replay {
 /// Whatever became of it before. Telling the same twice changes nothing. Who asked, and why, is kept with it.
 #[utoipa::path(
     post, path = "/v1/support/deliveries/{event}/replay", operation_id = "replayDelivery", tag = "Support",
-    params(("event" = String, Path, description = "The provider's event id")),
+    params(("event" = String, Path, description = "The provider's event id"), ReplayQuery),
     request_body = Option<ReplayWhy>,
     security(("bearer" = ["support.write"])),
     responses(
+        (status = 200, description = "What it would do", body = ReplayPreview),
         (status = 202, description = "It waits to be looked at", body = Replay),
         (status = 404, description = "`unknown_delivery`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`erased`", body = Problem, content_type = "application/problem+json"),
@@ -309,8 +390,12 @@ pub async fn replay(
     State(state): State<ApiState>,
     Allowed { caller, .. }: Allowed<SupportWrite>,
     Ids(event): Ids<String>,
+    Params(query): Params<ReplayQuery>,
     MaybeBody(body): MaybeBody<ReplayWhy>,
 ) -> Result<Response, ApiError> {
+    if query.preview {
+        return Ok(Json(preview_replay(&state, &event).await?).into_response());
+    }
     let why = body.map_or_else(|| Ok("asked for by its id".to_owned()), |body| given(&body.why))?;
     look_again(&state, &event, caller.actor(), &why).await?;
     let replay = Replay { object: "delivery_replay", delivery: event, outcome: DeliveryOutcome::Pending };

@@ -10,9 +10,14 @@ use utoipa::ToSchema;
 
 use crate::auth::{Allowed, SupportWrite};
 use crate::error::{ApiError, Problem};
-use crate::extract::{Ids, member};
+use crate::extract::{Ids, MaybeBody, Params, member};
+use crate::idempotency::IdSource;
 use crate::position::AnsweredAt;
+use crate::shell::Asked;
 use crate::state::{ApiState, ResyncFinding, ResyncReport};
+use crate::support::acts::By;
+use crate::support::acts::compare::{ComparisonPreview, perform, preview};
+use crate::support::acts::routes::{Because, PreviewQuery};
 
 /// What a comparison with the billing provider showed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,6 +29,9 @@ pub struct ResyncBody {
     /// The member.
     #[schema(value_type = String, example = "mem_ada")]
     member: MemberId,
+    /// What it came to, as her history says it.
+    #[schema(example = "Compared 2 subscriptions with the provider: nothing differed")]
+    sentence: String,
     /// How many subscriptions were compared.
     compared: u64,
     /// How many differed.
@@ -103,17 +111,30 @@ impl From<ResyncFinding> for FindingBody {
     }
 }
 
+/// What a comparison came to, or would look at.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ComparisonBody {
+    /// What it would look at.
+    Preview(ComparisonPreview),
+    /// What it came to.
+    Done(ResyncBody),
+}
+
 /// Compare a member's subscriptions with the billing provider.
 ///
-/// Asks the provider about all her subscriptions now. What differs is put right where that is possible, and becomes part of
-/// her history with its likely cause.
+/// Asks the provider about all her subscriptions now, and changes nothing there. What differs is put right here where that is
+/// possible. Her history says who asked and why, what differed with its likely cause, and what it came to, also where nothing
+/// did. Without a body it says that nobody said why.
 #[utoipa::path(
     post, path = "/v1/support/members/{member}/resync", operation_id = "resyncMember", tag = "Support",
-    params(("member" = String, Path, description = "The member's id")),
+    params(("member" = String, Path, description = "The member's id"), PreviewQuery),
+    request_body = Option<Because>,
     security(("bearer" = ["support.write"])),
     responses(
-        (status = 200, description = "What was compared and what came of it", body = ResyncBody),
+        (status = 200, description = "What was compared and what came of it, or what would be", body = ComparisonBody),
         (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid` or `wrong_shape`", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "`billing_refused`: the provider says no", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`billing_not_configured`: this service has no key for the provider", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`billing_unavailable`: the provider cannot be asked", body = Problem, content_type = "application/problem+json"),
@@ -121,14 +142,29 @@ impl From<ResyncFinding> for FindingBody {
 )]
 pub async fn resync(
     State(state): State<ApiState>,
-    _: Allowed<SupportWrite>,
+    Allowed { caller, .. }: Allowed<SupportWrite>,
+    asked: Asked,
+    ids: IdSource,
     Ids(id): Ids<String>,
+    Params(query): Params<PreviewQuery>,
+    MaybeBody(body): MaybeBody<Because>,
 ) -> Result<Response, ApiError> {
     let member = member(&id)?;
-    let ResyncReport { compared, differing, repaired, left, findings } =
-        state.resync.resync(&member).await?.ok_or(ApiError::UnknownMember(id))?;
-    let findings = findings.into_iter().map(FindingBody::from).collect();
-    let body = ResyncBody { object: "resync", member, compared, differing, repaired, left, findings };
-    let answered_at = AnsweredAt(state.feed.head().await?);
-    Ok((answered_at, Json(body)).into_response())
+    if query.preview {
+        return Ok(Json(ComparisonBody::Preview(preview(&state, &member).await?)).into_response());
+    }
+    let (by, words) = (By::new(&caller, &asked, ids), body.and_then(|body| body.reason));
+    let (report, comparison, position) = perform(&state, &by, &member, words.as_deref()).await?;
+    let ResyncReport { compared, differing, repaired, left, findings } = report;
+    let body = ResyncBody {
+        object: "resync",
+        member,
+        sentence: comparison.to_string(),
+        compared,
+        differing,
+        repaired,
+        left,
+        findings: findings.into_iter().map(FindingBody::from).collect(),
+    };
+    Ok((AnsweredAt(position), Json(ComparisonBody::Done(body))).into_response())
 }

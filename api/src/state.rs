@@ -215,6 +215,19 @@ impl DeliveryOutcome {
             Self::Failed => "failed",
         }
     }
+
+    /// The outcome in words, after "is" or "would be".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Pending => "waiting",
+            Self::Applied => "applied",
+            Self::NoChange => "known already",
+            Self::Stale => "older than what is known",
+            Self::Parked => "parked",
+            Self::Ignored => "not about memberships",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How a delivery came.
@@ -275,6 +288,21 @@ pub struct DeliveryStep {
     pub detail: Option<String>,
 }
 
+/// What looking at a delivery again would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRehearsal {
+    /// Its outcome then.
+    pub outcome: DeliveryOutcome,
+    /// The code of why.
+    pub reason: String,
+    /// Why, as a sentence.
+    pub detail: String,
+    /// What would be appended: the stored name of each event, and the event in words.
+    pub events: Vec<(String, String)>,
+    /// Whose the payer is that it speaks of.
+    pub member: Option<MemberId>,
+}
+
 /// Some deliveries by what is known of them; all, when nothing is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliverySelection {
@@ -325,6 +353,9 @@ pub trait Deliveries: Send + Sync {
 
     /// The body of a delivery, byte for byte as it came, while it is kept.
     async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// What looking at a delivery again would do, without doing it; nothing when there is none with this id.
+    async fn rehearse(&self, id: &str) -> Result<Option<DeliveryRehearsal>, ResyncError>;
 
     /// Has a delivery looked at again, whatever became of it; false when there is none with this id.
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError>;
@@ -431,11 +462,23 @@ pub enum ResyncError {
     Contended(String),
 }
 
+/// What would be compared for a member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResyncScope {
+    /// Her payers, of which all subscriptions are compared.
+    pub customers: Vec<CustomerId>,
+    /// When all subscriptions of everybody were last compared.
+    pub all_compared_at: Option<DateTime<Utc>>,
+}
+
 /// Compares members with the billing provider.
 #[async_trait]
 pub trait Resync: Send + Sync {
-    /// Compares all subscriptions of a member, and puts right what differs; nothing when there is no such member.
-    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError>;
+    /// What would be compared for a member; nothing when there is no such member. An error where the provider cannot be asked.
+    async fn scope(&self, member: &MemberId) -> Result<Option<ResyncScope>, ResyncError>;
+
+    /// Compares all subscriptions of these payers, and puts right what differs, because of this request.
+    async fn resync(&self, customers: &[CustomerId], request: &str) -> Result<ResyncReport, ResyncError>;
 }
 
 /// Whether the rest of the process works.

@@ -1,18 +1,21 @@
 //! What staff does for a member: a page that asks and shows what would come of it, then a form that does it, once.
 
+use api::ApiState;
 use api::error::ApiError;
 use api::extract::Ids;
 use api::idempotency::IdSource;
 use api::shell::Asked;
+use api::support::acts::compare::{self, ComparisonPreview};
 use api::support::acts::{Act, ActBody, By, Until, perform, preview};
-use api::{ApiState, ResyncReport};
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
+use chrono::{DateTime, Utc};
 use domain::account::StaffLetter;
 use domain::ids::MemberId;
 use domain::member::ErasedBecause;
+use domain::ports::Position;
 use projections::past::{AsOf, Chronicle};
 
 use crate::desk::{ActingDesk, Frame};
@@ -76,6 +79,8 @@ struct Preview {
     opening: String,
     closes: usize,
     closing: String,
+    /// What it looks at, where it only looks.
+    compares: Vec<String>,
     warnings: Vec<String>,
     nothing: bool,
 }
@@ -93,8 +98,25 @@ impl From<ActBody> for Preview {
             opening: names(decisions.opening),
             closes: decisions.closes,
             closing: names(decisions.closing),
+            compares: Vec::new(),
             warnings: body.warnings.into_iter().map(|warning| warning.text).collect(),
             nothing: body.events.is_empty(),
+        }
+    }
+}
+
+impl Preview {
+    fn comparing(body: ComparisonPreview, now: DateTime<Utc>) -> Self {
+        Self {
+            sentence: body.sentence,
+            at: Moment(now),
+            opens: 0,
+            opening: String::new(),
+            closes: 0,
+            closing: String::new(),
+            compares: body.compares.into_iter().map(|compares| compares.sentence).collect(),
+            warnings: body.warnings.into_iter().map(|warning| warning.text).collect(),
+            nothing: false,
         }
     }
 }
@@ -263,7 +285,7 @@ async fn asks(
 
 fn words_of(act: &str) -> Words {
     match act {
-        "erase" | "resync" => Words::None,
+        "erase" => Words::None,
         "add_note" => Words::Note,
         _ => Words::Reason,
     }
@@ -284,31 +306,20 @@ async fn page(
     let member = &chronicle.member;
     let asks = asks(state, &chronicle, act, fields).await?;
     let (mut said, mut shown) = (mistake, None);
-    if act == "resync" {
-        shown = Some(Preview {
-            sentence: "Stripe is asked about all her subscriptions now. What differs is put right where that is possible, and \
-                       becomes part of her history."
-                .to_owned(),
-            at: Moment(state.now()),
-            opens: 0,
-            opening: String::new(),
-            closes: 0,
-            closing: String::new(),
-            warnings: Vec::new(),
-            nothing: false,
-        });
+    let planned = if act == "resync" {
+        let looked = compare::preview(state, member).await;
+        looked.map(|body| Some(Preview::comparing(body, state.now())))
     } else {
-        let wanted = asked_for(act, fields);
-        let planned = match wanted {
-            Ok(Some(wanted)) => preview(state, member, &wanted).await.map(Some),
+        match asked_for(act, fields) {
+            Ok(Some(wanted)) => preview(state, member, &wanted).await.map(|body| Some(Preview::from(body))),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
-        };
-        match planned {
-            Ok(planned) => shown = planned.map(Preview::from),
-            Err(error) if is_a_mistake(&error) => said = said.or_else(|| Some(error.to_string())),
-            Err(error) => return Err(error),
         }
+    };
+    match planned {
+        Ok(planned) => shown = planned,
+        Err(error) if is_a_mistake(&error) => said = said.or_else(|| Some(error.to_string())),
+        Err(error) => return Err(error),
     }
     let names = asks.iter().map(|field| field.name);
     let hidden = names.filter_map(|name| Some((name.to_owned(), fields.filled(name)?.to_owned()))).collect();
@@ -355,16 +366,10 @@ pub(crate) async fn carry_out(
     fields: Fields,
 ) -> Result<Response, ApiError> {
     let member = crate::member::member(&id)?;
-    if act == "resync" {
-        let report = state.resync.resync(&member).await?.ok_or(ApiError::UnknownMember(id))?;
-        let ResyncReport { compared, differing, repaired, left, .. } = report;
-        let to = format!("{}?resync={compared}-{differing}-{repaired}-{left}", path(&member));
-        return Ok(Redirect::to(&to).into_response());
-    }
     let by = By { actor: desk.actor.clone(), request_id: asked.request_id().to_owned(), ids };
     match done(&state, &by, &member, &act, &fields).await {
-        Ok(body) => {
-            let position = body.position.map(|position| position.to_string()).unwrap_or_default();
+        Ok(position) => {
+            let position = position.map(|position| position.to_string()).unwrap_or_default();
             Ok(Redirect::to(&format!("{}?done={position}", path(&member))).into_response())
         }
         Err(error) if is_a_mistake(&error) => {
@@ -381,8 +386,12 @@ async fn done(
     member: &MemberId,
     act: &str,
     fields: &Fields,
-) -> Result<ActBody, ApiError> {
+) -> Result<Option<Position>, ApiError> {
+    if act == "resync" {
+        let (_, _, position) = compare::perform(state, by, member, Some(fields.text("words"))).await?;
+        return Ok(Some(position));
+    }
     let missing = || ApiError::Invalid { field: "form", why: "something was left out".into() };
     let act = asked_for(act, fields)?.ok_or_else(missing)?;
-    perform(state, by, member, &act, fields.text("words")).await
+    Ok(perform(state, by, member, &act, fields.text("words")).await?.position)
 }

@@ -1,7 +1,7 @@
 //! What Stripe delivered, and what became of it.
 
 use api::auth::record_read;
-use api::deliveries::{A_LINE, find, look_again, sentence, word};
+use api::deliveries::{A_LINE, ReplayPreview, find, look_again, preview_replay, sentence, word};
 use api::error::ApiError;
 use api::extract::Ids;
 use api::support::search::{self, Match};
@@ -199,6 +199,8 @@ struct DeliveryPage {
     delivery: Shown,
     steps: Vec<Step>,
     raw: Option<String>,
+    /// What looking at it again would do; nothing when its body is not kept.
+    preview: Option<ReplayPreview>,
     key: String,
 }
 
@@ -223,8 +225,12 @@ pub(crate) async fn show(
             record_read(&state, &viewer, member, "delivery", asked.request_id()).await?;
         }
     }
+    let preview = match raw {
+        Some(_) => Some(preview_replay(&state, &record.id).await?),
+        None => None,
+    };
     let key = hex::encode((state.random)());
-    Ok(Page(DeliveryPage { frame: desk.at(PATH), delivery: record.into(), steps, raw, key }))
+    Ok(Page(DeliveryPage { frame: desk.at(PATH), delivery: record.into(), steps, raw, preview, key }))
 }
 
 /// Has a delivery looked at again.

@@ -302,6 +302,14 @@ fn member(event: &MemberEvent) -> String {
         }
         MemberEvent::NoteAdded { .. } => "Note of staff".to_owned(),
         MemberEvent::NoteWithdrawn { .. } => "A note of staff was withdrawn".to_owned(),
+        MemberEvent::ComparisonRequested { remark } => {
+            let without = if remark.is_none() { ", without saying why" } else { "" };
+            format!("Staff had her subscriptions compared with the provider{without}")
+        }
+        MemberEvent::ComparisonDone { comparison } => comparison.to_string(),
+        MemberEvent::ComparisonFailed { code } => {
+            format!("The comparison with the provider was not finished ({code})")
+        }
         MemberEvent::MemberErased { because } => {
             format!("Erased: nothing is known of her but what happened, since {}", because.words())
         }

@@ -82,6 +82,19 @@ pub fn upcast(event: SerializedEvent, upcasters: &[Box<dyn EventUpcaster>]) -> S
 }
 
 impl Event {
+    /// The name it is stored under.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Subscription(_, event) => event.name(),
+            Self::Customer(_, event) => event.name(),
+            Self::Payment(_, event) => event.name(),
+            Self::Grant(_, event) => event.name(),
+            Self::Member(_, event) => event.name(),
+            Self::Account(_, event) => event.name(),
+            Self::Catalog(event) => event.name(),
+        }
+    }
+
     /// What staff wrote about it, beside the log.
     pub fn remark(&self) -> Option<&RemarkId> {
         match self {
@@ -89,7 +102,9 @@ impl Event {
             Self::Customer(_, CustomerEvent::MemberUnlinked { remark, .. })
             | Self::Member(
                 _,
-                MemberEvent::NoteAdded { remark } | MemberEvent::NoteWithdrawn { remark, .. },
+                MemberEvent::NoteAdded { remark }
+                | MemberEvent::NoteWithdrawn { remark, .. }
+                | MemberEvent::ComparisonRequested { remark: Some(remark) },
             )
             | Self::Account(
                 _,

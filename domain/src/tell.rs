@@ -149,6 +149,9 @@ fn member(event: &MemberEvent, catalog: &Catalog) -> Option<String> {
         | MemberEvent::RequestConfirmed { .. }
         | MemberEvent::NoteAdded { .. }
         | MemberEvent::NoteWithdrawn { .. }
+        | MemberEvent::ComparisonRequested { .. }
+        | MemberEvent::ComparisonDone { .. }
+        | MemberEvent::ComparisonFailed { .. }
         | MemberEvent::MemberErased { .. } => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! A member as she stands, and as she would stand after something that has not happened: what staff decides on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use domain::customer::{self, Customer};
 use domain::events::Event;
 use domain::grant::{self, Grant};
 use domain::ids::{CustomerId, GrantId, MemberId, SubscriptionId};
-use domain::member::{self, Member};
+use domain::member::{self, Member, MemberEvent};
 use domain::membership::{Held, Membership};
 use domain::ports::Position;
 use domain::subscription::{self, Subscription};
@@ -39,6 +39,10 @@ pub struct Case {
     pub catalog: Arc<Catalog>,
     /// The provider's events that her history follows from.
     pub causes: BTreeSet<String>,
+    /// When something was last recorded of each subscription.
+    pub heard: BTreeMap<SubscriptionId, DateTime<Utc>>,
+    /// When what she has was last compared with the provider on demand.
+    pub compared_at: Option<DateTime<Utc>>,
     /// How much of the log this knows of, at least.
     pub position: Position,
 }
@@ -75,10 +79,14 @@ impl Past {
             grants: Vec::new(),
             catalog,
             causes: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            compared_at: None,
             position,
         };
         for (recorded, event) in streams.iter().flat_map(|Stream { events }| events) {
+            let recorded_at = recorded.metadata.recorded_at;
             case.causes.insert(recorded.metadata.cause.clone());
+            case.note(event, recorded_at);
             case.take_in(event);
         }
         Ok(case)
@@ -86,6 +94,16 @@ impl Past {
 }
 
 impl Case {
+    fn note(&mut self, event: &Event, recorded_at: DateTime<Utc>) {
+        match event {
+            Event::Subscription(id, _) => {
+                self.heard.insert(id.clone(), recorded_at);
+            }
+            Event::Member(_, MemberEvent::ComparisonDone { .. }) => self.compared_at = Some(recorded_at),
+            _ => {}
+        }
+    }
+
     /// Takes in something that happened, or would.
     pub fn take_in(&mut self, event: &Event) {
         match event {

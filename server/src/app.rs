@@ -8,12 +8,12 @@ use std::time::Duration;
 use accounts::{Accounts, Keys, Mailer, Parts, Paying, SystemRandom};
 use api::{
     ApiParts, ApiState, CallerLimits, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome,
-    DeliveryRecord, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks, Origins, Purchase,
-    Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport,
+    DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks,
+    Origins, Purchase, Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport, ResyncScope,
 };
 use async_trait::async_trait;
 use domain::access::State;
-use domain::billing::Billing;
+use domain::billing::{Billing, BillingError};
 use domain::catalog::{CATALOG_ID, Catalog, CatalogCommand, CatalogError, CatalogEvent, Content};
 use domain::clock::Clock;
 use domain::idempotency::IdempotencyStore;
@@ -35,6 +35,7 @@ use webhook_ingest::inbox::{self, Asked, Origin, Outcome, Redrive, Redriven, Sel
 use webhook_ingest::provider::Provider;
 use webhook_ingest::purchase;
 use webhook_ingest::reconcile::ReconcileError;
+use webhook_ingest::rehearsal::Rehearsal;
 use webhook_ingest::routes::Intake;
 use webhook_ingest::stripe::signature::Secrets;
 use webhook_ingest::worker::{Registry, Worker};
@@ -173,6 +174,7 @@ impl App {
             livemode,
             wake: Arc::new(Notify::new()),
             stopping: AtomicBool::new(false),
+            rehearsing: false,
         });
         tasks.spawn(metrics::keep_small());
         if storage.writable {
@@ -517,6 +519,21 @@ impl api::Deliveries for Deliveries {
         Ok(delivery.map(|delivery| delivery.body).filter(|body| !body.is_empty()))
     }
 
+    async fn rehearse(&self, id: &str) -> Result<Option<DeliveryRehearsal>, ResyncError> {
+        let Some(delivery) = self.worker.inbox.get(id).await? else { return Ok(None) };
+        let rehearsed = self.worker.rehearse(&delivery).await;
+        let Rehearsal { outcome, why, events, member } =
+            rehearsed.map_err(|trouble| not_looked_at(trouble.into()))?;
+        let events = events.iter().map(|event| (event.name().to_owned(), event.describe()));
+        Ok(Some(DeliveryRehearsal {
+            outcome: shown(outcome),
+            reason: why.code,
+            detail: why.detail,
+            events: events.collect(),
+            member,
+        }))
+    }
+
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
         let known = self.worker.inbox.redrive(Redrive::Id(id.to_owned()), self.asked(actor, why)).await? > 0;
         self.worker.wake.notify_one();
@@ -600,26 +617,34 @@ struct Resync {
 
 #[async_trait]
 impl api::Resync for Resync {
-    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError> {
+    async fn scope(&self, member: &MemberId) -> Result<Option<ResyncScope>, ResyncError> {
         self.models.caught_up().await?;
         if self.storage.views.registered_at(directory::NAME, member).await?.is_none() {
             return Ok(None);
         }
+        if self.worker.provider.is_none() {
+            return Err(BillingError::NotConfigured.into());
+        }
         let customers = self.storage.views.customers_of(directory::NAME, member).await?;
-        let compared = self.worker.resync(&customers).await.map_err(not_looked_at)?;
+        let all_compared_at = keeper::compared_at(&self.worker).await?;
+        Ok(Some(ResyncScope { customers, all_compared_at }))
+    }
+
+    async fn resync(&self, customers: &[CustomerId], request: &str) -> Result<ResyncReport, ResyncError> {
+        let compared = self.worker.resync(customers, Some(request)).await.map_err(not_looked_at)?;
         let findings = compared.findings.into_iter().map(|finding| ResyncFinding {
             subscription: finding.subscription,
             differences: finding.differences,
             cause: finding.cause,
             repaired: finding.repaired,
         });
-        Ok(Some(ResyncReport {
+        Ok(ResyncReport {
             compared: compared.compared,
             differing: compared.differing,
             repaired: compared.repaired,
             left: compared.left,
             findings: findings.collect(),
-        }))
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::ports::StoreError;
 use tokio::time::{Instant, sleep_until, timeout};
 use webhook_ingest::backfill::Backfill;
 use webhook_ingest::reconcile::{ReconcileError, Reconciled};
@@ -71,8 +72,7 @@ async fn fill(backfill: &Backfill) -> bool {
 /// Compares, unless this or another process has done so within `every`; says after what time to come again.
 async fn compare(worker: &Worker, every: Duration) -> Duration {
     let now = worker.clock.now();
-    let last = worker.notebook.note(COMPARED).await;
-    let last = last.ok().flatten().and_then(|note| note.parse::<DateTime<Utc>>().ok());
+    let last = compared_at(worker).await.ok().flatten();
     if let Some(age) = last.and_then(|last| (now - last).to_std().ok()).filter(|age| *age < every) {
         return every.saturating_sub(age);
     }
@@ -93,6 +93,12 @@ async fn compare(worker: &Worker, every: Duration) -> Duration {
             TICK.min(every)
         }
     }
+}
+
+/// When all subscriptions were last compared.
+pub(crate) async fn compared_at(worker: &Worker) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let note = worker.notebook.note(COMPARED).await?;
+    Ok(note.and_then(|note| note.parse().ok()))
 }
 
 async fn compare_now(worker: &Worker) -> Result<Reconciled, ReconcileError> {

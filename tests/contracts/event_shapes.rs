@@ -12,8 +12,8 @@ use domain::catalog::{CatalogEvent, Course, Plan, Playback, Policy, Roadmap, Vid
 use domain::customer::{CustomerEvent, Deletion, LinkedThrough};
 use domain::grant::GrantEvent;
 use domain::member::{
-    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, ErasedBecause, MemberEvent, NewPlan,
-    Order,
+    CancelReason, Cancellation, Checkout, CheckoutEnd, CheckoutOutcome, Comparison, ErasedBecause,
+    MemberEvent, NewPlan, Order,
 };
 use domain::payment::{PaymentEvent, Purpose};
 use domain::subscription::{
@@ -279,10 +279,14 @@ fn request_events() -> Vec<MemberEvent> {
     ]
 }
 
-fn staff_events() -> [MemberEvent; 3] {
+fn staff_events() -> [MemberEvent; 6] {
+    let comparison = Comparison { compared: 2, differing: 1, repaired: 1 };
     [
         MemberEvent::NoteAdded { remark: "rmk_1".into() },
         MemberEvent::NoteWithdrawn { note: "rmk_1".into(), remark: "rmk_2".into() },
+        MemberEvent::ComparisonRequested { remark: Some("rmk_1".into()) },
+        MemberEvent::ComparisonDone { comparison },
+        MemberEvent::ComparisonFailed { code: "billing_unavailable".to_owned() },
         MemberEvent::MemberErased { because: ErasedBecause::AskedFor },
     ]
 }

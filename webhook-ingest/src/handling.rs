@@ -208,7 +208,7 @@ impl Worker {
             }
             Err(settled) => return Ok(settled),
         };
-        Ok(match self.compare(&found, None).await? {
+        Ok(match self.compare(&found, None, None).await? {
             Compared::Same => no_change("the subscription was looked at, and this was known"),
             Compared::Differed(events, _) => {
                 applied(&events.iter().map(SubscriptionEvent::name).collect::<Vec<_>>())

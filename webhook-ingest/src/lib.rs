@@ -15,6 +15,7 @@ pub mod notebook;
 pub mod provider;
 pub mod purchase;
 pub mod reconcile;
+pub mod rehearsal;
 pub mod routes;
 pub mod stripe;
 pub mod worker;

@@ -106,7 +106,12 @@ impl From<Trouble> for ReconcileError {
 #[derive(Debug, Clone)]
 pub(crate) enum Purpose<'r> {
     /// To find out whether something was not told, and perhaps why.
-    Comparing(Option<DriftCause>),
+    Comparing {
+        /// Why something differs, where that is known.
+        cause: Option<DriftCause>,
+        /// The request that asked for it: what it appends follows from that.
+        request: Option<&'r str>,
+    },
     /// To see at once what came of this request instead of waiting to be told.
     Following(&'r str),
 }
@@ -163,7 +168,7 @@ impl Worker {
                 }
                 page => page?,
             };
-            let last = self.compare_page(&page, &mut run.report, &mut listed).await?;
+            let last = self.compare_page(&page, &mut run.report, &mut listed, None).await?;
             progress(&run.report);
             let goes_on = page.has_more && last.is_some() && last != run.after;
             run.after = last;
@@ -179,7 +184,7 @@ impl Worker {
         loop {
             let held = self.notebook.subscriptions_after(after.as_ref(), BATCH).await?;
             for id in held.iter().filter(|id| !listed.contains(*id)) {
-                self.compare_held(id, &mut run.report, is_whole).await?;
+                self.compare_held(id, &mut run.report, is_whole, None).await?;
                 progress(&run.report);
             }
             let Some(last) = held.last() else { break };
@@ -191,8 +196,12 @@ impl Worker {
         Ok(run.report)
     }
 
-    /// Compares the subscriptions of some payers.
-    pub async fn resync(&self, customers: &[CustomerId]) -> Result<Reconciled, ReconcileError> {
+    /// Compares the subscriptions of some payers. What differs follows from the `request`, where there is one.
+    pub async fn resync(
+        &self,
+        customers: &[CustomerId],
+        request: Option<&str>,
+    ) -> Result<Reconciled, ReconcileError> {
         let provider = self.provider()?;
         let (mut report, mut listed) = (Reconciled::default(), HashSet::new());
         for customer in customers {
@@ -203,7 +212,7 @@ impl Worker {
                     Err(BillingError::Refused { code, .. }) if code == "resource_missing" => break,
                     page => page?,
                 };
-                let last = self.compare_page(&page, &mut report, &mut listed).await?;
+                let last = self.compare_page(&page, &mut report, &mut listed, request).await?;
                 let goes_on = page.has_more && last.is_some() && last != after;
                 after = last;
                 if !goes_on {
@@ -212,7 +221,7 @@ impl Worker {
             }
             for id in self.registry.subscriptions_of(customer).await? {
                 if !listed.contains(&id) {
-                    self.compare_held(&id, &mut report, true).await?;
+                    self.compare_held(&id, &mut report, true, request).await?;
                 }
             }
         }
@@ -225,6 +234,7 @@ impl Worker {
         page: &Listed,
         report: &mut Reconciled,
         listed: &mut HashSet<SubscriptionId>,
+        request: Option<&str>,
     ) -> Result<Option<String>, ReconcileError> {
         let mut last = None;
         for raw in &page.objects {
@@ -233,7 +243,7 @@ impl Worker {
             let found = Found { object, asked: page.asked };
             let id = found.object.get("id").and_then(Value::as_str).map(str::to_owned);
             if let Some(id) = &id {
-                let compared = self.compare(&found, None).await?;
+                let compared = self.compare(&found, None, request).await?;
                 report.add(&id.as_str().into(), compared);
                 listed.insert(id.as_str().into());
             }
@@ -249,6 +259,7 @@ impl Worker {
         id: &SubscriptionId,
         report: &mut Reconciled,
         counts: bool,
+        request: Option<&str>,
     ) -> Result<(), ReconcileError> {
         let (state, _) = self.held(id, None).await?;
         if state.standing(None).is_none_or(|standing| standing.terms.status.is_final()) {
@@ -256,7 +267,7 @@ impl Worker {
         }
         tokio::time::sleep(PAUSE).await;
         if let Some(found) = self.provider()?.subscription(id).await? {
-            let compared = self.compare(&found, None).await?;
+            let compared = self.compare(&found, None, request).await?;
             if counts || compared != Compared::Same {
                 report.add(id, compared);
             }
@@ -266,7 +277,7 @@ impl Worker {
         let source = look_id(id, now);
         let Some(drift) = state.drift_from_nothing(source.clone(), now) else { return Ok(()) };
         let command = SubscriptionCommand::RecordDrift(Box::new(drift.clone()));
-        let context = Context::told_by(PROVIDER, &source, now);
+        let context = because_of(request, Context::told_by(PROVIDER, &source, now));
         self.subscriptions.execute(id.as_str(), command, context).await.map_err(Trouble::from)?;
         report.add(id, Compared::Differed(Vec::new(), drift));
         Ok(())
@@ -277,8 +288,9 @@ impl Worker {
         &self,
         found: &Found,
         cause: Option<DriftCause>,
+        request: Option<&str>,
     ) -> Result<Compared, Trouble> {
-        self.take_in(found, Purpose::Comparing(cause)).await
+        self.take_in(found, Purpose::Comparing { cause, request }).await
     }
 
     /// Takes in what Stripe says of a subscription where it differs from what is known.
@@ -295,8 +307,9 @@ impl Worker {
             .map_or(found.asked.as_of, |newest| found.asked.as_of.max(newest + TimeDelta::milliseconds(1)));
         let source = look_id(&id, at);
         let mut context = Context::told_by(PROVIDER, &source, at);
-        if let Purpose::Following(request) = purpose {
-            request.clone_into(&mut context.correlation_id);
+        match purpose {
+            Purpose::Following(request) => request.clone_into(&mut context.correlation_id),
+            Purpose::Comparing { request, .. } => context = because_of(request, context),
         }
         let customer = terms.customer.clone();
         if let Owner::Nobody((_, why)) = self.owner_asked(&customer, named, &context).await? {
@@ -310,7 +323,7 @@ impl Worker {
         let command = match purpose {
             // That it is news is what was expected, and no finding.
             Purpose::Following(_) => SubscriptionCommand::Observe(Box::new(look.observation.clone())),
-            Purpose::Comparing(cause) => {
+            Purpose::Comparing { cause, .. } => {
                 look.cause = match cause {
                     Some(cause) => cause,
                     None => self.likely_cause(&customer).await?,
@@ -367,6 +380,9 @@ impl Worker {
 
     /// Has a subscription or a payer looked at soon.
     pub async fn ask_for_a_look(&self, id: &str, why: &str) -> Result<(), StoreError> {
+        if self.rehearsing {
+            return Ok(());
+        }
         self.notebook.write_note(&format!("{LOOK}{id}"), why).await?;
         self.looks.notify_one();
         Ok(())
@@ -379,9 +395,9 @@ impl Worker {
         for (name, why) in self.notebook.notes(LOOK, BATCH).await? {
             let id = name.trim_start_matches(LOOK);
             if id.starts_with("cus_") {
-                self.resync(&[id.into()]).await?;
+                self.resync(&[id.into()], None).await?;
             } else if let Some(found) = provider.subscription(&id.into()).await? {
-                let compared = self.compare(&found, Some(DriftCause::OrderUnknown)).await?;
+                let compared = self.compare(&found, Some(DriftCause::OrderUnknown), None).await?;
                 tracing::info!(subscription = id, ?compared, "looked at the provider");
             }
             self.notebook.remove_note(&name, &why).await?;
@@ -414,6 +430,14 @@ impl Reconciled {
                 self.findings.push(Finding { subscription, differences, cause, repaired });
             }
         }
+    }
+}
+
+/// What was told is told because of a request, where there was one.
+fn because_of(request: Option<&str>, context: Context) -> Context {
+    match request {
+        Some(request) => Context { cause: request.to_owned(), correlation_id: request.to_owned(), ..context },
+        None => context,
     }
 }
 

@@ -140,6 +140,8 @@ pub struct Worker {
     pub wake: Arc<Notify>,
     /// Whether it is to stop.
     pub stopping: AtomicBool,
+    /// Whether it only finds out what would happen: then nothing that waits is touched.
+    pub rehearsing: bool,
 }
 
 /// Why a delivery was not carried out this time.
@@ -374,6 +376,9 @@ impl Worker {
 
     /// Makes deliveries pending again and wakes whoever carries them out.
     async fn redrive(&self, which: Redrive, why: &str) -> Result<u64, StoreError> {
+        if self.rehearsing {
+            return Ok(0);
+        }
         let count = self.inbox.redrive(which, self.asked(why)).await?;
         self.wake.notify_one();
         Ok(count)

@@ -35,8 +35,9 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryRecord, DeliverySelection, DeliveryStep, Probe, Purchase, Purchases,
-    RebuildReport, RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport,
+    Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryRehearsal, DeliverySelection,
+    DeliveryStep, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Replayed, Resync,
+    ResyncError, ResyncFinding, ResyncReport, ResyncScope,
 };
 
 /// What a store says when it is told to fail.
@@ -381,6 +382,17 @@ impl Deliveries for Stores {
         Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
     }
 
+    async fn rehearse(&self, id: &str) -> Result<Option<DeliveryRehearsal>, ResyncError> {
+        let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
+        Ok(known.then(|| DeliveryRehearsal {
+            outcome: DeliveryOutcome::Applied,
+            reason: "applied".to_owned(),
+            detail: "MemberLinked".to_owned(),
+            events: vec![("MemberLinked".to_owned(), "cus_1 linked to mem_ada".to_owned())],
+            member: Some("mem_ada".into()),
+        }))
+    }
+
     async fn replay(&self, id: &str, actor: Actor, why: &str) -> Result<bool, StoreError> {
         self.told.lock().unwrap().push(format!("{actor} replays {id}: {why}"));
         Ok(self.deliveries.lock().unwrap().iter().any(|held| held.id == id))
@@ -443,14 +455,25 @@ impl Rebuilds for Stores {
 
 #[async_trait]
 impl Resync for Stores {
-    async fn resync(&self, member: &MemberId) -> Result<Option<ResyncReport>, ResyncError> {
+    async fn scope(&self, member: &MemberId) -> Result<Option<ResyncScope>, ResyncError> {
+        match member.as_str() {
+            "mem_keyless" => Err(BillingError::NotConfigured.into()),
+            "mem_ada" | "mem_down" | "mem_refused" => {
+                let customers = vec![member.as_str().replace("mem_", "cus_").into()];
+                Ok(Some(ResyncScope { customers, all_compared_at: None }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn resync(&self, customers: &[CustomerId], _request: &str) -> Result<ResyncReport, ResyncError> {
         let difference = |what: &str, known: &str, found: &str| Difference {
             what: what.to_owned(),
             known: Some(known.to_owned()),
             found: Some(found.to_owned()),
         };
-        match member.as_str() {
-            "mem_ada" => Ok(Some(ResyncReport {
+        match customers[0].as_str() {
+            "cus_ada" => Ok(ResyncReport {
                 compared: 2,
                 differing: 1,
                 repaired: 1,
@@ -461,15 +484,13 @@ impl Resync for Stores {
                     cause: DriftCause::NotUsed { delivery: "evt_9".into(), outcome: "failed".to_owned() },
                     repaired: true,
                 }],
-            })),
-            "mem_down" => Err(BillingError::Unavailable("it does not answer in time".to_owned()).into()),
-            "mem_refused" => Err(BillingError::Refused {
+            }),
+            "cus_down" => Err(BillingError::Unavailable("it does not answer in time".to_owned()).into()),
+            _ => Err(BillingError::Refused {
                 code: "api_key_expired".to_owned(),
                 message: "Expired API Key provided".to_owned(),
             }
             .into()),
-            "mem_keyless" => Err(BillingError::NotConfigured.into()),
-            _ => Ok(None),
         }
     }
 }

@@ -209,7 +209,8 @@ async fn a_member_is_compared_with_the_billing_provider() {
         "differences": [{ "what": "status", "known": "active", "found": "past_due" }],
     });
     let expected = json!({
-        "object": "resync", "member": "mem_ada", "compared": 2, "differing": 1, "repaired": 1, "left": 0,
+        "object": "resync", "member": "mem_ada",
+        "sentence": "Compared 2 subscriptions with the provider: 1 differed and was put right", "compared": 2, "differing": 1, "repaired": 1, "left": 0,
         "findings": [finding],
     });
     assert_eq!(told.json(), expected);

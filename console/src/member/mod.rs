@@ -262,7 +262,6 @@ struct MemberPage {
     asked: Asked,
     videos: Vec<(String, String)>,
     done: Option<(String, String)>,
-    said: Option<String>,
     erased_at: Option<Moment>,
     acts: Vec<(&'static str, &'static str)>,
     notes: Vec<Note>,
@@ -364,22 +363,12 @@ pub(crate) async fn show(
         asked,
         videos: catalog.videos().map(|video| (video.id.to_string(), video.name.clone())).collect(),
         done: done.map(|entry| (entry.position.to_string(), entry.sentence.clone())),
-        said: query.filled("resync").and_then(compared),
         erased_at: now.erased_at.map(Moment),
         acts: offered(now.erased_at.is_some()),
         notes: notes.collect(),
         sessions,
     })
     .into_response())
-}
-
-/// What a comparison with Stripe came to, from the numbers that an address has of it.
-fn compared(numbers: &str) -> Option<String> {
-    let numbers: Vec<u64> = numbers.split('-').filter_map(|number| number.parse().ok()).collect();
-    let [compared, differing, repaired, left] = numbers[..] else { return None };
-    Some(format!(
-        "Compared with Stripe: {compared} looked at, {differing} differed, {repaired} put right, {left} still differ."
-    ))
 }
 
 /// A stop of the slider has an address of its own, which stays what it is when more happens.

@@ -2,6 +2,8 @@
 
 mod request;
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -53,8 +55,45 @@ pub enum MemberCommand {
         /// Why, in words beside the log.
         remark: RemarkId,
     },
+    /// What she has is to be compared with what the provider has.
+    RequestComparison {
+        /// Why, in words beside the log; none where nobody said.
+        remark: Option<RemarkId>,
+    },
+    /// It was compared, or could not be.
+    RecordComparison(Result<Comparison, String>),
     /// What was known of her beside the log is gone.
     Erase(ErasedBecause),
+}
+
+/// What comparing a member's subscriptions with the provider came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// How many were compared.
+    pub compared: u64,
+    /// How many of them differed.
+    pub differing: u64,
+    /// How many of those do not differ any more.
+    pub repaired: u64,
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { compared, differing, repaired } = *self;
+        let subscriptions = if compared == 1 { "subscription" } else { "subscriptions" };
+        write!(f, "Compared {compared} {subscriptions} with the provider")?;
+        match (differing, differing.saturating_sub(repaired)) {
+            (0, _) => write!(f, ": nothing differed"),
+            (_, 0) => write!(f, ": {differing} differed and {} put right", was(differing)),
+            (_, left) => {
+                write!(f, ": {differing} differed, {repaired} {} put right, {left} not", was(repaired))
+            }
+        }
+    }
+}
+
+fn was(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 /// Why somebody was erased. In the log itself, since words about her would have to be erased too.
@@ -268,6 +307,25 @@ pub enum MemberEvent {
         /// Why, in words beside the log.
         remark: RemarkId,
     },
+    /// Somebody of the staff had her subscriptions compared with the provider.
+    #[serde(rename = "ComparisonRequested")]
+    ComparisonRequested {
+        /// Why, in words beside the log; none where nobody said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remark: Option<RemarkId>,
+    },
+    /// They were compared. What differed is told by each subscription.
+    #[serde(rename = "ComparisonDone")]
+    ComparisonDone {
+        /// What it came to.
+        comparison: Comparison,
+    },
+    /// They could not be compared, or not all of them.
+    #[serde(rename = "ComparisonFailed")]
+    ComparisonFailed {
+        /// A code for why.
+        code: String,
+    },
     /// What was known of her beside the log is gone. What happened stays, without her.
     #[serde(rename = "MemberErased")]
     MemberErased {
@@ -326,6 +384,9 @@ pub fn decide(member: &Member, command: MemberCommand) -> Result<Vec<MemberEvent
             return Err(MemberError::UnknownNote(note));
         }
         MemberCommand::WithdrawNote { note, remark } => vec![MemberEvent::NoteWithdrawn { note, remark }],
+        MemberCommand::RequestComparison { remark } => vec![MemberEvent::ComparisonRequested { remark }],
+        MemberCommand::RecordComparison(Ok(comparison)) => vec![MemberEvent::ComparisonDone { comparison }],
+        MemberCommand::RecordComparison(Err(code)) => vec![MemberEvent::ComparisonFailed { code }],
         MemberCommand::Register if member.registered => Vec::new(),
         MemberCommand::Register => vec![MemberEvent::MemberRegistered],
         MemberCommand::RecordCheckout(checkout) if member.checkout(&checkout.session).is_some() => Vec::new(),
@@ -401,6 +462,9 @@ pub fn evolve(member: &mut Member, event: &MemberEvent) {
         }
         MemberEvent::NoteAdded { remark } => member.notes.push(remark),
         MemberEvent::NoteWithdrawn { note, .. } => member.notes.retain(|held| *held != note),
+        MemberEvent::ComparisonRequested { .. }
+        | MemberEvent::ComparisonDone { .. }
+        | MemberEvent::ComparisonFailed { .. } => {}
         MemberEvent::MemberErased { .. } => member.erased = true,
     }
 }
@@ -437,6 +501,9 @@ impl MemberEvent {
             Self::RequestUnanswered { .. } => "RequestUnanswered",
             Self::NoteAdded { .. } => "NoteAdded",
             Self::NoteWithdrawn { .. } => "NoteWithdrawn",
+            Self::ComparisonRequested { .. } => "ComparisonRequested",
+            Self::ComparisonDone { .. } => "ComparisonDone",
+            Self::ComparisonFailed { .. } => "ComparisonFailed",
             Self::MemberErased { .. } => "MemberErased",
         }
     }

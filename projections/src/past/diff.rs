@@ -106,7 +106,12 @@ fn fields(state: &MemberState) -> BTreeMap<(u8, String), String> {
     }
     say(3, "next".into(), state.next.as_ref().map(|next| format!("{}: {}", day(next.at), next.sentence)));
     for paid in &state.paid {
-        say(4, format!("paid in {}", paid.currency.to_uppercase()), Some(paid.sentence.clone()));
+        let currency = if paid.currency.is_empty() {
+            "a currency that was not told".to_owned()
+        } else {
+            paid.currency.to_uppercase()
+        };
+        say(4, format!("paid in {currency}"), Some(paid.sentence.clone()));
     }
     say(5, "last payment".into(), state.last_payment.as_ref().map(|payment| payment.sentence.clone()));
     for customer in &state.customers {

@@ -78,6 +78,9 @@ impl EntryKind {
                 _,
                 MemberEvent::NoteAdded { .. }
                 | MemberEvent::NoteWithdrawn { .. }
+                | MemberEvent::ComparisonRequested { .. }
+                | MemberEvent::ComparisonDone { .. }
+                | MemberEvent::ComparisonFailed { .. }
                 | MemberEvent::MemberErased { .. },
             ) => Self::Staff,
             Event::Member(_, MemberEvent::MemberRegistered) | Event::Account(..) => Self::Account,

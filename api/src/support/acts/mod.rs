@@ -3,6 +3,7 @@
 //!
 //! The words come first: a reason or a note is kept beside the log before the event that carries its id is appended.
 
+pub mod compare;
 mod erase;
 mod plan;
 pub mod refusal;
@@ -13,7 +14,6 @@ use chrono::{DateTime, Utc};
 use domain::account::StaffLetter;
 use domain::catalog::Video;
 use domain::customer::CustomerError;
-use domain::events::Event;
 use domain::ids::{CustomerId, GrantId, MemberId, PlanId, RemarkId, SessionId, SubscriptionId};
 use domain::member::ErasedBecause;
 use domain::metadata::{Actor, Context};
@@ -397,23 +397,10 @@ fn shown(case: &Case, act: &Act, planned: &Plan, now: DateTime<Utc>) -> ActBody 
         sentence: planned.sentence.clone(),
         decisions,
         warnings: planned.warnings.iter().map(warning).collect(),
-        events: planned.events.iter().map(stored_name).collect(),
+        events: planned.events.iter().map(|event| event.name().to_owned()).collect(),
         id: None,
         position: None,
     }
-}
-
-fn stored_name(event: &Event) -> String {
-    match event {
-        Event::Subscription(_, event) => event.name(),
-        Event::Customer(_, event) => event.name(),
-        Event::Payment(_, event) => event.name(),
-        Event::Grant(_, event) => event.name(),
-        Event::Member(_, event) => event.name(),
-        Event::Account(_, event) => event.name(),
-        Event::Catalog(event) => event.name(),
-    }
-    .to_owned()
 }
 
 /// Tells the aggregates, one after the other, and says from where on it can be seen.

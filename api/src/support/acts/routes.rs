@@ -25,7 +25,7 @@ use crate::state::ApiState;
 pub struct PreviewQuery {
     /// `true` to be told what it would do; nothing is changed then, and no reason needed.
     #[serde(default)]
-    preview: bool,
+    pub(crate) preview: bool,
 }
 
 /// A plan that is opened without a payment.
@@ -61,7 +61,7 @@ pub struct GrantEnd {
 pub struct Because {
     /// Why, in a line; left out only for a preview.
     #[schema(min_length = 1, max_length = 500, example = "Given to the wrong member.")]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// More time to settle what is owed.
