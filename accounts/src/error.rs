@@ -104,6 +104,7 @@ impl<R: std::error::Error> From<CommandError<R>> for AccountError {
             // The rules of both aggregates refuse nothing.
             CommandError::Refused(why) => Self::Contended(why.to_string()),
             CommandError::Contended(what) => Self::Contended(what),
+            CommandError::Erased(_) => Self::NoAccount,
             CommandError::Store(error) => Self::Store(error),
         }
     }

@@ -545,6 +545,7 @@ pub(crate) fn not_done<R: std::error::Error>(
     match error {
         CommandError::Refused(refusal) => refused(refusal),
         CommandError::Contended(what) => ApiError::Contended(what),
+        CommandError::Erased(_) => Refusal::Erased.into(),
         CommandError::Store(error) => ApiError::Store(error),
     }
 }

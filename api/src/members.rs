@@ -107,6 +107,7 @@ pub async fn create(
             new.agrees_with(&held)?;
             Ok((AnsweredAt(position), Json(MemberBody::from(held))).into_response())
         }
+        PersonStored::Erased => Err(Refusal::Erased.into()),
         PersonStored::EmailTaken(holder) => {
             // Without an external id this is how an interrupted request finds its member again.
             register(&state, &holder, &caller, &asked).await?;
@@ -278,15 +279,16 @@ pub async fn link_customer(
     let member = find(&state, &member(&id)?).await?.member;
     not_erased(&state, &member).await?;
     let command = CustomerCommand::Link { member: member.clone(), through: LinkedThrough::Request };
-    let executed =
-        state.customers.execute(customer.as_str(), command, context(&state, &caller, &asked)).await.map_err(
-            |error| {
-                not_done(error, |refusal: CustomerError| ApiError::LinkedElsewhere {
-                    customer: customer.clone(),
-                    why: refusal.to_string(),
-                })
-            },
-        )?;
+    let executed = state
+        .customers
+        .execute(customer.as_str(), command, context(&state, &caller, &asked).for_member(&member))
+        .await
+        .map_err(|error| {
+            not_done(error, |refusal: CustomerError| ApiError::LinkedElsewhere {
+                customer: customer.clone(),
+                why: refusal.to_string(),
+            })
+        })?;
     state.deliveries.customer_linked(&customer).await?;
     let link = CustomerLink { object: "customer_link", member, customer };
     Ok((AnsweredAt(executed.position), Json(link)).into_response())

@@ -397,7 +397,8 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
             when(!known, E::StaffRead { session, what, at })
         }
         C::RecordLetter { letter, remark } => {
-            when(!account.knows_act(&remark), E::StaffSentLetter { letter, remark })
+            // Told before it leaves, each time.
+            vec![E::StaffSentLetter { letter, remark }]
         }
         C::RecordSessionsEnded { session, remark } => {
             when(!account.knows_act(&remark), E::StaffEndedSessions { session, remark })

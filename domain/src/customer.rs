@@ -45,6 +45,11 @@ pub enum CustomerCommand {
         /// Why, in words beside the log.
         remark: RemarkId,
     },
+    /// The provider names a member for her who was erased.
+    NameErased {
+        /// The member.
+        member: MemberId,
+    },
     /// The provider deleted her.
     Delete(Deletion),
 }
@@ -78,6 +83,12 @@ pub enum CustomerEvent {
         /// Why, in words beside the log.
         remark: RemarkId,
     },
+    /// The provider names a member for her who was erased, so that she is linked to nobody. What she pays is told all the same.
+    #[serde(rename = "ErasedMemberNamed")]
+    ErasedMemberNamed {
+        /// The member.
+        member: MemberId,
+    },
     /// The provider deleted her, which ends her subscriptions. The link stays, for the history.
     #[serde(rename = "CustomerDeleted")]
     CustomerDeleted {
@@ -109,6 +120,9 @@ pub struct Customer {
     member: Option<MemberId>,
     /// Whom she was found not to be, and has not been linked to since.
     unlinked: Vec<MemberId>,
+    /// Who was erased and is named for her, as long as she is nobody's.
+    #[serde(default)]
+    names_erased: Option<MemberId>,
     deletion: Option<Deletion>,
 }
 
@@ -126,6 +140,11 @@ impl Customer {
     /// Whether anybody ever linked her to a member.
     pub fn was_ever_linked(&self) -> bool {
         self.member.is_some() || !self.unlinked.is_empty()
+    }
+
+    /// The member who was erased and is named for her, as long as she is nobody's.
+    pub fn names_erased(&self) -> Option<&MemberId> {
+        self.names_erased.as_ref()
     }
 
     /// Whether and when the provider deleted her.
@@ -152,6 +171,10 @@ pub fn decide(customer: &Customer, command: CustomerCommand) -> Result<Vec<Custo
             Ok(vec![CustomerEvent::MemberUnlinked { member, remark }])
         }
         (CustomerCommand::Unlink { .. }, Some(held)) => Err(CustomerError::BelongsTo(held.clone())),
+        (CustomerCommand::NameErased { .. }, held) if held.is_some() || customer.names_erased.is_some() => {
+            Ok(Vec::new())
+        }
+        (CustomerCommand::NameErased { member }, _) => Ok(vec![CustomerEvent::ErasedMemberNamed { member }]),
         (CustomerCommand::Delete(_), _) if customer.deletion.is_some() => Ok(Vec::new()),
         (CustomerCommand::Delete(deletion), _) => Ok(vec![CustomerEvent::CustomerDeleted { deletion }]),
     }
@@ -163,6 +186,7 @@ pub fn evolve(customer: &mut Customer, event: &CustomerEvent) {
         CustomerEvent::MemberLinked { member, .. } => {
             customer.unlinked.retain(|unlinked| unlinked != member);
             customer.member = Some(member.clone());
+            customer.names_erased = None;
         }
         CustomerEvent::MemberUnlinked { member, .. } => {
             if customer.member.as_ref() == Some(member) {
@@ -172,6 +196,7 @@ pub fn evolve(customer: &mut Customer, event: &CustomerEvent) {
                 customer.unlinked.push(member.clone());
             }
         }
+        CustomerEvent::ErasedMemberNamed { member } => customer.names_erased = Some(member.clone()),
         CustomerEvent::CustomerDeleted { deletion } => customer.deletion = Some(deletion.clone()),
     }
 }
@@ -182,6 +207,7 @@ impl CustomerEvent {
         match self {
             Self::MemberLinked { .. } => "MemberLinked",
             Self::MemberUnlinked { .. } => "MemberUnlinked",
+            Self::ErasedMemberNamed { .. } => "ErasedMemberNamed",
             Self::CustomerDeleted { .. } => "CustomerDeleted",
         }
     }
@@ -200,7 +226,7 @@ impl DomainEvent for CustomerEvent {
 impl Dated for CustomerEvent {
     fn occurred_at(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::MemberLinked { .. } | Self::MemberUnlinked { .. } => None,
+            Self::MemberLinked { .. } | Self::MemberUnlinked { .. } | Self::ErasedMemberNamed { .. } => None,
             Self::CustomerDeleted { deletion } => Some(deletion.at),
         }
     }
@@ -308,6 +334,22 @@ mod tests {
         }
         customer.member = None;
         assert!(decide(&customer, named("mem_a")).is_ok(), "linking on purpose took it back");
+    }
+
+    #[test]
+    fn a_payer_for_whom_an_erased_member_is_named_is_nobodys_until_somebody_links_her() {
+        let named = || CustomerEvent::ErasedMemberNamed { member: "mem_gone".into() };
+        let name = || CustomerCommand::NameErased { member: "mem_gone".into() };
+        let payer = |history| TestFramework::<Customer>::with(()).given(history);
+        payer(vec![]).when(name()).then_expect_events(vec![named()]);
+        payer(vec![named()]).when(name()).then_expect_events(vec![]);
+        payer(vec![linked("mem_a")]).when(name()).then_expect_events(vec![]);
+        payer(vec![named()]).when(link("mem_a")).then_expect_events(vec![linked("mem_a")]);
+        let mut customer = Customer::default();
+        evolve(&mut customer, &named());
+        assert!(customer.member().is_none() && customer.names_erased() == Some(&"mem_gone".into()));
+        evolve(&mut customer, &linked("mem_a"));
+        assert_eq!(customer.names_erased(), None);
     }
 
     #[test]

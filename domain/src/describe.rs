@@ -238,6 +238,9 @@ fn customer(id: &str, event: &CustomerEvent) -> String {
         CustomerEvent::MemberUnlinked { member, .. } => {
             format!("Customer {id} unlinked from {member}: it was never hers")
         }
+        CustomerEvent::ErasedMemberNamed { member } => {
+            format!("Customer {id} names {member}, who was erased: linked to nobody")
+        }
         CustomerEvent::CustomerDeleted { .. } => format!("Customer {id} deleted at the provider"),
     }
 }

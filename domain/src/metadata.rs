@@ -62,6 +62,8 @@ pub struct Context {
     pub cause: String,
     /// Joins everything that follows from one first cause.
     pub correlation_id: String,
+    /// Whom it is for: once she is being erased the command is refused, in the very transaction that would append to the log.
+    pub about: Option<MemberId>,
 }
 
 impl Context {
@@ -72,12 +74,20 @@ impl Context {
             actor: Actor::provider(provider),
             cause: event.to_string(),
             correlation_id: event.to_string(),
+            about: None,
         }
     }
 
     /// Something asked for by a person, a back end or this service, known by a request or command id.
     pub fn asked_by(actor: Actor, request_id: &str, now: DateTime<Utc>) -> Self {
-        Self { occurred_at: now, actor, cause: request_id.to_owned(), correlation_id: request_id.to_owned() }
+        let (cause, correlation_id) = (request_id.to_owned(), request_id.to_owned());
+        Self { occurred_at: now, actor, cause, correlation_id, about: None }
+    }
+
+    /// The same for this member, or for nobody once she is being erased.
+    #[must_use]
+    pub fn for_member(self, member: &MemberId) -> Self {
+        Self { about: Some(member.clone()), ..self }
     }
 }
 

@@ -144,6 +144,9 @@ pub enum CommandError<R: std::error::Error> {
     /// Somebody else kept changing the same aggregate.
     #[error("{0} is being changed by others; try again")]
     Contended(String),
+    /// It is for somebody who was erased, or is being erased.
+    #[error("{0} was erased, which is for good")]
+    Erased(MemberId),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -183,6 +186,8 @@ pub enum PersonStored {
     Existing(PersonRecord),
     /// The e-mail address belongs to this other member.
     EmailTaken(MemberId),
+    /// The member was erased: nothing is kept of her again.
+    Erased,
 }
 
 /// What a record may be looked for by.

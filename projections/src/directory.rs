@@ -54,7 +54,10 @@ pub fn row(recorded: &Recorded, event: &Event) -> Option<DirectoryRow> {
         }),
         Event::Payment(..)
         | Event::Account(..)
-        | Event::Customer(_, CustomerEvent::CustomerDeleted { .. })
+        | Event::Customer(
+            _,
+            CustomerEvent::CustomerDeleted { .. } | CustomerEvent::ErasedMemberNamed { .. },
+        )
         | Event::Catalog(_) => None,
     }
 }

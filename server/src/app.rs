@@ -556,7 +556,7 @@ impl api::Deliveries for Deliveries {
     }
 
     async fn customer_linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
-        let redriven = self.worker.redrive_of(customer).await?;
+        let redriven = self.worker.linked(customer).await?;
         // There may be subscriptions of hers that no delivery told of.
         if self.worker.provider.is_some() {
             self.worker.ask_for_a_look(customer.as_str(), "linked").await?;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::ports::StoreError;
+use domain::grant::{Grant, GrantCommand, GrantError, GrantEvent};
+use domain::ids::{CustomerId, MemberId};
+use domain::metadata::Context;
+use domain::ports::{CommandBus, CommandError, Executed, StoreError};
 use fail::FailScenario;
 use storage::Storage;
 use webhook_ingest::inbox::{
@@ -21,6 +24,9 @@ const PROMISED: Duration = Duration::from_millis(100);
 const ACKNOWLEDGE_FIRST: &str = "sabotage::acknowledge_first";
 /// Deliveries are marked as carried out before they are.
 const SETTLE_FIRST: &str = "sabotage::settle_first";
+
+/// Grants are given whether or not their member was erased meanwhile.
+const TELL_THE_ERASED: &str = "sabotage::tell_the_erased";
 
 /// Reads what to do, once, at the start.
 pub(crate) fn arm() {
@@ -40,10 +46,27 @@ pub(crate) fn arm() {
 /// The store, with its inbox broken in the ways that are asked for.
 pub(crate) fn sabotaged(mut storage: Storage) -> Storage {
     storage.inbox = Arc::new(Sabotaged(storage.inbox.clone()));
+    storage.grants = Arc::new(Unguarded(storage.grants.clone()));
     storage
 }
 
 struct Sabotaged(Arc<dyn Inbox>);
+
+/// Grants as they would be given, were it not asked in the end whether their member was erased.
+struct Unguarded(Arc<dyn CommandBus<Grant>>);
+
+#[async_trait]
+impl CommandBus<Grant> for Unguarded {
+    async fn execute(
+        &self,
+        id: &str,
+        command: GrantCommand,
+        context: Context,
+    ) -> Result<Executed<GrantEvent>, CommandError<GrantError>> {
+        let about = context.about.filter(|_| !is_on(TELL_THE_ERASED));
+        self.0.execute(id, command, Context { about, ..context }).await
+    }
+}
 
 fn is_on(sabotage: &str) -> bool {
     fail::eval(sabotage, |_| ()).is_some()
@@ -86,6 +109,14 @@ impl Inbox for Sabotaged {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         self.0.settle(id, outcome, why, now).await
+    }
+
+    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
+        self.0.forget_payer(payer, erased).await
+    }
+
+    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
+        self.0.keep_payer(payer).await
     }
 
     async fn postpone(

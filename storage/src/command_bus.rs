@@ -11,6 +11,7 @@ use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEve
 use cqrs_es::{Aggregate, DomainEvent};
 use domain::clock::Clock;
 use domain::events::{Dated, upcast};
+use domain::ids::MemberId;
 use domain::metadata::{Context, Metadata};
 use domain::ports::{CommandBus, CommandError, Executed, Position, StoreError};
 use fail::fail_point;
@@ -31,13 +32,35 @@ const TURNS: usize = 256;
 /// How long a command waits for its turn; longer means that the store does not answer those before it.
 const TURN: Duration = Duration::from_secs(5);
 
+/// Why events were not appended.
+pub(crate) enum NotAppended {
+    /// Somebody else has appended to the same stream.
+    Conflict,
+    /// They are for somebody who was erased.
+    Erased(MemberId),
+    /// The store could not do it.
+    Store(StoreError),
+}
+
+impl From<NotAppended> for PersistenceError {
+    fn from(why: NotAppended) -> Self {
+        match why {
+            NotAppended::Conflict => Self::OptimisticLockError,
+            NotAppended::Erased(member) => Self::UnknownError(format!("{member} was erased").into()),
+            NotAppended::Store(error) => Self::ConnectionError(Box::new(error)),
+        }
+    }
+}
+
 /// A log that also knows positions, which cqrs-es does not.
 pub(crate) trait EventLog: PersistedEventRepository + 'static {
-    /// Appends events of one aggregate, all or none, and says where the last of them is.
+    /// Appends events of one aggregate, all or none, and says where the last of them is. None, where they are for a member who
+    /// was erased: what is appended for her is there before she is marked as erased, or never.
     fn append<A: Aggregate>(
         &self,
         events: &[SerializedEvent],
-    ) -> impl Future<Output = Result<Position, PersistenceError>> + Send;
+        about: Option<&MemberId>,
+    ) -> impl Future<Output = Result<Position, NotAppended>> + Send;
 
     /// Where an event is.
     fn position_of(
@@ -166,15 +189,18 @@ impl<L: EventLog> Bus<L> {
         let stored = self.stored::<A>(id, sequence, &events, context)?;
         fail_point!("command::decided");
         let append = async {
-            match self.log.append::<A>(&stored).await {
-                Ok(position) => Ok(Some(position)),
-                Err(PersistenceError::OptimisticLockError) => Ok(None),
-                Err(error) => Err(L::meaning(error)),
+            match self.log.append::<A>(&stored, context.about.as_ref()).await {
+                Err(NotAppended::Store(error)) => Err(error),
+                appended => Ok(appended),
             }
         };
-        let Some(position) = measured("append", append).await? else {
-            counter!("membership_command_conflicts_total").increment(1);
-            return Ok(None);
+        let position = match measured("append", append).await? {
+            Ok(position) => position,
+            Err(NotAppended::Erased(member)) => return Err(CommandError::Erased(member)),
+            Err(NotAppended::Conflict | NotAppended::Store(_)) => {
+                counter!("membership_command_conflicts_total").increment(1);
+                return Ok(None);
+            }
         };
         fail_point!("command::appended");
         tracing::debug!(events = events.len(), %position, "events appended");

@@ -117,6 +117,14 @@ impl<B: Inbox> Inbox for Measured<B> {
         measured("inbox_settle", self.0.settle(id, outcome, why, now)).await
     }
 
+    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
+        measured("inbox_forget_payer", self.0.forget_payer(payer, erased)).await
+    }
+
+    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
+        measured("inbox_keep_payer", self.0.keep_payer(payer)).await
+    }
+
     async fn postpone(
         &self,
         id: &str,

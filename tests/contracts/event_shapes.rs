@@ -222,6 +222,7 @@ fn customer_events() -> Vec<CustomerEvent> {
     vec![
         CustomerEvent::MemberLinked { member: "mem_1".into(), through },
         CustomerEvent::MemberUnlinked { member: "mem_1".into(), remark: "rmk_1".into() },
+        CustomerEvent::ErasedMemberNamed { member: "mem_1".into() },
         CustomerEvent::CustomerDeleted { deletion: Deletion { source: "evt_1".into(), at: at(0) } },
     ]
 }

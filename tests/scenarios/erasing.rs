@@ -1,8 +1,10 @@
 //! A member is forgotten: nothing personal is left anywhere, and what happened stays.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::app::{Home, TestApp};
+use tests::app::{Home, Reply, Store, TestApp, answer};
 use tests::browser::{Browser, PASSWORD, signed_up};
 use tests::on_every_store;
 use tests::stripe::{BASIC, Price, Story, bought, changed, days_ago, event, events, now};
@@ -79,7 +81,128 @@ pub(crate) fn places() -> impl Iterator<Item = &'static str> {
     WHILE_ERASING.into_iter().chain([BEFORE_ITS_EVENT])
 }
 
+/// Erases Ada while a grant for her has been decided on and not yet been appended. What the grant was answered with.
+async fn erased_amid_a_grant(store: Store, sabotage: &str) -> (Home, Reply) {
+    let home = Home::new(store).await;
+    let app = home.serve().await;
+    app.register("mem_ada").await;
+    drop(app);
+    let failing = format!("command::decided=1*sleep(3000){sabotage}");
+    let app = home.clone().with("FAILPOINTS", &failing).serve().await;
+    let body = json!({ "plan": "pro", "until": "forever", "reason": REASON });
+    let given = tokio::spawn(answer(app.request(Method::POST, &of("mem_ada", "grants")).json(&body)));
+    let begun = Instant::now();
+    while home.count("remarks").await == 0 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "the grant is not begun");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    erase(&app, "mem_ada").await;
+    let given = given.await.expect("the grant is answered");
+    app.settled().await;
+    (home, given)
+}
+
 on_every_store! {
+    async fn nothing_is_given_to_a_member_who_is_erased_in_that_moment(store: Store) {
+        let (home, given) = erased_amid_a_grant(store, "").await;
+        given.problem(409, "erased");
+        assert_eq!(home.count("events WHERE event_type = 'AccessGranted'").await, 0);
+        assert_eq!(home.count("remarks").await, 0);
+        home.done(&["replay", "--verify"]);
+    }
+
+    async fn a_program_that_does_not_look_at_erasures_when_it_appends_is_caught(store: Store) {
+        let (home, given) = erased_amid_a_grant(store, ";sabotage::tell_the_erased=return").await;
+        given.is(200);
+        let late = "events WHERE event_type = 'AccessGranted' AND position > \
+                    (SELECT position FROM events WHERE event_type = 'MemberErased')";
+        assert_eq!(home.count(late).await, 1, "without the look it lands after her erasure");
+    }
+
+    async fn what_was_given_while_a_member_is_being_erased_is_taken_back_with_the_rest(store: Store) {
+        let home = Home::new(store).await.with("FAILPOINTS", "erase::signed_out=1*sleep(2000)");
+        let app = home.serve().await;
+        app.register("mem_ada").await;
+        let body = json!({ "reason": "asked_for" });
+        let erased = tokio::spawn(answer(app.request(Method::POST, &of("mem_ada", "erase")).json(&body)));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let body = json!({ "plan": "pro", "until": "forever", "reason": REASON });
+        let given = app.send(Method::POST, &of("mem_ada", "grants"), Some(&body), "").await;
+        erased.await.expect("the erasure is answered").is(200);
+        app.settled().await;
+        let (granted, revoked) = (
+            home.count("events WHERE event_type = 'AccessGranted'").await,
+            home.count("events WHERE event_type = 'GrantRevoked'").await,
+        );
+        assert_eq!(granted, revoked, "{given:?}");
+        assert_eq!(home.count("remarks").await, 0);
+        let body = json!({ "plan": "pro", "until": "forever", "reason": REASON });
+        app.send(Method::POST, &of("mem_ada", "grants"), Some(&body), "").await.problem(409, "erased");
+    }
+
+    async fn a_new_customer_that_names_an_erased_member_is_linked_to_nobody_and_what_it_pays_is_kept(store: Store) {
+        let home = Home::new(store).await;
+        let app = home.serve().await;
+        app.register("mem_ada").await;
+        erase(&app, "mem_ada").await;
+        let mut story = Story::new("late");
+        bought(&mut story, "mem_ada", Price::BasicMonth, days_ago(3));
+        let with_card =
+            |told: Value| changed(told, &json!({ "billing_details": { "name": CARD_HOLDER, "email": EMAIL } }));
+        let mut told: Vec<Value> = events(story.clone()).into_iter().map(with_card).collect();
+        // What does not name her waits until something does, whatever comes first.
+        told.reverse();
+        let about = json!({ "id": story.customer_id(), "object": "customer", "email": EMAIL, "name": CARD_HOLDER });
+        told.push(event("evt_customer_late", "customer.updated", days_ago(2), &about));
+        app.deliver_all(&told).await;
+        app.settled().await;
+        assert_forgotten(&found(&home).await);
+        assert_eq!(app.check("mem_ada", BASIC).await["allowed"], false);
+        assert_eq!(home.count("events WHERE event_type = 'MemberLinked'").await, 0);
+        assert_eq!(home.count("events WHERE event_type = 'ErasedMemberNamed'").await, 1);
+        assert_eq!(home.count("events WHERE event_type = 'PaymentReceived'").await, 1, "no payment is lost");
+        let waiting = app.get("/v1/support/deliveries?outcome=parked&reason=erased_member").await.body;
+        let first = &waiting["data"][0];
+        assert!(first["detail"].as_str().is_some_and(|told| told.contains("End it in Stripe, or link")), "{waiting}");
+        assert!(first["erased_at"].is_string(), "{first}");
+
+        // Whoever pays turns out to be somebody else: all of it counts for her, and her deliveries are kept.
+        app.register("mem_new").await;
+        app.link("mem_new", &story.customer_id()).await;
+        app.settled().await;
+        assert_eq!(app.check("mem_new", BASIC).await["reason"], "subscription");
+        app.deliver_all([&event("evt_kept", "customer.updated", now(), &about)]).await;
+        assert!(app.delivery("evt_kept").await["erased_at"].is_null());
+        home.done(&["replay", "--verify"]);
+    }
+
+    async fn nothing_is_begun_again_for_her_from_the_moment_she_is_marked(store: Store) {
+        let home = Home::new(store).await;
+        let app = home.serve().await;
+        app.register("mem_ada").await;
+        // As after a kill in the middle: marked, and not yet told.
+        home.sql("INSERT INTO erasures SELECT 'mem_ada', created_at FROM people").await;
+        home.sql("DELETE FROM people").await;
+        let body = json!({ "id": "mem_ada", "email": EMAIL });
+        app.send(Method::POST, "/v1/members", Some(&body), "").await.problem(409, "erased");
+        let link = json!({ "customer": "cus_later" });
+        app.send(Method::PUT, "/v1/members/mem_ada/stripe-customer", Some(&link), "").await.problem(409, "erased");
+        for (path, body) in [
+            ("grants", json!({ "plan": "pro", "until": "forever", "reason": REASON })),
+            ("notes", json!({ "text": NOTE })),
+            ("stripe-customers", json!({ "customer": "cus_later", "reason": REASON })),
+        ] {
+            app.send(Method::POST, &of("mem_ada", path), Some(&body), "").await.problem(409, "erased");
+        }
+        let mut story = Story::new("late");
+        bought(&mut story, "mem_ada", Price::BasicMonth, days_ago(3));
+        app.deliver_all(&events(story)).await;
+        assert_eq!(home.count("events WHERE event_type = 'MemberLinked'").await, 0);
+        assert_forgotten(&found(&home).await);
+        erase(&app, "mem_ada").await;
+        assert_eq!(home.count("events WHERE event_type = 'MemberErased'").await, 1);
+    }
+
     async fn of_an_erased_member_nothing_personal_is_left_and_her_history_stays(store: Store) {
         let home = Home::new(store).await.with_accounts();
         let app = home.serve().await;

@@ -371,6 +371,46 @@ on_every_store! {
         }
     }
 
+    async fn a_letter_that_may_not_be_sent_leaves_nothing(store: Store) {
+        let home = Home::new(store).await.with_accounts();
+        let app = home.serve().await;
+        let (_, member) = signed_up(&app, "bob@example.com").await;
+        let body = json!({ "kind": "password_reset", "reason": WHY });
+        let mut sent = 0;
+        let refused = loop {
+            let reply = app.send(Method::POST, &of(&member, "letters"), Some(&body), "").await;
+            if reply.status != 200 {
+                break reply;
+            }
+            sent += 1;
+            assert!(sent < 100, "there is an end to letters");
+        };
+        refused.problem(429, "too_many_attempts");
+        assert_eq!(home.count("remarks").await, sent);
+        assert_eq!(home.count("events WHERE event_type = 'StaffSentLetter'").await, sent);
+    }
+
+    async fn no_letter_leaves_that_the_log_does_not_tell_of(store: Store) {
+        let home = Home::new(store).await.with_accounts();
+        let app = home.serve().await;
+        let (_, member) = signed_up(&app, "bob@example.com").await;
+        drop(app);
+        let body = json!({ "kind": "password_reset", "reason": WHY });
+        let send = async |app: &TestApp| {
+            app.request(Method::POST, &of(&member, "letters")).header("idempotency-key", "one").json(&body).send().await
+        };
+        let mut app = home.clone().with("FAILPOINTS", "command::appended=panic").serve().await;
+        assert!(send(&app).await.is_err(), "it ends when the letter is told, before it leaves");
+        app.ended().await;
+        assert_eq!(home.count("events WHERE event_type = 'StaffSentLetter'").await, 1);
+        home.sql("UPDATE idempotency SET claimed_until = begun_at WHERE status IS NULL").await;
+        let app = home.serve().await;
+        let response = send(&app).await.expect("the service answers");
+        assert_eq!(response.status().as_u16(), 200);
+        assert_eq!(home.count("events WHERE event_type = 'StaffSentLetter'").await, 2, "each attempt is told");
+        assert!(!home.link("bob@example.com", "password").await.is_empty());
+    }
+
     async fn a_letter_goes_to_her_own_address_only_and_her_sessions_end_at_once(store: Store) {
         let home = Home::new(store).await.with_accounts();
         let app = home.serve().await;

@@ -20,7 +20,7 @@ use domain::subscription::{
 };
 use fail::fail_point;
 
-use crate::inbox::{Delivery, Outcome, Why};
+use crate::inbox::{Delivery, ERASED_MEMBER, Outcome, Why};
 use crate::provider::Provider;
 use crate::reconcile::Compared;
 use crate::stripe::Envelope;
@@ -57,6 +57,8 @@ fn ignored(code: &str, detail: impl Into<String>) -> Settled {
 pub(crate) enum Owner {
     Member(MemberId),
     Nobody(Settled),
+    /// Nobody's, as somebody who was erased is named for her. What she pays is told all the same, without a member.
+    Erased(Settled),
 }
 
 impl Worker {
@@ -153,9 +155,10 @@ impl Worker {
         }
         let customer = observation.terms.customer.clone();
         let through = LinkedThrough::SubscriptionMetadata;
-        match self.owner(&customer, named_member.as_deref(), through, &context).await? {
+        let owner = self.owner(&customer, named_member.as_deref(), through, &context).await?;
+        match owner {
             Owner::Nobody(settled) => Ok(settled),
-            Owner::Member(_) => {
+            Owner::Member(_) | Owner::Erased(_) => {
                 let source = observation.source.clone();
                 let command = SubscriptionCommand::Observe(Box::new(observation));
                 let done =
@@ -170,7 +173,7 @@ impl Worker {
                 {
                     self.ask_for_a_look(subscription.as_str(), source.as_str()).await?;
                 }
-                Ok(outcome_of(&done.events))
+                Ok(owner.settled(outcome_of(&done.events)))
             }
         }
     }
@@ -235,9 +238,8 @@ impl Worker {
             }
         }
         let through = LinkedThrough::SubscriptionMetadata;
-        if let Owner::Nobody(settled) =
-            self.owner(&customer, named_member.as_deref(), through, &context).await?
-        {
+        let owner = self.owner(&customer, named_member.as_deref(), through, &context).await?;
+        if let Owner::Nobody(settled) = owner {
             return Ok(settled);
         }
         let mut paid = None;
@@ -265,7 +267,7 @@ impl Worker {
                 self.attribute(payment.as_str(), purpose, &context).await?;
             }
         }
-        Ok(settled)
+        Ok(owner.settled(settled))
     }
 
     /// Newer invoices do not say what paid them; this tells it.
@@ -387,7 +389,7 @@ impl Worker {
         }
         let first = named_members.first().map(String::as_str);
         match self.owner(&checkout.customer, first, LinkedThrough::Checkout, &context).await? {
-            Owner::Nobody(settled) => Ok(settled),
+            Owner::Nobody(settled) | Owner::Erased(settled) => Ok(settled),
             Owner::Member(member) => {
                 let command = MemberCommand::RecordCheckout(checkout);
                 let done = self.members.execute(member.as_str(), command, context).await?;
@@ -409,7 +411,7 @@ impl Worker {
         let member = if let Some(customer) = customer.as_ref().filter(|_| paid) {
             let through = LinkedThrough::Checkout;
             match self.owner(customer, named_member.as_deref(), through, &context).await? {
-                Owner::Nobody(settled) => return Ok(settled),
+                Owner::Nobody(settled) | Owner::Erased(settled) => return Ok(settled),
                 Owner::Member(member) => member,
             }
         } else {
@@ -419,8 +421,12 @@ impl Worker {
             };
             let named = named_member.filter(|named| !payer.is_unlinked_from(named));
             let named = named.and_then(|named| MemberId::parse(&named).ok());
-            match payer.member().cloned().or(named) {
-                Some(member) if self.is_registered(&member).await? => member,
+            let held = payer.member().cloned();
+            match (held.clone().or(named), held.is_some()) {
+                (Some(member), false) if self.member(&member).await?.is_erased() => {
+                    return Ok(of_erased("the checkout", &member));
+                }
+                (Some(member), _) if self.member(&member).await?.is_registered() => member,
                 _ => return Ok(ignored("no_member_named", "the checkout belongs to nobody known here")),
             }
         };
@@ -436,7 +442,8 @@ impl Worker {
         deletion: Deletion,
         context: Context,
     ) -> Result<Settled, Trouble> {
-        if !self.customer(&customer).await?.was_ever_linked() {
+        let payer = self.customer(&customer).await?;
+        if !payer.was_ever_linked() && payer.names_erased().is_none() {
             return Ok(ignored("unknown_customer", format!("{customer} belongs to no member")));
         }
         // First the payer, so that a subscription heard of meanwhile finds her deleted.
@@ -513,19 +520,24 @@ impl Worker {
         let held = payer.member().cloned();
         let named = named.filter(|named| held.is_none() || !payer.is_unlinked_from(named));
         let Some(named) = named else {
-            return Ok(held.map_or_else(
-                || {
+            return Ok(match (held, payer.names_erased()) {
+                (Some(held), _) => Owner::Member(held),
+                (None, Some(erased)) => Owner::Erased(of_erased(customer.as_str(), erased)),
+                (None, None) => {
                     let detail = format!("{customer} is not linked to a member and names none");
                     Owner::Nobody(parked("unknown_customer", detail))
-                },
-                Owner::Member,
-            ));
+                }
+            });
         };
         if held.as_ref().is_some_and(|held| held.as_str() == named) {
             return Ok(Owner::Member(MemberId::from(named)));
         }
         let settled = self.link_named(customer, named, through, context).await?;
-        Ok(if settled.0 == Outcome::Parked { Owner::Nobody(settled) } else { Owner::Member(named.into()) })
+        Ok(match settled.0 {
+            Outcome::Parked if settled.1.code == ERASED_MEMBER => Owner::Erased(settled),
+            Outcome::Parked => Owner::Nobody(settled),
+            _ => Owner::Member(named.into()),
+        })
     }
 
     /// The same for a subscription that Stripe was asked for: where it names nobody, its payer may.
@@ -555,23 +567,25 @@ impl Worker {
         through: LinkedThrough,
         context: &Context,
     ) -> Result<Settled, Trouble> {
-        let known = match MemberId::parse(named) {
-            Ok(member) if self.is_registered(&member).await? => Some(member),
-            _ => None,
-        };
-        let Some(member) = known else {
-            let shown: String = named.chars().take(80).collect();
-            return Ok(parked(
-                "unknown_member",
-                format!("names the member {shown:?}, who is not registered"),
-            ));
-        };
-        let command = CustomerCommand::Link { member, through };
+        let shown = || named.chars().take(80).collect::<String>();
+        let unknown =
+            || parked("unknown_member", format!("names the member {:?}, who is not registered", shown()));
+        let Ok(member) = MemberId::parse(named) else { return Ok(unknown()) };
+        let state = self.member(&member).await?;
+        if state.is_erased() {
+            return self.name_erased(customer, &member, context).await;
+        }
+        if !state.is_registered() {
+            return Ok(unknown());
+        }
+        let command = CustomerCommand::Link { member: member.clone(), through };
+        let context = context.clone().for_member(&member);
         match self.customers.execute(customer.as_str(), command, context.clone()).await {
+            Err(CommandError::Erased(member)) => self.name_erased(customer, &member, &context).await,
             Ok(done) if done.events.is_empty() => Ok(no_change("the customer was linked before")),
             Ok(_) => {
                 fail_point!("handling::linked");
-                self.redrive_of(customer).await?;
+                self.linked(customer).await?;
                 Ok(applied(&["MemberLinked"]))
             }
             Err(CommandError::Refused(CustomerError::LinkedElsewhere(held))) => {
@@ -596,14 +610,37 @@ impl Worker {
         Ok(state)
     }
 
-    async fn is_registered(&self, member: &MemberId) -> Result<bool, StoreError> {
+    /// A payer for whom somebody is named who was erased: from now on nothing is kept of what is delivered about her but the facts.
+    async fn name_erased(
+        &self,
+        customer: &CustomerId,
+        member: &MemberId,
+        context: &Context,
+    ) -> Result<Settled, Trouble> {
+        if let Some(held) = self.customer(customer).await?.member() {
+            let detail = format!("names {member}, who was erased, but {customer} belongs to {held}");
+            return Ok(parked("contradiction", detail));
+        }
+        let command = CustomerCommand::NameErased { member: member.clone() };
+        let context = Context { about: None, ..context.clone() };
+        let is_new = !self.customers.execute(customer.as_str(), command, context).await?.events.is_empty();
+        if !self.rehearsing {
+            self.inbox.forget_payer(customer, member).await?;
+        }
+        if is_new {
+            self.redrive_of(customer).await?;
+        }
+        Ok(of_erased(customer.as_str(), member))
+    }
+
+    async fn member(&self, member: &MemberId) -> Result<Member, StoreError> {
         let mut state = Member::default();
         for event in self.stream(Member::TYPE, member.as_str()).await? {
             if let Event::Member(_, event) = event {
                 member::evolve(&mut state, &event);
             }
         }
-        Ok(state.is_registered())
+        Ok(state)
     }
 
     /// Whether a subscription was ever seen to be ours; a payment alone does not tell.
@@ -650,6 +687,22 @@ async fn answered<T>(asked: impl Future<Output = Result<T, BillingError>>) -> Re
         Ok(Err(error)) => Err(parked("provider_unavailable", error.to_string())),
         Err(_) => Err(parked("provider_unavailable", "Stripe does not answer in time")),
     }
+}
+
+impl Owner {
+    /// What became of a delivery that told this.
+    fn settled(self, told: Settled) -> Settled {
+        if let Self::Erased(settled) = self { settled } else { told }
+    }
+}
+
+/// What becomes of a delivery that names somebody who was erased, for somebody who is nobody's.
+fn of_erased(who: &str, member: &MemberId) -> Settled {
+    let detail = format!(
+        "{who} names {member}, who was erased, and is linked to nobody; what it pays is kept, its body is not. End it in Stripe, \
+         or link its customer to whoever pays"
+    );
+    parked("erased_member", detail)
 }
 
 /// What became of a delivery, by the events it made.

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::ids::{CustomerId, MemberId};
 use domain::metadata::Actor;
 use domain::ports::StoreError;
 use serde::{Deserialize, Serialize};
+
+/// The reason of what names somebody who was erased: such a delivery keeps this reason's sentence, which names ids alone, and no body.
+pub const ERASED_MEMBER: &str = "erased_member";
 
 /// The longest time for which a delivery is postponed.
 pub const MOST_POSTPONED: Duration = Duration::from_mins(10);
@@ -323,7 +327,8 @@ pub trait Inbox: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Writes down what became of a delivery. The body of one that speaks of somebody who was erased is gone from then on.
+    /// Writes down what became of a delivery. The body of one that speaks of somebody who was erased is gone from then on, and what
+    /// else is delivered about the payment it concerns is not kept either.
     async fn settle(
         &self,
         id: &str,
@@ -331,6 +336,12 @@ pub trait Inbox: Send + Sync {
         why: Option<Why>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError>;
+
+    /// Keeps nothing of what is delivered about a payer from now on, as somebody who was erased is named for her.
+    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError>;
+
+    /// Keeps what is delivered about a payer again, since she turned out to be somebody else's.
+    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError>;
 
     /// Gives a claimed delivery back, to be taken again at `due`.
     async fn postpone(

@@ -312,7 +312,9 @@ impl Worker {
             Purpose::Comparing { request, .. } => context = because_of(request, context),
         }
         let customer = terms.customer.clone();
-        if let Owner::Nobody((_, why)) = self.owner_asked(&customer, named, &context).await? {
+        if let Owner::Nobody((_, why)) | Owner::Erased((_, why)) =
+            self.owner_asked(&customer, named, &context).await?
+        {
             return Ok(Compared::Unlinked(customer, why.detail));
         }
         let observation = Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tracing::{Instrument, info_span};
 
 use crate::handling::Settled;
-use crate::inbox::{Asked, Delivery, Inbox, MOST_POSTPONED, Outcome, Redrive, Selection, Why};
+use crate::inbox::{Asked, Delivery, ERASED_MEMBER, Inbox, MOST_POSTPONED, Outcome, Redrive, Selection, Why};
 use crate::notebook::Notebook;
 use crate::provider::Provider;
 use crate::stripe::translate::{SUBSCRIBED, why};
@@ -66,7 +66,7 @@ const UNKNOWN_INVOICE: &str = "unknown_invoice";
 /// The reason that ends when a subscription is seen.
 const UNKNOWN_SUBSCRIPTION: &str = "unknown_subscription";
 /// All reasons, as they are counted.
-const CODES: [&str; 26] = [
+const CODES: [&str; 27] = [
     "applied",
     "no_change",
     "stale",
@@ -79,6 +79,7 @@ const CODES: [&str; 26] = [
     UNKNOWN_CUSTOMER,
     UNLINKED,
     "unknown_member",
+    ERASED_MEMBER,
     UNKNOWN_SUBSCRIPTION,
     UNKNOWN_PAYMENT,
     UNKNOWN_INVOICE,
@@ -166,6 +167,7 @@ impl<E: std::error::Error> From<CommandError<E>> for Trouble {
         match error {
             CommandError::Store(error) => Self::Store(error),
             CommandError::Contended(id) => Self::Contended(id),
+            CommandError::Erased(member) => Self::Contended(format!("{member}, who was erased,")),
             // Refusals are handled where they can occur; this one would be a rule nobody expected.
             CommandError::Refused(error) => Self::Panicked(error.to_string()),
         }
@@ -300,6 +302,14 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// What follows where a payer was linked: what is delivered about her is kept, and what waited for it looked at again.
+    pub async fn linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
+        if !self.rehearsing {
+            self.inbox.keep_payer(customer).await?;
+        }
+        self.redrive_of(customer).await
     }
 
     /// Has another look at what was parked because it was not clear whose a payer is, now that she is linked.

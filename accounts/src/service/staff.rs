@@ -11,10 +11,19 @@ use crate::email::Email;
 use crate::error::AccountError;
 use crate::letters::Letter;
 use crate::parts::Origin;
+use crate::secrets::hash;
 use crate::store::{Change, TokenKind, Whose};
 
 /// How long whoever asks for one letter too many is told to wait.
 const AN_HOUR: TimeDelta = TimeDelta::hours(1);
+
+/// A letter that may be sent.
+#[derive(Debug)]
+pub struct ReadyLetter {
+    member: MemberId,
+    letter: StaffLetter,
+    to: String,
+}
 
 impl Accounts {
     /// Whether a letter of this kind can be sent to a member: to confirm her address as long as she has not, to choose a password
@@ -23,15 +32,13 @@ impl Accounts {
         self.address_for(member, letter).await.map(|_| ())
     }
 
-    /// Has a letter sent to a member's own address, and has it told. No more letters than she could ask for herself.
-    pub async fn send_letter(
+    /// Makes a letter to a member's own address ready, and tells and sends nothing yet. No more letters than she could ask for
+    /// herself.
+    pub async fn ready_letter(
         &self,
         member: &MemberId,
         letter: StaffLetter,
-        remark: RemarkId,
-        actor: Actor,
-        request_id: &str,
-    ) -> Result<Position, AccountError> {
+    ) -> Result<ReadyLetter, AccountError> {
         let email = self.address_for(member, letter).await?;
         let kind = match letter {
             StaffLetter::Verification => TokenKind::Registration,
@@ -40,21 +47,45 @@ impl Accounts {
         if !self.may_write_to(&email, kind, &Origin::default()).await? {
             return Err(AccountError::Throttled { retry_after: AN_HOUR.to_std().unwrap_or_default() });
         }
-        let address = Some(email.written.clone());
-        let posted = match letter {
+        Ok(ReadyLetter { member: member.clone(), letter, to: email.written })
+    }
+
+    /// Has a letter told, and then sent: none leaves that is not on record, and of one that is on record only a crash in between
+    /// keeps it from leaving. Asked for again after that, it is told and sent once more.
+    pub async fn send_letter(
+        &self,
+        ReadyLetter { member, letter, to }: ReadyLetter,
+        remark: RemarkId,
+        actor: Actor,
+        request_id: &str,
+    ) -> Result<Position, AccountError> {
+        let address = Some(to.clone());
+        // Its link first: whoever is erased from here on takes it along.
+        let (kind, (token, expires_at)) = match letter {
             StaffLetter::Verification => {
-                let (token, expires_at) = self.new_token(kind, LINK_LIFE, (None, address, None)).await?;
-                Letter::VerifyEmail { token, expires_at }
+                let kind = TokenKind::Registration;
+                (kind, self.new_token(kind, LINK_LIFE, (None, address, None)).await?)
             }
             StaffLetter::PasswordReset => {
-                let of = (Some(member.clone()), address, None);
-                let (token, expires_at) = self.new_token(kind, RESET_LIFE, of).await?;
-                Letter::ResetPassword { token, expires_at }
+                let kind = TokenKind::Reset;
+                (kind, self.new_token(kind, RESET_LIFE, (Some(member.clone()), address, None)).await?)
             }
         };
-        self.post(&email.written, posted);
-        let command = AccountCommand::RecordLetter { letter, remark };
-        self.tell(member, command, self.context(actor, request_id)).await
+        let context = self.context(actor, request_id).for_member(&member);
+        let position =
+            match self.tell(&member, AccountCommand::RecordLetter { letter, remark }, context).await {
+                Ok(position) => position,
+                Err(error) => {
+                    self.inner.parts.store.take_token(&hash(&token), kind, self.now()).await?;
+                    return Err(error);
+                }
+            };
+        let posted = match letter {
+            StaffLetter::Verification => Letter::VerifyEmail { token, expires_at },
+            StaffLetter::PasswordReset => Letter::ResetPassword { token, expires_at },
+        };
+        self.post(&to, posted);
+        Ok(position)
     }
 
     /// Ends one of a member's sessions, or all of them, for everybody, and has it told why. Says how many.
@@ -75,7 +106,8 @@ impl Accounts {
             None => self.revoke_other_sessions(member, None, actor.clone(), request_id).await?.0,
         };
         let command = AccountCommand::RecordSessionsEnded { session: session.cloned(), remark };
-        let position = self.tell(member, command, self.context(actor, request_id)).await?;
+        let context = self.context(actor, request_id).for_member(member);
+        let position = self.tell(member, command, context).await?;
         Ok((ended, position))
     }
 

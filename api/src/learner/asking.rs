@@ -108,7 +108,11 @@ impl Asking {
     }
 
     pub(super) async fn tell(&self, key: &str, command: MemberCommand) -> Result<Vec<MemberEvent>, ApiError> {
-        let done = self.state.members.execute(self.member().as_str(), command, self.context(key)).await;
+        self.tell_in(self.context(key), command).await
+    }
+
+    async fn tell_in(&self, context: Context, command: MemberCommand) -> Result<Vec<MemberEvent>, ApiError> {
+        let done = self.state.members.execute(self.member().as_str(), command, context).await;
         let done = done.map_err(|error| not_done(error, |refused| Refusal::from(refused).into()))?;
         Ok(done.events)
     }
@@ -148,7 +152,8 @@ impl Asking {
     /// Writes down what she wants; whether that is new.
     pub(super) async fn ask(&self, wish: Wish) -> Result<bool, ApiError> {
         let command = MemberCommand::Ask { key: self.key.clone(), wish };
-        Ok(!self.tell(&self.key, command).await?.is_empty())
+        let context = self.context(&self.key).for_member(self.member());
+        Ok(!self.tell_in(context, command).await?.is_empty())
     }
 
     /// Writes down what the provider answered, and hands it on.

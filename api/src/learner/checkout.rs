@@ -178,8 +178,11 @@ impl Asking {
             let customer = self.billing()?.create_customer(self.member(), email.as_deref(), &request).await?;
             let (member, through) = (self.member().clone(), LinkedThrough::Creation);
             let command = CustomerCommand::Link { member, through };
-            let linked =
-                self.state.customers.execute(customer.as_str(), command, self.context(&self.key)).await;
+            let linked = self
+                .state
+                .customers
+                .execute(customer.as_str(), command, self.context(&self.key).for_member(self.member()))
+                .await;
             match linked {
                 Ok(_) => return Ok(customer),
                 // The provider answers with one that it made before, and staff has found since that it is not hers.

@@ -34,6 +34,9 @@ pub(crate) async fn create(
     let record =
         PersonRecord { member: member.clone(), email: email.clone(), external_id: None, created_at: now };
     match app.storage.people.create(record).await? {
+        PersonStored::Erased => {
+            return Err(Failure::Usage(format!("{member} was erased, which is for good; leave --id out")));
+        }
         PersonStored::EmailTaken(other) => {
             return Err(Failure::Usage(format!("--email: {other} has this address already")));
         }
@@ -75,10 +78,10 @@ pub(crate) async fn link(
     if app.storage.views.registered_at(directory::NAME, &member).await?.is_none() {
         return Err(Failure::Usage(format!("no member has the id {member}; create it first")));
     }
-    let context = Context::asked_by(operator(), &command_id(), SystemClock.now());
+    let context = Context::asked_by(operator(), &command_id(), SystemClock.now()).for_member(&member);
     let command = CustomerCommand::Link { member: member.clone(), through: LinkedThrough::Request };
     let done = app.storage.customers.execute(customer.as_str(), command, context).await?;
-    let redriven = app.worker.redrive_of(&customer).await?;
+    let redriven = app.worker.linked(&customer).await?;
     app.worker.drain().await?;
     app.caught_up().await?;
     app.shutdown().await;

@@ -111,6 +111,7 @@ impl<E: std::error::Error> From<CommandError<E>> for Failure {
     fn from(error: CommandError<E>) -> Self {
         match error {
             CommandError::Refused(why) => Self::Usage(why.to_string()),
+            CommandError::Erased(_) => Self::Usage(error.to_string()),
             CommandError::Contended(_) | CommandError::Store(_) => Self::Unavailable(error.to_string()),
         }
     }

@@ -20,8 +20,12 @@ const EMPTY_BODIES: &str = "UPDATE inbox SET body = '', why_detail = CASE WHEN w
                             WHERE erased_at IS NOT NULL AND outcome <> 'pending' AND length(body) > 0";
 const EMPTY_STEPS: &str = "UPDATE delivery_steps SET detail = NULL WHERE detail IS NOT NULL \
                            AND arrival IN (SELECT arrival FROM inbox WHERE erased_at IS NOT NULL)";
+/// The first half of the advisory lock that is held, shared, by whoever appends for a member; the second is her hash.
+pub(super) const ERASURE_LOCK: i32 = 723_683_724;
+/// What is being told for her at this moment is in the log before she is marked, or finds her marked.
+const WAIT_FOR_EVENTS: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
 /// What is being written about her at this moment is either there to be deleted or finds her erased.
-const WAIT_FOR_REMARKS: &str = "LOCK TABLE remarks IN SHARE ROW EXCLUSIVE MODE";
+const WAIT_FOR_REMARKS: &str = "LOCK TABLE remarks, people IN SHARE ROW EXCLUSIVE MODE";
 const DELETE_REMARKS: &str = "DELETE FROM remarks WHERE member = $1";
 const DELETE_TOKENS: &str = "DELETE FROM account_tokens WHERE member = $1 \
                              OR email_lower = (SELECT email_lower FROM people WHERE member = $1)";
@@ -39,6 +43,8 @@ impl Postgres {
         let Erasure { member, ids, deliveries, at } = erasure;
         let member = member.as_str();
         let mut transaction = self.connections.pool().begin().await?;
+        let wait = sqlx::query(WAIT_FOR_EVENTS).bind(ERASURE_LOCK).bind(member);
+        wait.execute(&mut *transaction).await?;
         sqlx::query(WAIT_FOR_REMARKS).execute(&mut *transaction).await?;
         sqlx::query(MARK).bind(member).bind(at).execute(&mut *transaction).await?;
         sqlx::query(MARK_IDS).bind(ids).bind(member).execute(&mut *transaction).await?;

@@ -7,6 +7,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
+use domain::ids::MemberId;
 use domain::metadata::Metadata;
 use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
 use fail::fail_point;
@@ -15,9 +16,10 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use tokio::time::sleep;
 
-use super::error::store_error;
+use super::erasures::ERASURE_LOCK;
+use super::error::{is, store_error};
 use super::{Postgres, limit, number, position};
-use crate::command_bus::{EventLog, unsupported};
+use crate::command_bus::{EventLog, NotAppended, unsupported};
 
 /// One statement, so that the watermark, the events and the last one read before are of one snapshot.
 const PAGE: &str = "SELECT watermark.position AS watermark, \
@@ -34,6 +36,14 @@ const HEAD: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT position F
                     WHEN is_called THEN last_value ELSE 0 END FROM events_position_seq";
 const POSITION: &str =
     "SELECT position FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = $3";
+
+/// Held, shared, until the commit by whoever appends for a member, and alone by whoever erases her.
+const BESIDE_ERASURES: &str = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2))";
+const ERASED: &str = "SELECT EXISTS (SELECT 1 FROM erasures WHERE member = $1)";
+/// As postgres-es writes them.
+const INSERT: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) \
+                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const TAKEN: &str = "23505";
 
 /// How often a process that only reads looks.
 const POLL: Duration = Duration::from_millis(20);
@@ -82,8 +92,21 @@ impl EventFeed for Postgres {
 }
 
 impl EventLog for Postgres {
-    async fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Position, PersistenceError> {
-        self.connections.call_the_log(self.connections.events().persist::<A>(events, None)).await?;
+    async fn append<A: Aggregate>(
+        &self,
+        events: &[SerializedEvent],
+        about: Option<&MemberId>,
+    ) -> Result<Position, NotAppended> {
+        if let Some(member) = about {
+            self.append_unless_erased(A::TYPE, events, member).await?;
+        } else {
+            let persisted = self.connections.events();
+            let persisted = self.connections.call_the_log(persisted.persist::<A>(events, None)).await;
+            persisted.map_err(|error| match error {
+                PersistenceError::OptimisticLockError => NotAppended::Conflict,
+                error => NotAppended::Store(Self::meaning(error)),
+            })?;
+        }
         fail_point!("postgres::appended");
         if let Some(sequencer) = &self.sequencer {
             sequencer.kick();
@@ -91,7 +114,7 @@ impl EventLog for Postgres {
         match events.last() {
             Some(last) => {
                 let found = self.position_of(A::TYPE, &last.aggregate_id, last.sequence).await;
-                found.map_err(|error| PersistenceError::ConnectionError(Box::new(error)))
+                found.map_err(NotAppended::Store)
             }
             None => Ok(Position::START),
         }
@@ -136,7 +159,8 @@ impl PersistedEventRepository for Postgres {
         if snapshot.is_some() {
             return unsupported("snapshots");
         }
-        self.append::<A>(events).await.map(|_| ())
+        self.append::<A>(events, None).await?;
+        Ok(())
     }
 
     async fn get_last_events<A: Aggregate>(
@@ -160,6 +184,43 @@ impl PersistedEventRepository for Postgres {
 
     async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
         unsupported("replay streams")
+    }
+}
+
+impl Postgres {
+    /// Appends in one transaction with the look at whether the member was erased; whoever erases her waits for its end.
+    async fn append_unless_erased(
+        &self,
+        aggregate_type: &str,
+        events: &[SerializedEvent],
+        member: &MemberId,
+    ) -> Result<(), NotAppended> {
+        let work = async {
+            let mut transaction = self.connections.pool().begin().await?;
+            let wait = sqlx::query(BESIDE_ERASURES).bind(ERASURE_LOCK).bind(member.as_str());
+            wait.execute(&mut *transaction).await?;
+            let erased = sqlx::query_scalar(ERASED).bind(member.as_str());
+            if erased.fetch_one(&mut *transaction).await? {
+                return Ok(Err(NotAppended::Erased(member.clone())));
+            }
+            for event in events {
+                let insert = sqlx::query(INSERT)
+                    .bind(aggregate_type)
+                    .bind(&event.aggregate_id)
+                    .bind(limit(event.sequence))
+                    .bind(&event.event_type)
+                    .bind(&event.event_version)
+                    .bind(&event.payload)
+                    .bind(&event.metadata);
+                match insert.execute(&mut *transaction).await {
+                    Err(error) if is(&error, TAKEN) => return Ok(Err(NotAppended::Conflict)),
+                    done => done?,
+                };
+            }
+            transaction.commit().await?;
+            Ok(Ok(()))
+        };
+        self.connections.call(work).await.map_err(NotAppended::Store)?
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::ids::{CustomerId, MemberId};
 use domain::ports::StoreError;
 use sqlx::postgres::PgRow;
 use sqlx::{QueryBuilder, Row};
@@ -42,16 +43,21 @@ const CLAIM: &str = concat!(
     columns!()
 );
 /// What speaks of somebody who was erased is not kept any longer.
-const SETTLE: &str = "WITH erased AS (SELECT arrival FROM inbox WHERE id = $1 AND (erased_at IS NOT NULL \
+const SETTLE: &str = "WITH erased AS (SELECT arrival FROM inbox WHERE id = $1 AND (erased_at IS NOT NULL OR $3 = 'erased_member' \
                       OR customer IN (SELECT id FROM erased_ids) OR concerns IN (SELECT id FROM erased_ids))), \
                       settled AS (UPDATE inbox SET outcome = $2, why_code = $3, settled_at = $5, \
                       due_at = NULL, claimed_until = NULL, \
-                      why_detail = CASE WHEN EXISTS (SELECT 1 FROM erased) THEN '' ELSE $4 END, \
+                      why_detail = CASE WHEN $3 <> 'erased_member' AND EXISTS (SELECT 1 FROM erased) THEN '' ELSE $4 END, \
                       body = CASE WHEN EXISTS (SELECT 1 FROM erased) THEN '' ELSE body END, \
                       erased_at = CASE WHEN EXISTS (SELECT 1 FROM erased) THEN coalesce(erased_at, $5) END \
-                      WHERE id = $1 RETURNING arrival) \
+                      WHERE id = $1 RETURNING arrival), \
+                      concerned AS (INSERT INTO erased_ids (id, member) SELECT concerns, erased_ids.member FROM inbox \
+                      JOIN erased_ids ON erased_ids.id = customer WHERE inbox.id = $1 AND concerns IS NOT NULL \
+                      ON CONFLICT (id) DO NOTHING) \
                       INSERT INTO delivery_steps (arrival, at, step, code, detail) \
-                      SELECT arrival, $5, $2, $3, CASE WHEN EXISTS (SELECT 1 FROM erased) THEN NULL ELSE $4 END FROM settled";
+                      SELECT arrival, $5, $2, $3, CASE WHEN $3 <> 'erased_member' AND EXISTS (SELECT 1 FROM erased) THEN NULL ELSE $4 END FROM settled";
+const FORGET_PAYER: &str = "INSERT INTO erased_ids (id, member) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
+const KEEP_PAYER: &str = "DELETE FROM erased_ids WHERE id = $1";
 const POSTPONE: &str = "WITH postponed AS (UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, \
                         claimed_until = NULL WHERE id = $1 AND outcome = 'pending' RETURNING arrival) \
                         INSERT INTO delivery_steps (arrival, at, step, code, detail) \
@@ -126,6 +132,16 @@ impl Inbox for Postgres {
         let (code, detail) = why.map(|why| (why.code, why.detail)).unzip();
         let settle = sqlx::query(SETTLE).bind(id).bind(outcome.as_str()).bind(code).bind(detail).bind(now);
         self.connections.call(settle.execute(&self.connections.pool())).await.map(|_| ())
+    }
+
+    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
+        let forget = sqlx::query(FORGET_PAYER).bind(payer.as_str()).bind(erased.as_str());
+        self.connections.call(forget.execute(&self.connections.pool())).await.map(|_| ())
+    }
+
+    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
+        let keep = sqlx::query(KEEP_PAYER).bind(payer.as_str());
+        self.connections.call(keep.execute(&self.connections.pool())).await.map(|_| ())
     }
 
     async fn postpone(

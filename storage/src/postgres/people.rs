@@ -11,8 +11,9 @@ use super::{Postgres, limit};
 use crate::range::range_of;
 
 /// Waits for one who inserts the same at the same time, and then does nothing if she has.
-const INSERT: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) VALUES ($1, $2, $3, $4, $5) \
-                      ON CONFLICT DO NOTHING";
+const INSERT: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) SELECT $1, $2, $3, $4, $5 \
+                      WHERE NOT EXISTS (SELECT 1 FROM erasures WHERE member = $1) ON CONFLICT DO NOTHING";
+const ERASED: &str = "SELECT EXISTS (SELECT 1 FROM erasures WHERE member = $1)";
 /// The one with the external id first: it is what the caller asked by.
 const EXISTING: &str = "SELECT member, email, external_id, created_at FROM people WHERE external_id = $2 OR member = $1 \
                         ORDER BY external_id IS DISTINCT FROM $2 LIMIT 1";
@@ -44,6 +45,10 @@ impl People for Postgres {
             let inserted = self.connections.call(insert.execute(&pool)).await?;
             if inserted.rows_affected() == 1 {
                 return Ok(PersonStored::Created);
+            }
+            let erased = sqlx::query_scalar(ERASED).bind(member);
+            if self.connections.call(erased.fetch_one(&pool)).await? {
+                return Ok(PersonStored::Erased);
             }
             let existing = sqlx::query(EXISTING).bind(member).bind(&record.external_id);
             if let Some(row) = self.connections.call(existing.fetch_optional(&pool)).await? {

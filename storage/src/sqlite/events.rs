@@ -7,6 +7,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
+use domain::ids::MemberId;
 use domain::metadata::Metadata;
 use domain::ports::{EventFeed, Page, Position, Recorded, StoreError};
 use rusqlite::{Connection, Row, params};
@@ -16,7 +17,7 @@ use tokio::time::sleep;
 use super::error::{is_taken, store_error};
 use super::writer::{Transaction, Undone};
 use super::{Sqlite, head, number, position};
-use crate::command_bus::{EventLog, unsupported};
+use crate::command_bus::{EventLog, NotAppended, unsupported};
 
 const APPEND: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) \
                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -26,6 +27,8 @@ const PAGE: &str = "SELECT position, aggregate_type, aggregate_id, sequence, eve
                     FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
 const POSITION: &str =
     "SELECT position FROM events WHERE aggregate_type = ?1 AND aggregate_id = ?2 AND sequence = ?3";
+
+const ERASED: &str = "SELECT 1 FROM erasures WHERE member = ?1";
 
 /// How often another process looks for what this one cannot be told of.
 const POLL: Duration = Duration::from_millis(50);
@@ -68,13 +71,22 @@ impl EventFeed for Sqlite {
 }
 
 impl EventLog for Sqlite {
-    async fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Position, PersistenceError> {
-        let events = events.to_vec();
-        let writer = self.writer().map_err(persistence_error)?;
-        match writer.write(move |transaction| append(transaction, A::TYPE, &events)).await {
-            Ok(last) => Ok(position(last)),
-            Err(Undone::Conflict) => Err(PersistenceError::OptimisticLockError),
-            Err(Undone::Store(error)) => Err(persistence_error(error)),
+    async fn append<A: Aggregate>(
+        &self,
+        events: &[SerializedEvent],
+        about: Option<&MemberId>,
+    ) -> Result<Position, NotAppended> {
+        let (events, whose) = (events.to_vec(), about.cloned());
+        let writer = self.writer().map_err(NotAppended::Store)?;
+        let change = move |transaction: &Transaction<'_>| {
+            not_erased(transaction.connection, whose.as_ref())?;
+            append(transaction, A::TYPE, &events)
+        };
+        match (writer.write(change).await, about) {
+            (Ok(last), _) => Ok(position(last)),
+            (Err(Undone::Erased), Some(member)) => Err(NotAppended::Erased(member.clone())),
+            (Err(Undone::Conflict), _) => Err(NotAppended::Conflict),
+            (Err(undone), _) => Err(NotAppended::Store(undone.into())),
         }
     }
 
@@ -126,7 +138,8 @@ impl PersistedEventRepository for Sqlite {
         if snapshot.is_some() {
             return unsupported("snapshots");
         }
-        self.append::<A>(events).await.map(|_| ())
+        self.append::<A>(events, None).await?;
+        Ok(())
     }
 
     async fn get_last_events<A: Aggregate>(
@@ -151,6 +164,12 @@ impl PersistedEventRepository for Sqlite {
     async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
         unsupported("replay streams")
     }
+}
+
+fn not_erased(connection: &Connection, about: Option<&MemberId>) -> Result<(), Undone> {
+    let Some(member) = about else { return Ok(()) };
+    let erased = connection.prepare_cached(ERASED)?.exists([member.as_str()])?;
+    if erased { Err(Undone::Erased) } else { Ok(()) }
 }
 
 fn append(

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::ids::{CustomerId, MemberId};
 use domain::ports::StoreError;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use webhook_ingest::inbox::{
-    Asked, Backlog, Delivery, DeliveryFilter, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED, NewDelivery,
-    Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, ERASED_MEMBER, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED,
+    NewDelivery, Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::error::store_error;
@@ -44,9 +45,17 @@ const CLAIM: &str = concat!(
 const SETTLE: &str = "UPDATE inbox SET outcome = ?2, why_code = ?3, why_detail = ?4, settled_at = ?5, \
                       due_at = NULL, claimed_until = NULL WHERE id = ?1";
 /// What speaks of somebody who was erased is not kept any longer.
-const ERASE: &str = "UPDATE inbox SET body = x'', why_detail = '', erased_at = coalesce(erased_at, ?2) WHERE id = ?1 \
-                     AND (erased_at IS NOT NULL OR customer IN (SELECT id FROM erased_ids) \
+const ERASE: &str = "UPDATE inbox SET body = x'', \
+                     why_detail = CASE why_code WHEN 'erased_member' THEN why_detail ELSE '' END, \
+                     erased_at = coalesce(erased_at, ?2) WHERE id = ?1 \
+                     AND (erased_at IS NOT NULL OR why_code = 'erased_member' OR customer IN (SELECT id FROM erased_ids) \
                      OR concerns IN (SELECT id FROM erased_ids))";
+/// What it concerns is hers too: disputes name nothing else.
+const ERASE_CONCERNED: &str = "INSERT INTO erased_ids (id, member) SELECT concerns, member FROM inbox \
+                               JOIN erased_ids ON erased_ids.id = customer \
+                               WHERE inbox.id = ?1 AND concerns IS NOT NULL ON CONFLICT (id) DO NOTHING";
+const FORGET_PAYER: &str = "INSERT INTO erased_ids (id, member) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
+const KEEP_PAYER: &str = "DELETE FROM erased_ids WHERE id = ?1";
 const POSTPONE: &str = "UPDATE inbox SET why_code = ?2, why_detail = ?3, due_at = ?4, claimed_until = NULL \
                         WHERE id = ?1 AND outcome = 'pending'";
 const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = max(attempts - 1, 0) \
@@ -111,7 +120,11 @@ impl Inbox for Sqlite {
             let (code, detail) = why.as_ref().map(|why| (&why.code, &why.detail)).unzip();
             execute(connection, SETTLE, params![id, outcome.as_str(), code, detail, micros(now)])?;
             let erased = execute(connection, ERASE, params![id, micros(now)])? > 0;
-            let detail = detail.filter(|_| !erased);
+            if erased {
+                execute(connection, ERASE_CONCERNED, [&id])?;
+            }
+            let is_told = !erased || code.is_some_and(|code| code == ERASED_MEMBER);
+            let detail = detail.filter(|_| is_told);
             let kind = StepKind::Settled(outcome).as_str();
             execute(connection, STEP, params![id, micros(now), kind, None::<String>, code, detail])?;
             Ok(erased)
@@ -121,6 +134,19 @@ impl Inbox for Sqlite {
             self.writer()?.checkpoint().await;
         }
         Ok(())
+    }
+
+    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
+        let (payer, erased) = (payer.clone(), erased.clone());
+        let change = move |connection: &Connection| {
+            execute(connection, FORGET_PAYER, params![payer.as_str(), erased.as_str()]).map(|_| ())
+        };
+        self.write(change).await
+    }
+
+    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
+        let payer = payer.clone();
+        self.write(move |connection| execute(connection, KEEP_PAYER, [payer.as_str()]).map(|_| ())).await
     }
 
     async fn postpone(

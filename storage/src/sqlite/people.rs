@@ -14,6 +14,7 @@ const INSERT: &str =
 /// The one with the external id first: it is what the caller asked by.
 const EXISTING: &str = "SELECT member, email, external_id, created_at FROM people WHERE external_id = ?2 OR member = ?1 \
                         ORDER BY external_id IS NOT ?2 LIMIT 1";
+const ERASED: &str = "SELECT 1 FROM erasures WHERE member = ?1";
 const EMAIL_OWNER: &str = "SELECT member FROM people WHERE email_lower = ?1";
 const GET: &str = "SELECT member, email, external_id, created_at FROM people WHERE member = ?1";
 const LIST: &str =
@@ -66,6 +67,9 @@ fn create(connection: &Connection, record: &PersonRecord) -> Result<PersonStored
     let existing = select(connection, EXISTING, params![member, record.external_id])?;
     if let Some(existing) = existing.into_iter().next() {
         return Ok(PersonStored::Existing(existing));
+    }
+    if connection.prepare_cached(ERASED).and_then(|mut look| look.exists([member])).map_err(store_error)? {
+        return Ok(PersonStored::Erased);
     }
     let email_lower = record.email.as_ref().map(|email| email.to_lowercase());
     let owner = connection.query_row(EMAIL_OWNER, [&email_lower], |row| row.get::<_, String>(0)).optional();

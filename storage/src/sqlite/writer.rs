@@ -40,6 +40,8 @@ const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 pub(super) enum Undone {
     /// Somebody else has appended to the same stream.
     Conflict,
+    /// It is for somebody who was erased.
+    Erased,
     /// The store could not do it.
     Store(StoreError),
 }
@@ -60,6 +62,7 @@ impl From<Undone> for StoreError {
     fn from(undone: Undone) -> Self {
         match undone {
             Undone::Conflict => Self::Unavailable("somebody else changed it at the same time".to_owned()),
+            Undone::Erased => Self::Unavailable("it is for somebody who was erased".to_owned()),
             Undone::Store(error) => error,
         }
     }

@@ -38,6 +38,7 @@ async fn an_event_is_read_back_as_it_was_written(place: Place) {
         actor: Actor::service("shop"),
         cause: "evt_1".to_owned(),
         correlation_id: "req_9".to_owned(),
+        about: None,
     };
     let executed = storage.members.execute("mem_ada", MemberCommand::Register, context).await.unwrap();
     assert_eq!(executed.events, [MemberEvent::MemberRegistered]);

@@ -97,7 +97,7 @@ async fn of_those_who_ask_at_once_one_creates_the_record(place: Place) {
         match one.await.unwrap() {
             PersonStored::Created => created += 1,
             PersonStored::Existing(record) => assert_eq!(record.external_id.as_deref(), Some("42")),
-            PersonStored::EmailTaken(member) => panic!("{member}"),
+            refused => panic!("{refused:?}"),
         }
     }
     assert_eq!(created, 1);

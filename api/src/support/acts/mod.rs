@@ -262,24 +262,30 @@ pub async fn perform(
         return Err(refusal.into());
     }
     let mut body = shown(&case, act, &planned, now);
+    // Before anything is kept: what is refused leaves nothing.
+    let letter = match act {
+        Act::SendLetter(letter) => Some(state.sign_in()?.accounts.ready_letter(member, *letter).await?),
+        _ => None,
+    };
     if let Some(text) = text {
         let (id, member) = (new.remark.clone(), member.clone());
         state.remarks.put(Remark { id, member, text, at: by.ids.at }).await?;
     }
     fail_point!("acts::written");
     let position = match act {
-        Act::Erase(_) => erase::carry_out(state, by, &case, planned.commands, now).await?,
-        Act::SendLetter(letter) => {
-            let (letter, remark) = (*letter, new.remark.clone());
-            let accounts = &state.sign_in()?.accounts;
-            accounts.send_letter(member, letter, remark, by.actor.clone(), &by.request_id).await?
-        }
+        Act::Erase(_) => erase::carry_out(state, by, case, act, &new).await?,
         Act::EndSessions { session } => {
             let (session, remark) = (session.as_ref(), new.remark.clone());
             let accounts = &state.sign_in()?.accounts;
             accounts.end_sessions(member, session, remark, by.actor.clone(), &by.request_id).await?.1
         }
-        _ => tell(state, by, &case, planned.commands, now).await?,
+        _ => match letter {
+            Some(letter) => {
+                let accounts = &state.sign_in()?.accounts;
+                accounts.send_letter(letter, new.remark.clone(), by.actor.clone(), &by.request_id).await?
+            }
+            None => tell(state, &by.context(now).for_member(member), &case, planned.commands).await?,
+        },
     };
     if let Act::Link { customer } = act {
         state.deliveries.customer_linked(customer).await?;
@@ -406,14 +412,13 @@ fn shown(case: &Case, act: &Act, planned: &Plan, now: DateTime<Utc>) -> ActBody 
 /// Tells the aggregates, one after the other, and says from where on it can be seen.
 async fn tell(
     state: &ApiState,
-    by: &By,
+    context: &Context,
     case: &Case,
     commands: Vec<Command>,
-    now: DateTime<Utc>,
 ) -> Result<Position, ApiError> {
     let mut position = case.position;
     for command in commands {
-        let context = by.context(now);
+        let context = context.clone();
         let told = match command {
             Command::Member(command) => {
                 let done = state.members.execute(case.id.as_str(), command, context).await;
