@@ -85,7 +85,8 @@ pub struct AsOf {
     pub position: Option<Position>,
 }
 
-/// The clocks of two nodes that write one log may be this far apart.
+/// The clocks of two nodes that write one log may be this far apart. A live decision cannot be told from a moment picked by hand,
+/// so both are given it.
 const SKEW: TimeDelta = TimeDelta::minutes(1);
 
 impl AsOf {

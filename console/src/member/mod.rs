@@ -310,9 +310,9 @@ pub(crate) async fn show(
     let now = chronicle.state(AsOf::at(when.now));
     let then = if when.is_past() { chronicle.state(when.as_of()) } else { now.clone() };
     let deliveries = deliveries_seen(state.deliveries.as_ref(), &chronicle).await?;
-    let whole = chronicle.story(deliveries.clone(), &story::all(), when.now);
+    let whole = chronicle.whole_story(deliveries, when.now);
     let lanes = Lanes::of(&chronicle.member, &entries, &whole.groups, &then, &when);
-    let part = chronicle.story(deliveries, &asked.filter, when.now);
+    let part = whole.part(&asked.filter);
     let actors = part.groups.iter().map(|group| &group.actor);
     let actors = actors.chain(now.notes.iter().map(|note| &note.actor));
     let actors = actors.chain(then.sources.iter().filter_map(|source| source.giver.as_ref()));

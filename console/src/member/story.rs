@@ -13,11 +13,6 @@ use crate::who::{Staff, Who};
 /// What was recorded later than this after it was true, is called late.
 const LATE: TimeDelta = TimeDelta::minutes(1);
 
-/// All of a story at once.
-pub(super) fn all() -> Filter {
-    Filter { limit: Some(usize::MAX), ..Filter::default() }
-}
-
 /// Which part of a story an address asks for.
 pub(super) struct Asked {
     pub(super) filter: Filter,

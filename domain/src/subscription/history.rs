@@ -4,6 +4,7 @@
 //! the same history. It is, in this order of weight: the provider's clock (whole seconds); an end after everything
 //! else of its second; the kind of event; and, between changes of one second, the chain of replaced values.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
@@ -98,27 +99,99 @@ impl Observation {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     observations: Vec<Observation>,
+    /// What follows from the observations up to each place. A question about a moment looks here instead of going through
+    /// all that was before it, since thousands of moments are asked about when a turn of an answer is looked for.
+    marks: Vec<Mark>,
+    /// The places of the ends.
+    ends: Vec<usize>,
+    sources: BTreeSet<SourceEventId>,
+}
+
+/// What the observations up to a place say together, by their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// The latest that does not wait for a first payment.
+    begun: Option<usize>,
+    /// The latest whose items were in the catalogue.
+    pub(super) mapped: Option<usize>,
+    /// Where the unbroken run of debt that it is in began: itself, if it is in none.
+    pub(super) owing_from: usize,
+    /// The first of that run that is past due.
+    pub(super) fell_due: Option<usize>,
+    /// Where the unbroken run of paused collection that it is in began: itself, if it is in none.
+    pub(super) paused_from: usize,
+}
+
+impl Mark {
+    fn new(place: usize, this: &Terms, before: Option<(&Terms, Self)>) -> Self {
+        // A debt goes on while the provider tries, gives up, suspends and tries again; only another status ends it.
+        let owes = |terms: &Terms| matches!(terms.status, Status::PastDue | Status::Unpaid | Status::Paused);
+        let is_paused = |terms: &Terms| terms.collection_paused.is_some();
+        let goes_on = |holds: &dyn Fn(&Terms) -> bool| {
+            before.filter(|(held, _)| holds(held) && holds(this)).map(|(_, mark)| mark)
+        };
+        let (owing, paused) = (goes_on(&owes), goes_on(&is_paused));
+        let latest = |is_one: bool, held: fn(Self) -> Option<usize>| {
+            if is_one { Some(place) } else { before.and_then(|(_, mark)| held(mark)) }
+        };
+        Self {
+            begun: latest(this.status != Status::Incomplete, |mark| mark.begun),
+            mapped: latest(!this.plans.is_empty(), |mark| mark.mapped),
+            owing_from: owing.map_or(place, |mark| mark.owing_from),
+            fell_due: owing
+                .and_then(|mark| mark.fell_due)
+                .or_else(|| (this.status == Status::PastDue).then_some(place)),
+            paused_from: paused.map_or(place, |mark| mark.paused_from),
+        }
+    }
 }
 
 impl History {
     /// Puts an observation where it belongs. One that is known already changes nothing.
     pub fn insert(&mut self, observation: Observation) {
-        if self.contains(&observation.source) {
+        if !self.sources.insert(observation.source.clone()) {
             return;
         }
+        let first = self.observations.partition_point(|held| held.rank() < observation.rank());
         let place = self.observations.partition_point(|held| held.rank() <= observation.rank());
+        let mut last_before = (place > first).then(|| self.observations[place - 1].source.clone());
         self.observations.insert(place, observation);
-        // The order within a second starts from what held before it, so what comes after may move too.
-        let mut start =
-            self.observations.partition_point(|held| held.rank() < self.observations[place].rank());
+        // The order within a second starts from what held before it, so what comes after may move too, as long as each
+        // second ends with another observation than it did.
+        let mut start = first;
         while start < self.observations.len() {
             let group = self.group_of(start);
+            if start > first {
+                last_before = Some(self.observations[group.end - 1].source.clone());
+            }
             if group.len() > 1 {
                 let (ordered, _) = self.ordered(&group);
                 self.observations.splice(group.clone(), ordered);
             }
+            if last_before.as_ref() == Some(&self.observations[group.end - 1].source) {
+                break;
+            }
             start = group.end;
         }
+        self.mark_from(first);
+    }
+
+    fn mark_from(&mut self, first: usize) {
+        self.marks.truncate(first);
+        self.ends.retain(|end| *end < first);
+        for place in first..self.observations.len() {
+            let before =
+                place.checked_sub(1).map(|before| (&self.observations[before].terms, self.marks[before]));
+            self.marks.push(Mark::new(place, &self.observations[place].terms, before));
+            if self.observations[place].is_final() {
+                self.ends.push(place);
+            }
+        }
+    }
+
+    /// What the observations up to a place say together.
+    pub(super) fn mark(&self, place: usize) -> Mark {
+        self.marks[place]
     }
 
     /// The places of the observations that share a second and a rank with the one at `index`.
@@ -136,7 +209,7 @@ impl History {
 
     /// Whether an observation that came with `source` is held.
     pub fn contains(&self, source: &SourceEventId) -> bool {
-        self.index_of(source).is_some()
+        self.sources.contains(source)
     }
 
     /// Where the observation that came with `source` is in the order.
@@ -153,12 +226,13 @@ impl History {
     /// for once: a look is dated a little early, so that what it has left behind may seem to come after it.
     pub fn index_at(&self, at: Option<DateTime<Utc>>) -> Option<usize> {
         let known = |held: &Observation| at.is_none_or(|at| held.effective_at() <= at);
-        let has_begun = |held: &Observation| held.terms.status != Status::Incomplete && known(held);
-        self.observations
-            .iter()
-            .position(|held| held.is_final() && known(held))
-            .or_else(|| self.observations.iter().rposition(has_begun))
-            .or_else(|| self.observations.iter().rposition(known))
+        if let Some(end) = self.ends.iter().find(|end| known(&self.observations[**end])) {
+            return Some(*end);
+        }
+        // All but an end hold from their own moments on, in which order they are.
+        let until = |at: DateTime<Utc>| self.observations.partition_point(|held| held.at <= at);
+        let last = at.map_or(self.observations.len(), until).checked_sub(1)?;
+        self.marks[last].begun.or(Some(last))
     }
 
     /// The sources of the observations that share a second and a rank with `source` and whose order the provider's

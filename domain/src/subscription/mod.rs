@@ -13,13 +13,14 @@ mod decide;
 mod drift;
 mod event;
 mod history;
+mod invoices;
 mod reversal;
 mod standing;
 mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use chrono::{DateTime, Utc};
@@ -34,19 +35,20 @@ pub use decide::decide;
 pub use drift::{Difference, Drift, DriftCause, Look};
 pub use event::{Attempt, Now, SubscriptionEvent};
 pub use history::{History, Kind, Notice, Observation};
+pub use invoices::Invoice;
 pub use reversal::{Dispute, DisputeStatus, Refund, RefundTold, Reversal};
 pub use standing::{Anchors, Evidence, Standing};
 pub use terms::{CollectionPause, Item, Status, Terms};
 
-use self::reversal::Reversals;
+use self::invoices::{Invoices, Settled};
 use crate::customer::Deletion;
-use crate::ids::{InvoiceId, SourceEventId};
+use crate::ids::InvoiceId;
 
 /// One subscription: everything observed of it and of its invoices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     history: History,
-    invoices: BTreeMap<InvoiceId, Invoice>,
+    invoices: Invoices,
     /// The end of its payer at the provider.
     deletion: Option<Deletion>,
     /// What the latest comparison that showed something showed.
@@ -58,43 +60,6 @@ pub struct Subscription {
     extensions: BTreeSet<Extension>,
 }
 
-/// What is known of one invoice's payment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invoice {
-    attempts: BTreeMap<SourceEventId, DateTime<Utc>>,
-    settled: Option<Settled>,
-    reversals: Reversals,
-    notes: BTreeSet<SourceEventId>,
-}
-
-/// Ordered by when it was: of two tellings the earlier one holds, whichever arrives first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Settled {
-    at: DateTime<Utc>,
-    source: SourceEventId,
-    /// In the currency's smallest unit.
-    amount: i64,
-}
-
-impl Invoice {
-    fn has_failed(&self) -> bool {
-        !self.attempts.is_empty()
-    }
-
-    /// The failed attempts made by `at`, or all.
-    fn attempts_by(
-        &self,
-        at: Option<DateTime<Utc>>,
-    ) -> impl Iterator<Item = (&SourceEventId, DateTime<Utc>)> {
-        let attempts = self.attempts.iter().map(|(source, made_at)| (source, *made_at));
-        attempts.filter(move |(_, made_at)| at.is_none_or(|at| *made_at <= at))
-    }
-
-    fn settled_by(&self, at: Option<DateTime<Utc>>) -> Option<&Settled> {
-        self.settled.as_ref().filter(|settled| at.is_none_or(|at| settled.at <= at))
-    }
-}
-
 impl Subscription {
     /// The latest word on what is to become of its plans.
     pub fn schedule(&self) -> Option<&Schedule> {
@@ -103,7 +68,7 @@ impl Subscription {
 
     /// The invoices that are known of it.
     pub fn invoices(&self) -> impl Iterator<Item = &InvoiceId> {
-        self.invoices.keys()
+        self.invoices.iter().map(|(id, _)| id)
     }
 
     /// What had been paid for each invoice by `at`, or until now, and what of that was given back, in the currency's
@@ -133,14 +98,12 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
     match event {
         SubscriptionEvent::PaymentFailed { attempt, .. }
         | SubscriptionEvent::PaymentActionRequired { attempt, .. } => {
-            let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
-            invoice.attempts.insert(attempt.source.clone(), attempt.at);
+            subscription.invoices.fail(&attempt.invoice, &attempt.source, attempt.at);
         }
         SubscriptionEvent::PaymentRecovered { attempt, .. }
         | SubscriptionEvent::PaymentReceived { attempt, .. } => {
-            let invoice = subscription.invoices.entry(attempt.invoice.clone()).or_default();
             let settled = Settled { at: attempt.at, source: attempt.source.clone(), amount: attempt.amount };
-            invoice.settled = Some(invoice.settled.take().map_or(settled.clone(), |held| held.min(settled)));
+            subscription.invoices.settle(&attempt.invoice, settled);
         }
         SubscriptionEvent::PaymentRefunded { reversed, .. }
         | SubscriptionEvent::PaymentPartlyRefunded { reversed, .. }
@@ -148,12 +111,11 @@ pub fn evolve(subscription: &mut Subscription, event: &SubscriptionEvent) {
         | SubscriptionEvent::PaymentQuestioned { reversed, .. }
         | SubscriptionEvent::DisputeOpened { reversed, .. }
         | SubscriptionEvent::DisputeClosed { reversed, .. } => {
-            let invoice = subscription.invoices.entry(reversed.invoice.clone()).or_default();
-            invoice.reversals.insert(reversed.payment.clone(), reversed.reversal.clone());
+            let ReversedPayment { invoice, payment, reversal } = reversed;
+            subscription.invoices.reverse(invoice, payment.clone(), reversal.clone());
         }
         SubscriptionEvent::InvoiceNoted { noted } => {
-            let invoice = subscription.invoices.entry(noted.invoice.clone()).or_default();
-            invoice.notes.insert(noted.source.clone());
+            subscription.invoices.note(&noted.invoice, &noted.source);
         }
         SubscriptionEvent::DriftFound { drift } => subscription.drift = Some(drift.as_ref().clone()),
         SubscriptionEvent::PlanChangeScheduled { schedule }

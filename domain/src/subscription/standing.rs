@@ -94,9 +94,9 @@ impl Subscription {
         let reversals = [self.refunded(at), self.disputed(at), self.dispute_lost(at)];
         deciding.extend(reversals.into_iter().flatten().map(|(_, source)| source.clone()));
         if current.terms.plans.is_empty()
-            && let Some(known) = last_mapped(&observations[..=index])
+            && let Some(known) = self.history.mark(index).mapped
         {
-            deciding.insert(0, known.source.clone());
+            deciding.insert(0, observations[known].source.clone());
         }
         let extended = (current.terms.status == Status::PastDue && owed.settled.is_none())
             .then(|| self.extension(owed.grace_from(), at))
@@ -110,8 +110,8 @@ impl Subscription {
     }
 
     fn anchors(&self, index: usize, terms: &Terms, at: Option<DateTime<Utc>>) -> Anchors {
-        let known = &self.history.observations()[..=index];
-        let plans = last_mapped(known).map(|held| held.terms.plans.clone()).unwrap_or_default();
+        let (observations, mark) = (self.history.observations(), self.history.mark(index));
+        let plans = mark.mapped.map(|mapped| observations[mapped].terms.plans.clone()).unwrap_or_default();
         let mut anchors = Anchors { plans, ..Anchors::default() };
         if !terms.status.is_final() {
             let owed = self.owed(index, at);
@@ -125,8 +125,7 @@ impl Subscription {
             }
         }
         if terms.collection_paused.is_some() {
-            let start = run_start(known, |held| held.terms.collection_paused.is_some());
-            anchors.paid_until = known[start].terms.period_end;
+            anchors.paid_until = observations[mark.paused_from].terms.period_end;
         }
         let moment = |told: Option<Told<'_>>| told.map(|(at, _)| at);
         anchors.refunded_at = moment(self.refunded(at));
@@ -143,41 +142,33 @@ impl Subscription {
 
     /// What is owed under the observation at `index`: a first payment, or a renewal that is past due.
     fn owed(&self, index: usize, at: Option<DateTime<Utc>>) -> Owed<'_> {
-        let known = &self.history.observations()[..=index];
-        match known[index].terms.status {
-            Status::Incomplete => self.first_payment(known, at),
-            Status::PastDue => self.renewal(known, at),
-            _ => Owed { since: known[index].at, failed: None, settled: None },
+        let current = &self.history.observations()[index];
+        match current.terms.status {
+            Status::Incomplete => self.first_payment(current, at),
+            Status::PastDue => self.renewal(index, at),
+            _ => Owed { since: current.at, failed: None, settled: None },
         }
     }
 
     /// Until it is active, a subscription has one invoice to owe.
-    fn first_payment(&self, known: &[Observation], at: Option<DateTime<Utc>>) -> Owed<'_> {
-        let settled = self.invoices.values().filter_map(|invoice| invoice.settled_by(at)).min();
-        let settled = settled.map(|settled| (settled.at, &settled.source));
-        Owed { since: known[known.len() - 1].at, failed: None, settled }
+    fn first_payment(&self, current: &Observation, at: Option<DateTime<Utc>>) -> Owed<'_> {
+        let settled = self.invoices.first_settled(at).map(|settled| (settled.at, &settled.source));
+        Owed { since: current.at, failed: None, settled }
     }
 
-    /// A debt goes on while the provider tries, gives up, suspends and tries again; only another status ends it.
-    fn renewal(&self, known: &[Observation], at: Option<DateTime<Utc>>) -> Owed<'_> {
-        let owing = |held: &Observation| {
-            matches!(held.terms.status, Status::PastDue | Status::Unpaid | Status::Paused)
-        };
-        let start = run_start(known, owing);
-        let past_due = |held: &&Observation| held.terms.status == Status::PastDue;
-        let fell_due = known[start..].iter().find(past_due).map_or(known[start].at, |held| held.at);
+    /// A renewal that is owed since the run of debt began that the observation at `index` is in.
+    fn renewal(&self, index: usize, at: Option<DateTime<Utc>>) -> Owed<'_> {
+        let (known, mark) = (&self.history.observations()[..=index], self.history.mark(index));
+        let start = mark.owing_from;
+        let fell_due = known[mark.fell_due.unwrap_or(start)].at;
         let paid_up = start.checked_sub(1).map(|before| known[before].at);
         let mut owed = Owed { since: fell_due, failed: None, settled: None };
         let mut failed_later = None;
-        for invoice in self.invoices.values() {
-            let attempts = || invoice.attempts_by(at);
-            let in_this_run = |made_at: DateTime<Utc>| paid_up.is_none_or(|paid_up| made_at >= paid_up);
-            let Some((source, first)) = attempts().min_by_key(|(source, made_at)| (*made_at, *source)) else {
+        for invoice in self.invoices.failed_between(paid_up, at) {
+            let attempts = invoice.attempts_by(at);
+            let Some((source, first)) = attempts.min_by_key(|(source, made_at)| (*made_at, *source)) else {
                 continue;
             };
-            if !attempts().any(|(_, made_at)| in_this_run(made_at)) {
-                continue;
-            }
             // An invoice that failed later than this did not make it fall due, so paying it settles something else.
             let is_cause = first <= fell_due + MOMENTS;
             match invoice.settled_by(at) {
@@ -202,8 +193,8 @@ impl Subscription {
         // A look that is newer than the payment tells of another debt: it counts from the first such look.
         let look = &known[known.len() - 1];
         if let Some((settled_at, _)) = owed.settled.filter(|(settled_at, _)| *settled_at < look.at) {
-            let newer = known[start..].iter().find(|held| held.at > settled_at);
-            owed.since = newer.map_or(look.at, |held| held.at);
+            let newer = start + known[start..].partition_point(|held| held.at <= settled_at);
+            owed.since = known.get(newer).map_or(look.at, |held| held.at);
             owed.settled = None;
         }
         if owed.failed.is_some() {
@@ -214,31 +205,25 @@ impl Subscription {
 
     /// Since when the latest payment has been given back. A refund of an earlier one is between the payer and the owner.
     fn refunded(&self, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
-        let refunded = self.invoices.values().filter_map(|invoice| {
+        let refunded = self.invoices.reversed().filter_map(|(id, invoice)| {
             let paid = invoice.settled_by(at);
             let told = invoice.reversals.refunded(paid.map(|paid| paid.amount), at)?;
             let paid_at = paid.map_or(told.0, |paid| paid.at);
-            (!self.paid_after(invoice, paid_at, at)).then_some(told)
+            (!self.invoices.is_paid_after(id, paid_at, at)).then_some(told)
         });
         refunded.max()
     }
 
     fn disputed(&self, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
-        self.invoices.values().filter_map(|invoice| invoice.reversals.disputed(at)).min()
+        self.invoices.reversed().filter_map(|(_, invoice)| invoice.reversals.disputed(at)).min()
     }
 
     fn dispute_lost(&self, at: Option<DateTime<Utc>>) -> Option<Told<'_>> {
-        let lost = self.invoices.values().filter_map(|invoice| {
+        let lost = self.invoices.reversed().filter_map(|(id, invoice)| {
             let told = invoice.reversals.lost(at)?;
-            (!self.paid_after(invoice, told.0, at)).then_some(told)
+            (!self.invoices.is_paid_after(id, told.0, at)).then_some(told)
         });
         lost.max()
-    }
-
-    /// Whether another invoice was paid after `moment`, and not by a credit.
-    fn paid_after(&self, but: &Invoice, moment: DateTime<Utc>, at: Option<DateTime<Utc>>) -> bool {
-        let others = self.invoices.values().filter(|invoice| !std::ptr::eq(*invoice, but));
-        others.filter_map(|invoice| invoice.settled_by(at)).any(|paid| paid.at > moment && paid.amount > 0)
     }
 
     pub(super) fn invoice(&self, id: &crate::ids::InvoiceId) -> Option<&Invoice> {
@@ -266,8 +251,4 @@ impl Owed<'_> {
 /// Where the unbroken run that ends with the last of `known` and satisfies `holds` began.
 fn run_start(known: &[Observation], holds: impl Fn(&Observation) -> bool) -> usize {
     known.iter().rposition(|held| !holds(held)).map_or(0, |broken| broken + 1).min(known.len() - 1)
-}
-
-fn last_mapped(known: &[Observation]) -> Option<&Observation> {
-    known.iter().rev().find(|held| !held.terms.plans.is_empty())
 }

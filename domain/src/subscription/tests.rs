@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::customer::Deletion;
-use crate::ids::PlanId;
+use crate::ids::{PlanId, SourceEventId};
 
 mod drift;
 mod grace;
+mod plain;
 mod reversals;
 
 /// The provider's clock, in seconds from the start of a story.

@@ -3,8 +3,11 @@
 //! Between two moments at which something happened or was learned, only ends that are known can turn an answer, so all
 //! moments at which it may turn can be named, and are tried.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use domain::access::{Decision, Reason, decide_access};
+use domain::catalog::Catalog;
 use domain::ids::PlanId;
 use domain::ports::Recorded;
 
@@ -209,8 +212,8 @@ impl<'s> Scan<'s> {
 /// The answer for a video at a moment, under the catalogue of that moment.
 struct Answer<'k> {
     as_of: AsOf,
+    catalog: Arc<Catalog>,
     decision: Option<Decision>,
-    sentence: String,
     decider: Option<Held<'k>>,
     next_change: Option<DateTime<Utc>>,
 }
@@ -226,11 +229,8 @@ impl<'k> Answer<'k> {
             .map(|wanted| decide_access(sources.iter().copied(), &catalog, &policy, wanted, as_of.at));
         let decider =
             decision.as_ref().and_then(|decision| decision.source).map(|index| held.swap_remove(index));
-        let sentence = decision.as_ref().map_or_else(
-            || "The catalogue had no such video.".to_owned(),
-            |decision| decision.message(&catalog),
-        );
-        Self { as_of, decision, sentence, decider, next_change: next_change(&sources, &policy, as_of.at) }
+        let next_change = next_change(&sources, &policy, as_of.at);
+        Self { as_of, catalog, decision, decider, next_change }
     }
 
     fn allowed(&self) -> bool {
@@ -239,12 +239,16 @@ impl<'k> Answer<'k> {
 
     fn verdict(&self) -> Verdict {
         let decision = self.decision.as_ref();
+        let sentence = decision.map_or_else(
+            || "The catalogue had no such video.".to_owned(),
+            |decision| decision.message(&self.catalog),
+        );
         Verdict {
             allowed: self.allowed(),
             reason: decision.map(|decision| decision.reason),
             plan: decision.and_then(|decision| decision.plan.clone()),
             until: decision.and_then(|decision| decision.until),
-            sentence: self.sentence.clone(),
+            sentence,
         }
     }
 

@@ -169,6 +169,33 @@ pub struct Story {
     pub next: Option<String>,
 }
 
+impl Story {
+    /// The part of a whole story that is asked for.
+    pub fn part(&self, filter: &Filter) -> Self {
+        let mut groups: Vec<&Group> = self.groups.iter().filter(|group| filter.takes(group)).collect();
+        if filter.newest_first {
+            groups.reverse();
+        }
+        if let Some(after) = &filter.after {
+            let seen =
+                groups.iter().position(|group| group.id == *after).map_or(groups.len(), |place| place + 1);
+            groups.drain(..seen);
+        }
+        let most = filter.limit.unwrap_or(USUALLY_TOLD);
+        let mut told = 0;
+        let fitting = groups.iter().take_while(|group| {
+            told += group.size();
+            told <= most
+        });
+        // A group that alone is more than a page is a page.
+        let count = fitting.count().max(1);
+        let has_more = groups.len() > count;
+        groups.truncate(count);
+        let next = groups.last().filter(|_| has_more).map(|group| group.id.clone());
+        Self { groups: groups.into_iter().cloned().collect(), next }
+    }
+}
+
 /// Everything that followed from one cause: a delivery, a command, or time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -204,31 +231,17 @@ pub struct AccessChange {
 }
 
 impl Chronicle {
-    /// Her history grouped by cause, with the deliveries that speak of her payers. `now` bounds what time alone has done.
+    /// A part of her history grouped by cause, with the deliveries that speak of her payers. `now` bounds what time alone has
+    /// done.
     pub fn story(&self, deliveries: Vec<DeliverySeen>, filter: &Filter, now: DateTime<Utc>) -> Story {
+        self.whole_story(deliveries, now).part(filter)
+    }
+
+    /// All of it, oldest first.
+    pub fn whole_story(&self, deliveries: Vec<DeliverySeen>, now: DateTime<Utc>) -> Story {
         let mut groups = self.groups(deliveries, now);
         groups.sort_by(|one, other| (one.at, one.place()).cmp(&(other.at, other.place())));
-        if filter.newest_first {
-            groups.reverse();
-        }
-        let mut groups: Vec<Group> = groups.into_iter().filter(|group| filter.takes(group)).collect();
-        if let Some(after) = &filter.after {
-            let seen =
-                groups.iter().position(|group| group.id == *after).map_or(groups.len(), |place| place + 1);
-            groups.drain(..seen);
-        }
-        let most = filter.limit.unwrap_or(USUALLY_TOLD);
-        let mut told = 0;
-        let fitting = groups.iter().take_while(|group| {
-            told += group.size();
-            told <= most
-        });
-        // A group that alone is more than a page is a page.
-        let count = fitting.count().max(1);
-        let has_more = groups.len() > count;
-        groups.truncate(count);
-        let next = groups.last().filter(|_| has_more).map(|group| group.id.clone());
-        Story { groups, next }
+        Story { groups, next: None }
     }
 
     fn groups(&self, deliveries: Vec<DeliverySeen>, now: DateTime<Utc>) -> Vec<Group> {

@@ -1,4 +1,5 @@
 mod life;
+mod plain;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::access::Reason;
