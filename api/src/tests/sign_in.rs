@@ -154,6 +154,8 @@ impl Signed {
         let desk = Arc::new(Desk::default());
         let parts = Parts {
             store: desk.clone(),
+            identities: desk.clone(),
+            providers: Arc::new(NoProviders),
             accounts: desk.clone(),
             members: Arc::new(Stores::default()),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00Z"))),

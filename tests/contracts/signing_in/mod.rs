@@ -117,6 +117,8 @@ impl World {
         let store = tamper(storage.account_store.clone());
         let parts = Parts {
             store: store.clone(),
+            identities: storage.identities.clone(),
+            providers,
             accounts: line.clone(),
             members: storage.members.clone(),
             clock: clock.clone(),
