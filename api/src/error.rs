@@ -253,11 +253,6 @@ pub enum ApiError {
 
 impl ApiError {
     /// The one place where an error gets its status, code and title.
-    /// Its stable code.
-    pub(crate) fn code(&self) -> &'static str {
-        self.kind().1
-    }
-
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
