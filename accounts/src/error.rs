@@ -68,6 +68,56 @@ pub enum AccountError {
     /// There is none to confirm, to remove, or to make codes for.
     #[error("no second factor is set up")]
     NoSecondFactor,
+    /// There is no provider to sign in with.
+    #[error(
+        "nobody signs in with a provider here; the operator of this service sets OIDC_PROVIDERS to change that"
+    )]
+    NoProviders,
+    /// None has this name.
+    #[error("no provider has this name; GET /v1/auth/providers lists those there are")]
+    UnknownProvider,
+    /// A provider cannot be asked.
+    #[error(
+        "the provider does not answer as it should ({0}); try again in a minute, or sign in with your password"
+    )]
+    ProviderUnavailable(String),
+    /// What a provider says is not to be believed.
+    #[error("what the provider says cannot be believed ({0}); begin again")]
+    ProviderRefused(String),
+    /// A provider, or whoever was asked there, said no.
+    #[error("nobody was signed in at the provider; begin again, and agree to it there")]
+    SignInDenied,
+    /// A browser comes from a provider to which it was not sent, or not lately, or comes again.
+    #[error(
+        "this sign-in was begun in another browser, more than ten minutes ago, or has been used already; begin again"
+    )]
+    BadFlow,
+    /// A provider does not vouch for the address of somebody who comes for the first time.
+    #[error(
+        "the provider does not say that your e-mail address was confirmed there; confirm it there, or register here with          the address and link the provider then"
+    )]
+    EmailNotVerified,
+    /// Somebody here has the address that a provider vouches for. It may well be she.
+    #[error(
+        "somebody with your e-mail address is known here already; sign in as you did before, or choose a password with          POST /v1/auth/forgot-password, then link the provider in your account"
+    )]
+    EmailKnown,
+    /// What a provider calls her is linked to another account.
+    #[error("this sign-in is linked to another account; unlink it there first")]
+    IdentityTaken,
+    /// No identity of hers has this id.
+    #[error("there is no such identity; GET /v1/auth/identities lists yours")]
+    NoIdentity,
+    /// Without it she could not sign in any more.
+    #[error(
+        "this is your only way to sign in; choose a password with POST /v1/auth/forgot-password or link another provider first"
+    )]
+    LastWayIn,
+    /// Who has no password has to have signed in just now.
+    #[error(
+        "this needs a sign-in of the last ten minutes, since you have no password; sign in again, then repeat it"
+    )]
+    SignInAgain,
     /// Somebody else kept changing the same account.
     #[error("{0} is being changed by others; try again")]
     Contended(String),

@@ -66,6 +66,16 @@ pub enum Letter {
         /// When.
         at: DateTime<Utc>,
     },
+    /// Somebody who showed that it is she can sign in with this provider from now on.
+    IdentityLinked {
+        /// Its name.
+        provider: String,
+    },
+    /// She cannot any more.
+    IdentityUnlinked {
+        /// Its name.
+        provider: String,
+    },
     /// The account is gone.
     AccountDeleted,
 }
@@ -86,6 +96,8 @@ impl Letter {
             Self::SecondFactorDisabled => "second_factor_disabled",
             Self::BackupCodeUsed { .. } => "backup_code_used",
             Self::SessionStolen { .. } => "session_stolen",
+            Self::IdentityLinked { .. } => "identity_linked",
+            Self::IdentityUnlinked { .. } => "identity_unlinked",
             Self::AccountDeleted => "account_deleted",
         }
     }

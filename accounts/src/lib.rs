@@ -11,12 +11,15 @@
 //! | session | from a sign-in to its end; all refresh tokens that follow from that one sign-in |
 //! | link token | a secret in a letter, good for one thing, once |
 //! | challenge | what a right password is answered with where a second factor is asked for too |
+//! | provider | somebody else's service that says who somebody is, over OpenID Connect |
+//! | identity | what a provider calls somebody: its own name (issuer) and its word for her (subject), never an address |
 //! | known device | a browser that somebody has signed in from before, known by a secret of its own |
 
 mod access_token;
 mod answers;
 mod email;
 mod error;
+pub mod identities;
 mod letters;
 mod news;
 mod parts;
@@ -36,9 +39,11 @@ pub use answers::{
     VerifiedWhat,
 };
 pub use error::{AccountError, PasswordRefusal, whole_seconds};
+pub use identities::{IdentityStore, NoProviders, Provider, Providers};
 pub use letters::{Letter, MailError, Mailer};
 pub use parts::{Origin, Parts, Paying, Settings};
 pub use random::{Random, SystemRandom};
+pub use service::identities::{Arrival, Arrived, Departure, IdentityView, Outcome};
 pub use service::{Accounts, Background};
 pub use service_tokens::{BadServiceToken, NewServiceToken, ServiceCaller};
 pub use store::AccountStore;

@@ -55,6 +55,8 @@ mod tests {
             AccountCommand::EnableSecondFactor,
             AccountCommand::DisableSecondFactor,
             AccountCommand::UseBackupCode,
+            AccountCommand::LinkIdentity { identity: "idn_1".into(), provider: "google".to_owned() },
+            AccountCommand::UnlinkIdentity { identity: "idn_1".into(), provider: "google".to_owned() },
         ] {
             let kept = of(&command, &context, &SystemRandom).unwrap();
             assert_eq!(read(&kept).unwrap(), (command, context.clone()));

@@ -13,6 +13,7 @@ use domain::member::Member;
 use domain::ports::{CommandBus, StoreError};
 
 use crate::access_token::Keys;
+use crate::identities::{IdentityStore, Providers};
 use crate::letters::Mailer;
 use crate::random::Random;
 use crate::store::AccountStore;
@@ -29,6 +30,10 @@ pub trait Paying: Send + Sync {
 pub struct Parts {
     /// Where accounts are kept.
     pub store: Arc<dyn AccountStore>,
+    /// Where it is kept who signs in with which provider.
+    pub identities: Arc<dyn IdentityStore>,
+    /// Speaks to providers.
+    pub providers: Arc<dyn Providers>,
     /// Commands on accounts.
     pub accounts: Arc<dyn CommandBus<Account>>,
     /// Commands on members.
@@ -54,7 +59,7 @@ impl fmt::Debug for Parts {
 pub struct Settings {
     /// Signs access tokens.
     pub keys: Keys,
-    /// Who signs them, such as `PUBLIC_URL`.
+    /// Who signs them, and where providers send browsers back to: `PUBLIC_URL`.
     pub issuer: String,
     /// Who they are for.
     pub audience: String,

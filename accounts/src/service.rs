@@ -2,6 +2,7 @@
 
 mod background;
 mod credentials;
+pub(crate) mod identities;
 mod registration;
 mod roles;
 mod second_factors;
@@ -251,7 +252,18 @@ impl Accounts {
         life: TimeDelta,
         of: (Option<MemberId>, Option<String>, Option<String>),
     ) -> Result<(String, DateTime<Utc>), AccountError> {
-        let (token, now) = (secret(self.inner.parts.random.as_ref())?, self.now());
+        self.keep_token(secret(self.inner.parts.random.as_ref())?, kind, life, of).await
+    }
+
+    /// Keeps a token of this text, which nobody can guess.
+    async fn keep_token(
+        &self,
+        token: String,
+        kind: TokenKind,
+        life: TimeDelta,
+        of: (Option<MemberId>, Option<String>, Option<String>),
+    ) -> Result<(String, DateTime<Utc>), AccountError> {
+        let now = self.now();
         let (member, email, password) = of;
         let expires_at = now + life;
         let record = TokenRecord {

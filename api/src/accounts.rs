@@ -2,6 +2,7 @@
 //!
 //! What strangers ask is answered alike whether an address is known or not, in words and in time; a letter tells the rest.
 
+pub mod identities;
 pub mod second_factor;
 pub mod sessions;
 
@@ -85,8 +86,9 @@ pub struct PasswordChange {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecondStep {
-    /// The challenge that `POST /v1/auth/login` was answered with.
-    challenge: String,
+    /// The challenge that `POST /v1/auth/login` was answered with. Left out after a provider vouched for her: then the browser
+    /// keeps it, in the cookie `__Host-challenge`.
+    challenge: Option<String>,
     /// The code of the authenticator app, or a backup code.
     #[schema(max_length = 64, example = "123456")]
     code: String,
@@ -343,6 +345,7 @@ pub async fn login_second_factor(
     Body(SecondStep { challenge, code }): Body<SecondStep>,
 ) -> Result<Response, ApiError> {
     let sign_in = state.sign_in()?;
+    let challenge = challenge.or_else(|| visit.challenge.clone()).unwrap_or_default();
     let signed_in = sign_in.accounts.login_second_factor(&challenge, &code, &visit.origin).await?;
     welcome(&state, sign_in, before, visit, signed_in).await
 }
@@ -359,13 +362,16 @@ async fn welcome(
     state.deliveries.member_signed_in(&signed_in.member);
     let mut set = HeaderMap::new();
     sign_in.give(&mut set, &signed_in, state.now());
+    if visit.challenge.is_some() {
+        sign_in.cookies.give_challenge(&mut set, "", Duration::ZERO);
+    }
     let SignedIn { member, session, role, session_expires_at: expires_at, position, .. } = signed_in;
     let position = position.max(ended.unwrap_or_default());
     let body = SignedInBody { object: "signed_in", member, session, role, expires_at };
     Ok((set, AnsweredAt(position), Json(LoginBody::SignedIn(body))).into_response())
 }
 
-/// The same for a page: it goes on at `to`, a path of this service.
+/// The same for a page: it goes on at `to`, a page of ours.
 pub async fn welcome_to(
     to: &str,
     state: &ApiState,

@@ -51,6 +51,10 @@ pub struct Cookies<'h> {
     pub device: Held<'h>,
     /// What tells a browser again in which an address was registered.
     pub registration: Held<'h>,
+    /// What tells the browser again that was sent to a provider.
+    pub flow: Held<'h>,
+    /// What waits for a code after a provider has vouched for somebody.
+    pub challenge: Held<'h>,
 }
 
 impl Cookies<'_> {
@@ -86,6 +90,16 @@ impl CookieStyle {
         if self.secure { "__Host-registration" } else { "registration" }
     }
 
+    /// The name of the cookie of a browser that was sent to a provider.
+    pub fn flow(self) -> &'static str {
+        if self.secure { "__Host-flow" } else { "flow" }
+    }
+
+    /// The name of the cookie that waits for a code.
+    pub fn challenge(self) -> &'static str {
+        if self.secure { "__Host-challenge" } else { "challenge" }
+    }
+
     /// The cookies of a request.
     pub fn read(self, headers: &HeaderMap) -> Cookies<'_> {
         let mut cookies = Cookies::default();
@@ -96,6 +110,8 @@ impl CookieStyle {
                 name if name == self.refresh() => &mut cookies.refresh,
                 name if name == self.device() => &mut cookies.device,
                 name if name == self.registration() => &mut cookies.registration,
+                name if name == self.flow() => &mut cookies.flow,
+                name if name == self.challenge() => &mut cookies.challenge,
                 _ => continue,
             };
             *held = held.also(value.trim());
@@ -121,6 +137,16 @@ impl CookieStyle {
     /// Has the browser keep that an address was registered in it.
     pub fn give_registration(self, headers: &mut HeaderMap, proof: &str, keep: Duration) {
         set(headers, &self.cookie(self.registration(), proof, "/", keep));
+    }
+
+    /// Has the browser keep that it was sent to a provider; for no time, forget it.
+    pub fn give_flow(self, headers: &mut HeaderMap, secret: &str, keep: Duration) {
+        set(headers, &self.cookie(self.flow(), secret, "/", keep));
+    }
+
+    /// Has the browser keep what waits for a code; for no time, forget it.
+    pub fn give_challenge(self, headers: &mut HeaderMap, challenge: &str, keep: Duration) {
+        set(headers, &self.cookie(self.challenge(), challenge, "/", keep));
     }
 
     /// Has the browser forget that anybody is signed in.

@@ -73,7 +73,7 @@ pub(crate) fn preamble() -> OpenApi {
     let tags = [
         ("Access", "May this member watch this video?"),
         ("Learner", "What may I watch, what have I bought, and what do I want?"),
-        ("Accounts", "Signing up and in, sessions, passwords, second factors"),
+        ("Accounts", "Signing up and in, sessions, passwords, second factors, providers"),
         ("Members", "Who is a member, and which payer is hers?"),
         ("Support", "Why was it so, and what came in?"),
         ("Webhook", "What does the billing provider tell?"),

@@ -474,6 +474,20 @@ fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str
         E::Confirmed => (S::CONFLICT, "already_confirmed", "Address confirmed already"),
         E::SecondFactorSet => (S::CONFLICT, "second_factor_set", "Second factor there already"),
         E::NoSecondFactor => (S::CONFLICT, "no_second_factor", "No second factor"),
+        E::NoProviders => (S::CONFLICT, "providers_not_configured", "No providers"),
+        E::UnknownProvider => (S::NOT_FOUND, "unknown_provider", "Unknown provider"),
+        E::ProviderUnavailable(_) => {
+            (S::SERVICE_UNAVAILABLE, "provider_unavailable", "Provider not available")
+        }
+        E::ProviderRefused(_) => (S::BAD_REQUEST, "provider_answer_refused", "Provider not believed"),
+        E::SignInDenied => (S::BAD_REQUEST, "sign_in_denied", "Not signed in there"),
+        E::BadFlow => (S::BAD_REQUEST, "bad_flow", "Not begun here"),
+        E::EmailNotVerified => (S::FORBIDDEN, "email_not_verified", "Address not confirmed there"),
+        E::EmailKnown => (S::CONFLICT, "email_known", "Address known here"),
+        E::IdentityTaken => (S::CONFLICT, "identity_taken", "Linked to another account"),
+        E::NoIdentity => (S::NOT_FOUND, "unknown_identity", "Unknown identity"),
+        E::LastWayIn => (S::CONFLICT, "last_way_in", "Only way in"),
+        E::SignInAgain => (S::UNAUTHORIZED, "sign_in_again", "Sign in again"),
         E::Contended(_) => (S::SERVICE_UNAVAILABLE, "contended", "Changed by others"),
         E::Store(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable", "Store unavailable"),
     }

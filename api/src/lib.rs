@@ -176,7 +176,7 @@ fn acts_table() -> OpenApiRouter<ApiState> {
 }
 
 fn account_table() -> OpenApiRouter<ApiState> {
-    use accounts::{second_factor, sessions};
+    use accounts::{identities, second_factor, sessions};
 
     OpenApiRouter::default()
         .routes(routes!(accounts::register))
@@ -198,6 +198,12 @@ fn account_table() -> OpenApiRouter<ApiState> {
         .routes(routes!(second_factor::confirm))
         .routes(routes!(second_factor::disable))
         .routes(routes!(second_factor::backup_codes))
+        .routes(routes!(identities::providers))
+        .routes(routes!(identities::start))
+        .routes(routes!(identities::link))
+        .routes(routes!(identities::callback))
+        .routes(routes!(identities::list))
+        .routes(routes!(identities::unlink))
 }
 
 fn health_table() -> OpenApiRouter<ApiState> {

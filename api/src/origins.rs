@@ -14,6 +14,7 @@ use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::error::ApiError;
+use crate::extract::is_path;
 use crate::position::HEADER as POSITION;
 use crate::shell::REQUEST_ID;
 
@@ -24,6 +25,8 @@ const RATE_LIMIT: [HeaderName; 2] =
     [HeaderName::from_static("ratelimit"), HeaderName::from_static("ratelimit-policy")];
 /// How long a browser need not ask again whether it may ask.
 const PREFLIGHT: Duration = Duration::from_hours(1);
+/// No page of ours that somebody goes on at has a longer address.
+const LONGEST_PAGE: usize = 1_000;
 const DEPENDS: HeaderValue = HeaderValue::from_static("origin, sec-fetch-site");
 
 /// The origins whose pages may ask with cookies.
@@ -56,6 +59,22 @@ impl Origins {
             None => !cookies,
         };
         if allowed { Ok(()) } else { Err(ApiError::ForeignOrigin) }
+    }
+
+    /// The whole address of a page of ours: of a path of this service, or what it is already where its origin is listed. Nothing
+    /// where it is anybody else's, or could be taken for that.
+    pub fn page(&self, to: &str) -> Option<String> {
+        if to.len() > LONGEST_PAGE || to.contains('#') {
+            return None;
+        }
+        if is_path(to) {
+            return Some(format!("{}{to}", self.own));
+        }
+        let plain = to.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let mut origins = [&*self.own].into_iter().chain(self.others.iter().map(|other| &**other));
+        let ends = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?']);
+        let is_ours = origins.any(|origin| to.strip_prefix(origin).is_some_and(ends));
+        (plain && is_ours).then(|| to.to_owned())
     }
 
     fn is_ours(&self, origin: &HeaderValue) -> bool {
@@ -173,6 +192,45 @@ mod tests {
         assert!(allowed(&[("authorization", "Bearer x"), foreign], true));
         assert!(!allowed(&[("authorization", "Basic eDp5"), foreign], true));
         assert!(!allowed(&[("authorization", "Bearer"), foreign], true));
+    }
+
+    #[test]
+    fn somebody_goes_on_at_pages_of_ours_alone() {
+        let origins = Origins::new(OWN, &[LEARN.to_owned()]);
+        for (to, whole) in [
+            ("/learn", format!("{OWN}/learn")),
+            ("/learn?x=1", format!("{OWN}/learn?x=1")),
+            ("/..//evil.example", format!("{OWN}/..//evil.example")),
+            (LEARN, LEARN.to_owned()),
+            ("https://learn.example.com/a?b=c", "https://learn.example.com/a?b=c".to_owned()),
+            ("https://membership.example.com/learn", format!("{OWN}/learn")),
+        ] {
+            assert_eq!(origins.page(to), Some(whole), "{to}");
+        }
+        let long = format!("/{}", "x".repeat(LONGEST_PAGE));
+        for evil in [
+            "",
+            "learn",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "https://evil.example",
+            "https://evil.example/https://learn.example.com/",
+            "https://learn.example.com.evil.example/",
+            "https://learn.example.com@evil.example/",
+            "https://learn.example.com:8443/",
+            "https://learn.example.com\\@evil.example/",
+            "http://learn.example.com/",
+            "HTTPS://LEARN.EXAMPLE.COM/",
+            "javascript:alert(1)",
+            "/learn\r\nset-cookie: a=b",
+            "/learn#token=x",
+            " /learn",
+            "/\t/evil.example",
+            &long,
+        ] {
+            assert_eq!(origins.page(evil), None, "{evil}");
+        }
     }
 
     #[test]

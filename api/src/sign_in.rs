@@ -43,6 +43,12 @@ const OWN_WAY: [&str; 7] = [
     "/v1/auth/console/sign-out",
 ];
 
+/// Whether a route spends or ends the refresh token of a request itself.
+fn goes_its_own_way(path: &str) -> bool {
+    let of_provider = path.strip_prefix("/v1/auth/providers/");
+    OWN_WAY.contains(&path) || of_provider.is_some_and(|rest| rest.ends_with("/callback"))
+}
+
 /// How people sign in.
 #[derive(Clone)]
 pub struct SignIn {
@@ -99,7 +105,7 @@ impl SignIn {
                 }
                 (!ended).then_some(viewer)
             }
-            _ if OWN_WAY.contains(&parts.uri.path()) => None,
+            _ if goes_its_own_way(parts.uri.path()) => None,
             _ => {
                 let viewer = self.renew(state, parts, cookies, set).await?;
                 if viewer.is_some() {
@@ -210,6 +216,10 @@ pub struct Visit {
     pub origin: Origin,
     /// The refresh token it carries.
     pub refresh: Option<String>,
+    /// What the browser keeps that was sent to a provider.
+    pub flow: Option<String>,
+    /// What the browser keeps in which a provider has vouched for somebody of whom a code is asked too.
+    pub challenge: Option<String>,
 }
 
 impl FromRequestParts<ApiState> for Visit {
@@ -217,6 +227,8 @@ impl FromRequestParts<ApiState> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let cookies = state.sign_in()?.cookies.read(&parts.headers);
-        Ok(Self { origin: origin(parts, &cookies), refresh: cookies.refresh.one().map(str::to_owned) })
+        let [refresh, flow, challenge] =
+            [cookies.refresh, cookies.flow, cookies.challenge].map(|held| held.one().map(str::to_owned));
+        Ok(Self { origin: origin(parts, &cookies), refresh, flow, challenge })
     }
 }

@@ -52,6 +52,7 @@ fn pages() -> Router<ApiState> {
         .route("/console/sign-in", get(sign_in::show))
         .route(sign_in::SIGN_IN, post(sign_in::sign_in))
         .route(sign_in::SECOND_FACTOR, post(sign_in::second_factor))
+        .route(sign_in::PROVIDER, post(sign_in::through_provider))
         .route(sign_in::SIGN_OUT, post(sign_in::sign_out))
         .route(sign_in::RENEW, any(sign_in::renew))
         .route("/console/members/{member}", get(member::show))

@@ -2,6 +2,7 @@
 //! renews a session goes to no page.
 
 use accounts::{AccountError, Login};
+use api::accounts::identities::{page, sent};
 use api::accounts::{logout, welcome_to};
 use api::error::ApiError;
 use api::extract::is_path;
@@ -10,7 +11,7 @@ use api::viewer::Viewer;
 use api::{ApiState, SignIn};
 use askama::Template;
 use axum::extract::State;
-use axum::http::header::LOCATION;
+use axum::http::header::{LOCATION, REFRESH};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -22,6 +23,8 @@ use crate::page::{Page, refused};
 pub(crate) const SIGN_IN: &str = "/v1/auth/console/sign-in";
 /// Takes the code of a second factor.
 pub(crate) const SECOND_FACTOR: &str = "/v1/auth/console/second-factor";
+/// Sends the browser to a provider.
+pub(crate) const PROVIDER: &str = "/v1/auth/console/provider";
 /// Ends the session.
 pub(crate) const SIGN_OUT: &str = "/v1/auth/console/sign-out";
 /// Lets a session go on whose access cookie has expired.
@@ -38,6 +41,22 @@ struct SignInPage<'p> {
     email: &'p str,
     mistake: Option<String>,
     signed_out: bool,
+    providers: Vec<&'p str>,
+}
+
+impl<'p> SignInPage<'p> {
+    fn new(sign_in: &'p SignIn, to: &'p str, email: &'p str, mistake: Option<String>) -> Self {
+        let providers = sign_in.accounts.providers().iter().map(|provider| provider.name.as_str()).collect();
+        Self { frame: Frame::bare(), to, email, mistake, signed_out: false, providers }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "departing.html")]
+struct DepartingPage<'p> {
+    frame: Frame,
+    provider: &'p str,
+    url: &'p str,
 }
 
 #[derive(Template)]
@@ -59,12 +78,67 @@ fn door(state: &ApiState) -> Result<&SignIn, ApiError> {
 }
 
 /// The page to sign in at.
-pub(crate) async fn show(State(state): State<ApiState>, uri: Uri) -> Result<Response, ApiError> {
-    door(&state)?;
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    viewer: Option<Viewer>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let sign_in = door(&state)?;
     let query = Fields::read(uri.query().unwrap_or_default().as_bytes());
     let to = destination(query.filled("to"));
     let signed_out = query.filled("signed_out").is_some();
-    Ok(Page(SignInPage { frame: Frame::bare(), to, email: "", mistake: None, signed_out }).into_response())
+    // What came of it, for a browser that is back from a provider.
+    let mistake = match query.filled("sign_in") {
+        Some("signed_in") if viewer.is_some() => return Ok(Redirect::to(to).into_response()),
+        Some("second_factor_required") => {
+            // The browser keeps the challenge itself.
+            let page = SecondFactorPage { frame: Frame::bare(), to, challenge: "", mistake: None };
+            return Ok(Page(page).into_response());
+        }
+        told => told.map(|code| in_words(code).to_owned()),
+    };
+    Ok(Page(SignInPage { signed_out, ..SignInPage::new(sign_in, to, "", mistake) }).into_response())
+}
+
+/// Why a provider has signed nobody in.
+fn in_words(code: &str) -> &'static str {
+    match code {
+        "email_known" => {
+            "There is an account with your address here already. Sign in with its password, then link the provider to it."
+        }
+        "email_not_verified" => {
+            "The provider does not say that your address was confirmed there. Confirm it there first."
+        }
+        "provider_unavailable" => {
+            "The provider does not answer as it should. Try again in a minute, or use your password."
+        }
+        _ => "The provider has signed nobody in. Try again, or use your password.",
+    }
+}
+
+/// Sends the browser to a provider. By a page in between: these pages' forms may lead to no other host, also not by a redirect.
+pub(crate) async fn through_provider(
+    State(state): State<ApiState>,
+    visit: Visit,
+    fields: Fields,
+) -> Result<Response, ApiError> {
+    let sign_in = door(&state)?;
+    let (to, provider) = (destination(fields.filled("to")), fields.filled("provider").unwrap_or_default());
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("to", to).finish();
+    let back = page(sign_in, &format!("{DOOR}?{query}"))?;
+    match sign_in.accounts.depart(provider, &back, &visit.origin).await {
+        Ok(departure) => {
+            let url = departure.url.as_str();
+            let leave = HeaderValue::try_from(format!("0; url={url}"));
+            let leave = leave
+                .map_err(|_| AccountError::ProviderUnavailable("its address cannot be written".to_owned()))?;
+            let page = Page(DepartingPage { frame: Frame::bare(), provider, url });
+            Ok((sent(sign_in, &departure, state.now()), [(REFRESH, leave)], page).into_response())
+        }
+        Err(error) => {
+            again(error, |mistake| Page(SignInPage::new(sign_in, to, "", Some(mistake))).into_response())
+        }
+    }
 }
 
 /// Takes an address and a password, as slowly and with the same answers as the API does.
@@ -82,10 +156,9 @@ pub(crate) async fn sign_in(
             let page = SecondFactorPage { frame: Frame::bare(), to, challenge: &challenge, mistake: None };
             Ok(Page(page).into_response())
         }
-        Err(error) => again(error, |mistake| {
-            let mistake = Some(mistake);
-            Page(SignInPage { frame: Frame::bare(), to, email, mistake, signed_out: false }).into_response()
-        }),
+        Err(error) => {
+            again(error, |mistake| Page(SignInPage::new(sign_in, to, email, Some(mistake))).into_response())
+        }
     }
 }
 
@@ -97,16 +170,17 @@ pub(crate) async fn second_factor(
     fields: Fields,
 ) -> Result<Response, ApiError> {
     let sign_in = door(&state)?;
-    let (to, challenge) = (destination(fields.filled("to")), fields.text("challenge"));
+    let (to, kept) = (destination(fields.filled("to")), visit.challenge.clone().unwrap_or_default());
+    let challenge = fields.text("challenge");
+    let shown = if challenge.is_empty() { kept.as_str() } else { challenge };
     let code = fields.filled("code").unwrap_or_default();
-    match sign_in.accounts.login_second_factor(challenge, code, &visit.origin).await {
+    match sign_in.accounts.login_second_factor(shown, code, &visit.origin).await {
         Ok(signed_in) => welcome_to(to, &state, sign_in, before, visit, signed_in).await,
         Err(error @ AccountError::BadToken) => again(error, |_| {
             let mistake = Some(
                 "That took too long, or was tried too often. Begin again with your password.".to_owned(),
             );
-            Page(SignInPage { frame: Frame::bare(), to, email: "", mistake, signed_out: false })
-                .into_response()
+            Page(SignInPage::new(sign_in, to, "", mistake)).into_response()
         }),
         Err(error) => again(error, |mistake| {
             let mistake = Some(mistake);

@@ -12,7 +12,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::events::Dated;
-use crate::ids::{RemarkId, SessionId};
+use crate::ids::{IdentityId, RemarkId, SessionId};
 
 /// What is told so often is recorded once in this time.
 const SELDOM: TimeDelta = TimeDelta::hours(1);
@@ -169,6 +169,22 @@ pub enum AccountCommand {
         new_device: bool,
         /// What she proved herself with beside her password.
         second_factor: Option<SecondFactor>,
+        /// The provider that said it is she, in place of a password.
+        provider: Option<String>,
+    },
+    /// She can sign in with a provider from now on.
+    LinkIdentity {
+        /// What she is known by there, in a table beside the log.
+        identity: IdentityId,
+        /// The provider, by its name in the settings.
+        provider: String,
+    },
+    /// She cannot any more.
+    UnlinkIdentity {
+        /// What she was known by there.
+        identity: IdentityId,
+        /// The provider, by its name in the settings.
+        provider: String,
     },
     /// Sign-ins are refused for a while, since there were too many wrong ones.
     RefuseSignIn {
@@ -240,6 +256,25 @@ pub enum AccountEvent {
         new_device: bool,
         /// What she proved herself with beside her password.
         second_factor: Option<SecondFactor>,
+        /// The provider that said it is she, in place of a password.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+    },
+    /// She can sign in with a provider from now on.
+    #[serde(rename = "IdentityLinked")]
+    IdentityLinked {
+        /// What she is known by there, in a table beside the log.
+        identity: IdentityId,
+        /// The provider, by its name in the settings.
+        provider: String,
+    },
+    /// She cannot any more.
+    #[serde(rename = "IdentityUnlinked")]
+    IdentityUnlinked {
+        /// What she was known by there.
+        identity: IdentityId,
+        /// The provider, by its name in the settings.
+        provider: String,
     },
     /// Sign-ins were refused for a while.
     #[serde(rename = "SignInRefused")]
@@ -326,6 +361,9 @@ pub struct Account {
     /// Why staff did the last things it did, so that each is done once.
     #[serde(default)]
     acts: Vec<RemarkId>,
+    /// By what she is known to providers.
+    #[serde(default)]
+    identities: Vec<IdentityId>,
 }
 
 impl Account {
@@ -364,8 +402,14 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
     match command {
         C::Open if account.open => Vec::new(),
         C::Open => vec![E::AccountRegistered, E::EmailVerified],
-        C::SignIn { session, new_device, second_factor } => {
-            vec![E::SignedIn { session, new_device, second_factor }]
+        C::SignIn { session, new_device, second_factor, provider } => {
+            vec![E::SignedIn { session, new_device, second_factor, provider }]
+        }
+        C::LinkIdentity { identity, provider } => {
+            when(!account.identities.contains(&identity), E::IdentityLinked { identity, provider })
+        }
+        C::UnlinkIdentity { identity, provider } => {
+            when(account.identities.contains(&identity), E::IdentityUnlinked { identity, provider })
         }
         C::RefuseSignIn { at } => {
             when(!account.refused_at.is_some_and(|last| too_soon(last, at)), E::SignInRefused { at })
@@ -417,6 +461,11 @@ pub fn evolve(account: &mut Account, event: &AccountEvent) {
         AccountEvent::RoleChanged { role } => account.role = *role,
         AccountEvent::AccountDeleted => {
             (account.open, account.second_factor, account.role) = (false, false, Role::default());
+            account.identities.clear();
+        }
+        AccountEvent::IdentityLinked { identity, .. } => account.identities.push(identity.clone()),
+        AccountEvent::IdentityUnlinked { identity, .. } => {
+            account.identities.retain(|held| held != identity);
         }
         AccountEvent::StaffRead { session, what, at } if is_told_by_itself(what) => {
             account.reads_by_itself.retain(|(reader, read, _)| reader != session || read != what);
@@ -451,6 +500,8 @@ impl AccountEvent {
             Self::AccountRegistered => "AccountRegistered",
             Self::EmailVerified => "EmailVerified",
             Self::SignedIn { .. } => "SignedIn",
+            Self::IdentityLinked { .. } => "IdentityLinked",
+            Self::IdentityUnlinked { .. } => "IdentityUnlinked",
             Self::SignInRefused { .. } => "SignInRefused",
             Self::SessionRevoked { .. } => "SessionRevoked",
             Self::PasswordChanged { .. } => "PasswordChanged",
@@ -550,6 +601,31 @@ mod tests {
             .given(vec![revoked("ses_1", RevokedBecause::SignedOut)])
             .when(revoke(&["ses_1", "ses_2", "ses_2"], RevokedBecause::PasswordChanged))
             .then_expect_events(vec![revoked("ses_2", RevokedBecause::PasswordChanged)]);
+    }
+
+    #[test]
+    fn an_identity_is_linked_and_unlinked_once_and_goes_with_the_account() {
+        let (identity, provider) = (IdentityId::from("idn_1"), "google".to_owned());
+        let (link, unlink) = (
+            AccountCommand::LinkIdentity { identity: identity.clone(), provider: provider.clone() },
+            AccountCommand::UnlinkIdentity { identity: identity.clone(), provider: provider.clone() },
+        );
+        let linked = AccountEvent::IdentityLinked { identity: identity.clone(), provider: provider.clone() };
+        let unlinked = AccountEvent::IdentityUnlinked { identity, provider };
+        account().given_no_previous_events().when(unlink.clone()).then_expect_events(vec![]);
+        account().given(vec![linked.clone()]).when(link.clone()).then_expect_events(vec![]);
+        account().given(vec![linked.clone()]).when(unlink.clone()).then_expect_events(vec![unlinked]);
+        let gone = vec![AccountEvent::AccountRegistered, linked, AccountEvent::AccountDeleted];
+        account().given(gone).when(unlink).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_sign_in_of_before_there_were_providers_reads_as_one_without() {
+        let old = r#"{"type":"SignedIn","session":"ses_1","new_device":true,"second_factor":null}"#;
+        let read: AccountEvent = serde_json::from_str(old).unwrap();
+        let AccountEvent::SignedIn { provider, .. } = &read else { panic!("{read:?}") };
+        assert_eq!(*provider, None);
+        assert!(!serde_json::to_string(&read).unwrap().contains("provider"));
     }
 
     #[test]

@@ -330,15 +330,18 @@ fn account(event: &AccountEvent) -> String {
     match event {
         AccountEvent::AccountRegistered => "Account opened".to_owned(),
         AccountEvent::EmailVerified => "E-mail address confirmed".to_owned(),
-        AccountEvent::SignedIn { new_device, second_factor, .. } => {
+        AccountEvent::SignedIn { new_device, second_factor, provider, .. } => {
             let device = if *new_device { " from a new device" } else { "" };
             let factor = match second_factor {
                 Some(SecondFactor::Totp) => ", with a code",
                 Some(SecondFactor::BackupCode) => ", with a backup code",
                 None => "",
             };
-            format!("Signed in{device}{factor}")
+            let through = provider.as_ref().map(|name| format!(" with {name}")).unwrap_or_default();
+            format!("Signed in{through}{device}{factor}")
         }
+        AccountEvent::IdentityLinked { provider, .. } => format!("Sign-in with {provider} linked"),
+        AccountEvent::IdentityUnlinked { provider, .. } => format!("Sign-in with {provider} unlinked"),
         AccountEvent::SignInRefused { .. } => "Sign-ins refused for a while: too many wrong ones".to_owned(),
         AccountEvent::SessionRevoked { why, .. } => match why {
             RevokedBecause::SignedOut => "Signed out",

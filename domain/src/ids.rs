@@ -89,6 +89,8 @@ text_id! {
     GrantId;
     /// What staff wrote, kept beside the log (`rmk_…`).
     RemarkId;
+    /// By which somebody is known to a provider that she signs in with, kept beside the log (`idn_…`).
+    IdentityId;
 }
 
 macro_rules! generated_id {
@@ -114,6 +116,7 @@ generated_id! {
     SessionId "ses_";
     GrantId "grt_";
     RemarkId "rmk_";
+    IdentityId "idn_";
 }
 
 /// Why a text is not a member id.

@@ -33,8 +33,18 @@ fn account(event: &AccountEvent) -> String {
     match event {
         AccountEvent::AccountRegistered => "Your account was opened.",
         AccountEvent::EmailVerified => "You confirmed your e-mail address.",
+        AccountEvent::SignedIn { new_device, provider: Some(provider), .. } => {
+            let device = if *new_device { " from a new device" } else { "" };
+            return format!("You signed in with {provider}{device}.");
+        }
         AccountEvent::SignedIn { new_device: true, .. } => "You signed in from a new device.",
         AccountEvent::SignedIn { .. } => "You signed in.",
+        AccountEvent::IdentityLinked { provider, .. } => {
+            return format!("You linked {provider}: you can sign in with it.");
+        }
+        AccountEvent::IdentityUnlinked { provider, .. } => {
+            return format!("You unlinked {provider}: it does not sign you in any more.");
+        }
         AccountEvent::SignInRefused { .. } => "Sign-ins were refused for a while: too many wrong ones.",
         AccountEvent::SessionRevoked { why: RevokedBecause::SignedOut, .. } => "You signed out.",
         AccountEvent::SessionRevoked { .. } => "You were signed out on a device.",

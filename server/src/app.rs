@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use accounts::{Accounts, Keys, Mailer, Parts, Paying, SystemRandom};
+use accounts::{Accounts, Keys, Mailer, NoProviders, Parts, Paying, Providers, SystemRandom};
 use api::{
     ApiParts, ApiState, CallerLimits, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome,
     DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks,
@@ -20,6 +20,7 @@ use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::metadata::{Actor, Context};
 use domain::ports::{CommandError, EventFeed, Executed, StoreError};
+use openid::OpenId;
 use projections::access_index::{AccessIndex, IndexFollower};
 use projections::directory::{self, Directory};
 use projections::past::Past;
@@ -244,8 +245,21 @@ impl App {
 
     /// Opens accounts, and has everything done that goes on beside requests. Returned for commands that work with them.
     pub fn open_accounts(&mut self, keys: Keys, issuer: &str, mailer: Arc<dyn Mailer>) -> Accounts {
+        self.open_accounts_with(keys, issuer, mailer, Arc::new(NoProviders))
+    }
+
+    /// The same, where others may say who somebody is.
+    fn open_accounts_with(
+        &mut self,
+        keys: Keys,
+        issuer: &str,
+        mailer: Arc<dyn Mailer>,
+        providers: Arc<dyn Providers>,
+    ) -> Accounts {
         let parts = Parts {
             store: self.storage.account_store.clone(),
+            identities: self.storage.identities.clone(),
+            providers,
             accounts: self.storage.accounts.clone(),
             members: self.storage.members.clone(),
             clock: self.clock.clone(),
@@ -266,7 +280,9 @@ impl App {
         };
         let post = door.mail.as_ref().map(|mail| Post::new(mail, &door.public_url)).transpose();
         let post = post.map_err(config::bad_smtp_url)?.unwrap_or_else(Post::none);
-        let accounts = self.open_accounts(door.keys.clone(), &door.public_url, Arc::new(post));
+        let providers = OpenId::new(&door.providers, self.clock.clone()).map_err(config::bad_providers)?;
+        let (keys, providers) = (door.keys.clone(), Arc::new(providers));
+        let accounts = self.open_accounts_with(keys, &door.public_url, Arc::new(post), providers);
         self.sign_in = Some(api::SignIn {
             accounts: accounts.clone(),
             cookies: CookieStyle::new(door.secure()),

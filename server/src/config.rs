@@ -17,6 +17,7 @@ use billing::BadSettings;
 use clap::ValueEnum;
 use domain::clock::SystemClock;
 use lettre::message::Mailbox;
+use openid::ProviderList;
 use thiserror::Error;
 use toml::Value;
 use webhook_ingest::stripe::signature::Secrets;
@@ -26,7 +27,7 @@ use crate::limits::Limits;
 use crate::mail;
 
 /// Everything that can be set. Names that later parts of the service read are accepted already.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "LISTEN",
     "PORT",
     "DATABASE_URL",
@@ -42,6 +43,7 @@ const NAMES: [&str; 26] = [
     "SERVICE_TOKENS",
     "PUBLIC_URL",
     "LEARN_ORIGINS",
+    "OIDC_PROVIDERS",
     "SMTP_URL",
     "MAIL_FROM",
     "INDEX_SNAPSHOT",
@@ -55,6 +57,7 @@ const NAMES: [&str; 26] = [
     "RATE_LIMIT_SIGNED_OUT",
 ];
 
+const PROVIDER: &str = "google|https://accounts.google.com|CLIENT_ID|CLIENT_SECRET";
 const SENDER: &str = "Membership <no-reply@example.com>";
 
 /// What is wrong with a setting. One line, which names it.
@@ -133,6 +136,8 @@ pub struct SignIn {
     pub learn_origins: Vec<String>,
     /// How letters are sent; without it, what needs a letter is refused.
     pub mail: Option<MailSettings>,
+    /// Who else may say who somebody is.
+    pub providers: ProviderList,
 }
 
 impl SignIn {
@@ -332,6 +337,7 @@ impl Settings {
         // Looked at in any case, so that a mistake shows before keys are added.
         let (keys, public_url) = (self.session_keys()?, self.public_url()?);
         let (learn_origins, carrier) = (self.learn_origins()?, self.carrier()?);
+        let providers = self.providers()?;
         let from = self.mail_from()?;
         let Some(keys) = keys.filter(|_| role.answers()) else { return Ok(None) };
         let public_url = match public_url {
@@ -342,7 +348,7 @@ impl Settings {
             let from = from.map_or_else(|| usual_sender(&public_url), Ok)?;
             Ok(MailSettings { carrier, from })
         });
-        Ok(Some(SignIn { keys, mail: mail.transpose()?, public_url, learn_origins }))
+        Ok(Some(SignIn { keys, mail: mail.transpose()?, public_url, learn_origins, providers }))
     }
 
     /// Where this service is reached when nobody else has to reach it.
@@ -376,6 +382,7 @@ impl Settings {
             mail: Some(MailSettings { carrier, from }),
             public_url,
             learn_origins: self.learn_origins()?,
+            providers: self.providers()?,
         })
     }
 
@@ -390,6 +397,7 @@ impl Settings {
             self.public_url().err(),
             self.session_keys().err(),
             self.learn_origins().err(),
+            self.providers().err(),
             self.carrier().err(),
             self.mail_from().err(),
             self.sign_in(role).err().filter(|mistake| mistake.what.starts_with("is missing")),
@@ -465,6 +473,12 @@ impl Settings {
                 .map_err(|what| bad("LEARN_ORIGINS", format!("entry {entry} {what}"), example))
         };
         (1..).zip(entries.split(',').filter(|_| !entries.is_empty())).map(read).collect()
+    }
+
+    /// Never says what it holds: part of it is secret.
+    fn providers(&self) -> Result<ProviderList, ConfigError> {
+        let Some(text) = self.get("OIDC_PROVIDERS") else { return Ok(ProviderList::default()) };
+        ProviderList::parse(text).map_err(|error| bad("OIDC_PROVIDERS", error.to_string(), PROVIDER))
     }
 
     fn session_keys(&self) -> Result<Option<Keys>, ConfigError> {
@@ -650,6 +664,11 @@ pub(crate) fn bad_smtp_url(error: impl fmt::Display) -> ConfigError {
     bad("SMTP_URL", format!("cannot be used ({error})"), "smtps://user:password@mail.example.com:465")
 }
 
+/// Providers that were looked at and still cannot be asked.
+pub(crate) fn bad_providers(error: impl fmt::Display) -> ConfigError {
+    bad("OIDC_PROVIDERS", format!("cannot be used ({error})"), PROVIDER)
+}
+
 fn bad(name: &str, what: impl Into<String>, example: &str) -> ConfigError {
     ConfigError { name: name.to_owned(), what: what.into(), example: example.to_owned() }
 }
@@ -725,6 +744,9 @@ mod tests {
                 "SESSION_KEYS",
                 "a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=,a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
             ),
+            ("OIDC_PROVIDERS", "google"),
+            ("OIDC_PROVIDERS", "google|http://accounts.google.com|id|secret@"),
+            ("OIDC_PROVIDERS", "google|https://accounts.google.com|id|secret@,"),
             ("SMTP_URL", "mail.example.com"),
             ("SMTP_URL", "smtp://"),
             ("SMTP_URL", "https://user:secret@mail.example.com"),

@@ -16,7 +16,7 @@ mod trouble;
 use std::fmt;
 use std::sync::Arc;
 
-use accounts::AccountStore;
+use accounts::{AccountStore, IdentityStore};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::EventUpcaster;
 use domain::account::Account;
@@ -116,6 +116,8 @@ pub struct Storage {
     pub erasures: Arc<dyn Erasures>,
     /// What people sign in with.
     pub account_store: Arc<dyn AccountStore>,
+    /// Who signs in with which provider.
+    pub identities: Arc<dyn IdentityStore>,
     /// Whether it may be written to.
     pub writable: bool,
     backend: Backend,
@@ -155,6 +157,7 @@ impl Storage {
             + Remarks
             + Erasures
             + AccountStore
+            + IdentityStore
             + 'static,
     {
         let upcasters: Upcasters = upcasters().into();
@@ -175,7 +178,8 @@ impl Storage {
             people: Arc::clone(&ports) as Arc<dyn People>,
             remarks: Arc::clone(&ports) as Arc<dyn Remarks>,
             erasures: Arc::clone(&ports) as Arc<dyn Erasures>,
-            account_store: ports,
+            account_store: Arc::clone(&ports) as Arc<dyn AccountStore>,
+            identities: ports,
             writable,
             backend,
             clock,

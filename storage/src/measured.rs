@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use accounts::IdentityStore;
+use accounts::identities::{FirstSignIn, Flow, IdentityRecord, Linked, OpenedWith, Unlinked};
 use accounts::store::{
     AccountRecord, AccountStore, Device, EmailChange, EndedSession, Hash, News, Opened, Opening, Rotation,
     ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose,
@@ -12,7 +14,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
-use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SessionId, SubscriptionId};
+use domain::ids::{CustomerId, GrantId, IdentityId, MemberId, RemarkId, SessionId, SubscriptionId};
 use domain::ports::{
     Erased, Erasure, Erasures, EventFeed, Page, People, PersonKey, PersonRecord, PersonStored, Position,
     Recorded, Remark, Remarks, StoreError,
@@ -352,6 +354,57 @@ impl<B: Remarks> Remarks for Measured<B> {
 impl<B: Erasures> Erasures for Measured<B> {
     async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError> {
         measured("erase", self.0.erase(erasure)).await
+    }
+}
+
+#[async_trait]
+impl<B: IdentityStore> IdentityStore for Measured<B> {
+    async fn add_flow(&self, flow: Flow) -> Result<(), StoreError> {
+        measured("flow_add", self.0.add_flow(flow)).await
+    }
+
+    async fn take_flow(
+        &self,
+        state: &Hash,
+        browser: &Hash,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Flow>, StoreError> {
+        measured("flow_take", self.0.take_flow(state, browser, now)).await
+    }
+
+    async fn use_identity(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<MemberId>, StoreError> {
+        measured("identity_use", self.0.use_identity(issuer, subject, now)).await
+    }
+
+    async fn identities(&self, member: &MemberId) -> Result<Vec<IdentityRecord>, StoreError> {
+        measured("identity_list", self.0.identities(member)).await
+    }
+
+    async fn open_with(&self, first: FirstSignIn, news: News) -> Result<OpenedWith, StoreError> {
+        measured("account_open", self.0.open_with(first, news)).await
+    }
+
+    async fn link_identity(&self, identity: IdentityRecord, news: News) -> Result<Linked, StoreError> {
+        measured("identity_change", self.0.link_identity(identity, news)).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        member: &MemberId,
+        identity: &IdentityId,
+        issuers: &[String],
+        news: News,
+    ) -> Result<Unlinked, StoreError> {
+        measured("identity_change", self.0.unlink_identity(member, identity, issuers, news)).await
+    }
+
+    async fn sweep_flows(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        measured("flow_sweep", self.0.sweep_flows(now)).await
     }
 }
 

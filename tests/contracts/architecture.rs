@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate of ours may use of ours in what it ships.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("projections", &["domain"]),
     ("webhook-ingest", &["domain"]),
     ("billing", &["domain", "webhook-ingest"]),
     ("accounts", &["domain"]),
+    ("openid", &["domain", "accounts"]),
     ("api", &["domain", "projections", "accounts"]),
     ("console", &["domain", "projections", "accounts", "api"]),
     ("storage", &["domain", "projections", "webhook-ingest", "accounts", "migrations"]),
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "webhook-ingest",
             "billing",
             "accounts",
+            "openid",
             "api",
             "console",
             "storage",

@@ -36,6 +36,8 @@ mod poison;
 #[cfg(test)]
 mod positions;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod purchase_soak;
 mod rebuild;
 mod repeated_commands;

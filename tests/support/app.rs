@@ -17,7 +17,7 @@ pub use home::{Home, Store, Told};
 use crate::stripe::{SECRETS, now, rfc3339};
 
 /// Longer than anything takes that works; only what hangs comes to it.
-pub(crate) const HANG: Duration = Duration::from_mins(1);
+pub const HANG: Duration = Duration::from_mins(1);
 pub(crate) const POLL: Duration = Duration::from_millis(10);
 /// The service token of every scenario, with all scopes; [`TestApp::request`] sends it.
 pub const TOKEN: &str = "a-token-for-the-scenarios";

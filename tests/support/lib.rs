@@ -4,6 +4,7 @@ pub mod app;
 pub mod browser;
 pub mod corpus;
 pub mod crash;
+pub mod fake_provider;
 pub mod fake_stripe;
 pub mod postgres;
 pub mod proxy;

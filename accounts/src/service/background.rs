@@ -188,6 +188,7 @@ impl Accounts {
         let context = self.context(Actor::system(), "tidy");
         let (store, now) = (&self.inner.parts.store, self.now());
         while store.sweep(now).await? {}
+        while self.inner.parts.identities.sweep_flows(now).await? {}
         // What goes wrong with one account is no reason to leave the others.
         let mut done = self.finish_all_ended(&context).await;
         for (member, deleted) in store.unfinished_accounts(now - WITHIN, NOTES).await? {

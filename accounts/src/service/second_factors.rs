@@ -5,6 +5,7 @@ use domain::ids::{MemberId, SessionId};
 use domain::metadata::Actor;
 use domain::ports::Position;
 
+use super::sign_in::Proof;
 use super::{Accounts, CODES, FREE, MOST_IN_A_ROW};
 use crate::answers::{Enrolment, SignedIn};
 use crate::error::AccountError;
@@ -23,6 +24,7 @@ impl Accounts {
         code: &str,
         origin: &Origin,
     ) -> Result<SignedIn, AccountError> {
+        let provider = challenge.split_once('.').map(|(_, provider)| provider.to_owned());
         let (store, challenge) = (&self.inner.parts.store, hash(challenge));
         let tried = store.try_token(&challenge, CODES, self.now()).await?;
         let tried = tried.filter(|tried| tried.kind == TokenKind::Challenge);
@@ -32,7 +34,8 @@ impl Accounts {
         if store.take_token(&challenge, TokenKind::Challenge, self.now()).await?.is_none() {
             return Err(AccountError::BadToken);
         }
-        self.sign_in_with(&account, factor, origin, counters).await
+        let proof = Proof { second_factor: Some(factor), provider };
+        self.sign_in_with(&account, proof, origin, counters).await
     }
 
     /// Uses a code up, and says what it was and which counters a right one clears.

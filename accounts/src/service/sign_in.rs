@@ -44,13 +44,25 @@ impl Attempts {
         let counters = vec![
             Counter { key: pair.clone(), rule: delays },
             Counter { key: account.clone(), rule: Rule::Consecutive { most: MOST_IN_A_ROW } },
-            Counter {
-                key: format!("from:{from}"),
-                rule: Rule::Within { most: TRIES_FROM_ONE, window: TimeDelta::minutes(15) },
-            },
+            from_one(origin),
         ];
         Self { counters, cleared: vec![pair, account] }
     }
+}
+
+/// What somebody has shown who she is with, beside a password or in place of one.
+#[derive(Default)]
+pub(super) struct Proof {
+    /// A code.
+    pub(super) second_factor: Option<SecondFactor>,
+    /// A provider's word.
+    pub(super) provider: Option<String>,
+}
+
+/// The counter of all sign-ins that are tried from a network.
+pub(super) fn from_one(origin: &Origin) -> Counter {
+    let rule = Rule::Within { most: TRIES_FROM_ONE, window: TimeDelta::minutes(15) };
+    Counter { key: format!("from:{}", network(origin)), rule }
 }
 
 /// The counter that only a reset, or a sign-in from elsewhere, clears.
@@ -104,21 +116,35 @@ impl Accounts {
                 account.password = Some(to);
             }
         }
+        self.go_on(&account, None, origin).await
+    }
+
+    /// What is left to do once a password was right, or a provider has vouched for her: a code is asked for, or a session begins.
+    pub(super) async fn go_on(
+        &self,
+        account: &AccountRecord,
+        provider: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Login, AccountError> {
         if account.has_second_factor() {
+            let secret = secret(self.inner.parts.random.as_ref())?;
+            // What is kept is a hash of all of it, so the name behind the dot cannot be made another.
+            let challenge = provider.map_or(secret.clone(), |provider| format!("{secret}.{provider}"));
             let of = (Some(account.member.clone()), None, None);
-            let (challenge, expires_at) = self.new_token(TokenKind::Challenge, CHALLENGE_LIFE, of).await?;
+            let kept = self.keep_token(challenge, TokenKind::Challenge, CHALLENGE_LIFE, of).await?;
+            let (challenge, expires_at) = kept;
             return Ok(Login::SecondFactorRequired { challenge, expires_at });
         }
-        let actor = Actor::member(&account.member);
-        let signed_in = self.begin(&account, None, origin, device, &attempts.cleared, actor).await?;
+        let proof = Proof { second_factor: None, provider: provider.map(str::to_owned) };
+        let signed_in = self.sign_in_with(account, proof, origin, Vec::new()).await?;
         Ok(Login::SignedIn(Box::new(signed_in)))
     }
 
-    /// Signs in after a right password and a right code.
+    /// Signs in after a right password, or a provider's word, and a right code where one is asked for.
     pub(super) async fn sign_in_with(
         &self,
         account: &AccountRecord,
-        second_factor: SecondFactor,
+        proof: Proof,
         origin: &Origin,
         mut cleared: Vec<String>,
     ) -> Result<SignedIn, AccountError> {
@@ -126,7 +152,7 @@ impl Accounts {
         let email_lower = account.email.as_deref().unwrap_or_default().to_lowercase();
         cleared.extend(Attempts::of(&email_lower, origin, device.as_ref()).cleared);
         let actor = Actor::member(&account.member);
-        self.begin(account, Some(second_factor), origin, device, &cleared, actor).await
+        self.begin(account, proof, origin, device, &cleared, actor).await
     }
 
     /// Signs a member in without a password: for the demo's links.
@@ -138,7 +164,7 @@ impl Accounts {
     ) -> Result<SignedIn, AccountError> {
         let account = self.open_account_of(member).await?;
         let device = self.known_device(Some(member), origin).await?;
-        self.begin(&account, None, origin, device, &[], actor).await
+        self.begin(&account, Proof::default(), origin, device, &[], actor).await
     }
 
     async fn known_device(
@@ -155,7 +181,7 @@ impl Accounts {
     async fn begin(
         &self,
         account: &AccountRecord,
-        second_factor: Option<SecondFactor>,
+        proof: Proof,
         origin: &Origin,
         known: Option<Hash>,
         cleared: &[String],
@@ -187,8 +213,10 @@ impl Accounts {
         };
         let new_device = known.is_none().then(|| secret(random)).transpose()?;
         // First the history: a session that it does not tell of is worse than one that it tells of and that never began.
+        let Proof { second_factor, provider } = proof;
+        let (session_id, is_new) = (id.clone(), new_device.is_some());
         let command =
-            AccountCommand::SignIn { session: id.clone(), new_device: new_device.is_some(), second_factor };
+            AccountCommand::SignIn { session: session_id, new_device: is_new, second_factor, provider };
         let position = self.tell(member, command, context.clone()).await?;
         let used = known.map(Device::Known).or_else(|| new_device.as_deref().map(hash).map(Device::New));
         let (device, session_expires_at) = (session.device.clone(), session.expires_at);

@@ -4,6 +4,9 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use accounts::identities::{
+    FirstSignIn, Flow, IdentityRecord, IdentityStore, Linked, NoProviders, OpenedWith, Unlinked,
+};
 use accounts::store::{
     AccountRecord, Change, Device, EmailChange, EndedSession, Hash, News, Opened, Opening, Rotation,
     ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose,
@@ -18,7 +21,7 @@ use axum::http::Method;
 use chrono::{DateTime, Utc};
 use domain::account::{Account, AccountCommand, AccountEvent, RevokedBecause, Role};
 use domain::clock::MovableClock;
-use domain::ids::{MemberId, SessionId};
+use domain::ids::{IdentityId, MemberId, SessionId};
 use domain::metadata::{Actor, Context};
 use domain::ports::{CommandBus, CommandError, Executed, Position, StoreError};
 
@@ -113,6 +116,48 @@ desk! {
     fn sweep(_now: DateTime<Utc>) -> bool = false;
 }
 
+/// Nobody signs in with a provider.
+#[async_trait]
+impl IdentityStore for Desk {
+    async fn add_flow(&self, _: Flow) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn take_flow(&self, _: &Hash, _: &Hash, _: DateTime<Utc>) -> Result<Option<Flow>, StoreError> {
+        Ok(None)
+    }
+
+    async fn use_identity(&self, _: &str, _: &str, _: DateTime<Utc>) -> Result<Option<MemberId>, StoreError> {
+        Ok(None)
+    }
+
+    async fn identities(&self, _: &MemberId) -> Result<Vec<IdentityRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn open_with(&self, _: FirstSignIn, _: News) -> Result<OpenedWith, StoreError> {
+        Ok(OpenedWith::Taken)
+    }
+
+    async fn link_identity(&self, _: IdentityRecord, _: News) -> Result<Linked, StoreError> {
+        Ok(Linked::NoAccount)
+    }
+
+    async fn unlink_identity(
+        &self,
+        _: &MemberId,
+        _: &IdentityId,
+        _: &[String],
+        _: News,
+    ) -> Result<Unlinked, StoreError> {
+        Ok(Unlinked::Unknown)
+    }
+
+    async fn sweep_flows(&self, _: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
 #[async_trait]
 impl CommandBus<Account> for Desk {
     async fn execute(
@@ -154,6 +199,8 @@ impl Signed {
         let desk = Arc::new(Desk::default());
         let parts = Parts {
             store: desk.clone(),
+            identities: desk.clone(),
+            providers: Arc::new(NoProviders),
             accounts: desk.clone(),
             members: Arc::new(Stores::default()),
             clock: Arc::new(MovableClock::standing_at(moment("2026-11-22T10:00:00Z"))),

@@ -570,6 +570,8 @@ impl AccountState {
                 AccountEvent::AccountDeleted => told.deleted_at = at,
                 AccountEvent::SessionRevoked { .. }
                 | AccountEvent::BackupCodeUsed
+                | AccountEvent::IdentityLinked { .. }
+                | AccountEvent::IdentityUnlinked { .. }
                 | AccountEvent::RoleChanged { .. }
                 | AccountEvent::StaffSentLetter { .. }
                 | AccountEvent::StaffEndedSessions { .. }

@@ -332,7 +332,12 @@ fn the_state_says_what_is_open_what_comes_next_and_what_was_paid() {
     let mut life = grace_that_ran_out();
     life.signs(day(1), AccountCommand::Open).signs(
         day(2),
-        AccountCommand::SignIn { session: SessionId::from("ses_1"), new_device: true, second_factor: None },
+        AccountCommand::SignIn {
+            session: SessionId::from("ses_1"),
+            new_device: true,
+            second_factor: None,
+            provider: None,
+        },
     );
     let (source, at, command) = refund("evt_7", day(20), 500);
     life.told(at + TimeDelta::seconds(2), &source, command);

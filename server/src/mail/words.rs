@@ -79,6 +79,14 @@ impl Words {
                 ))
                 .say("Sign in again. If this happens more than once, choose another password:")
                 .link(forgot()),
+            Letter::IdentityLinked { provider } => Self::new("Another way to sign in was linked")
+                .say(format!("From now on, you can sign in to your account with {provider}."))
+                .say("If this was not you, unlink it in your account, and choose another password at once:")
+                .link(forgot()),
+            Letter::IdentityUnlinked { provider } => Self::new("A way to sign in was unlinked")
+                .say(format!("Your account can no longer be signed in to with {provider}."))
+                .say(NOT_YOU)
+                .link(forgot()),
             Letter::AccountDeleted => Self::new("Your account was deleted")
                 .say("Your account, its sessions and this address are deleted here. This is the last letter.")
                 .then("If this was not you, answer whoever runs this service at once."),
@@ -147,6 +155,8 @@ mod tests {
             Letter::SecondFactorDisabled,
             Letter::BackupCodeUsed { left: 3 },
             Letter::SessionStolen { at },
+            Letter::IdentityLinked { provider: "google".to_owned() },
+            Letter::IdentityUnlinked { provider: "google".to_owned() },
             Letter::AccountDeleted,
         ]
     }

@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::error::{is, store_error};
-use super::{Postgres, limit};
+use super::{Postgres, identities, limit};
 use crate::account_rows::{
     COUNTER_LIFE, DEVICE_LIFE, DEVICES, SESSIONS_AT_ONCE, SWEPT_AT_ONCE, joined, role, split, token_kind, why,
 };
@@ -34,21 +34,21 @@ const ACCOUNT_BY_EMAIL: &str = account!("email_lower = $1");
 const ACCOUNT: &str = account!("people.member = $1");
 /// Held until the end of the transaction by whoever gives an address to somebody. The first number keeps these apart from
 /// others.
-const LOCK_ADDRESS: &str = "SELECT pg_advisory_xact_lock(1900, hashtext($1))";
+pub(super) const LOCK_ADDRESS: &str = "SELECT pg_advisory_xact_lock(1900, hashtext($1))";
 const SPEND: &str =
     "DELETE FROM account_tokens WHERE hash = $1 AND kind = 'registration' AND expires_at > $2";
 /// Whoever asks has looked whether it still counts.
 const SPEND_NEW_EMAIL: &str = "DELETE FROM account_tokens WHERE hash = $1 AND kind = 'new_email'";
-const HOLDER: &str = "SELECT member FROM people WHERE email_lower = $1";
+pub(super) const HOLDER: &str = "SELECT member FROM people WHERE email_lower = $1";
 /// Waits for one who inserts the same at the same time past the lock, and then does nothing if she has.
-const NEW_PERSON: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) \
+pub(super) const NEW_PERSON: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) \
                           VALUES ($1, $2, $3, NULL, $4) ON CONFLICT DO NOTHING";
-const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step) \
+pub(super) const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step) \
                     VALUES ($1, $2, $3, 'member', false, false, 0) \
                     ON CONFLICT (member) DO UPDATE SET opened_at = excluded.opened_at, password = excluded.password, \
                     role = 'member', announced = false, signed_in_at = NULL, deleted_at = NULL \
                     WHERE accounts.deleted_at IS NOT NULL";
-const DROP_REGISTRATIONS: &str =
+pub(super) const DROP_REGISTRATIONS: &str =
     "DELETE FROM account_tokens WHERE email_lower = $1 AND kind IN ('registration', 'void')";
 const SET_PASSWORD: &str = "UPDATE accounts SET password = $2 WHERE member = $1 AND deleted_at IS NULL";
 const REHASH: &str = "UPDATE accounts SET password = $3 WHERE member = $1 AND password = $2";
@@ -632,6 +632,7 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
             replace_codes(connection, member, &[]).await?;
             sqlx::query(FORGET_DEVICES).bind(member).bind(None::<Hash>).execute(&mut *connection).await?;
             sqlx::query(NO_TOKENS).bind(member).execute(&mut *connection).await?;
+            identities::forget(connection, member).await?;
             sqlx::query(NO_ADDRESS).bind(member).execute(connection).await?;
             changed
         }
@@ -655,7 +656,7 @@ async fn replace_codes(connection: &mut PgConnection, member: &str, codes: &[Has
     sqlx::query(ADD_CODES).bind(member).bind(codes).execute(connection).await.map(|_| ())
 }
 
-async fn add_news(connection: &mut PgConnection, member: &str, news: &News) -> sqlx::Result<()> {
+pub(super) async fn add_news(connection: &mut PgConnection, member: &str, news: &News) -> sqlx::Result<()> {
     let add = sqlx::query(ADD_NEWS).bind(&news.id).bind(member).bind(&news.text).bind(news.at);
     add.execute(connection).await.map(|_| ())
 }
@@ -715,7 +716,7 @@ fn number(row: &PgRow, column: &str) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|why| StoreError::Corrupt(format!("{column} is {number}: {why}")))
 }
 
-fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
+pub(super) fn get<'r, T>(row: &'r PgRow, column: &str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {

@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod history;
 mod idempotency;
+mod identities;
 mod inbox;
 mod notebook;
 mod people;

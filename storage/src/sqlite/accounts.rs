@@ -13,7 +13,7 @@ use domain::ports::StoreError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::error::store_error;
-use super::{Sqlite, micros, moment};
+use super::{Sqlite, identities, micros, moment};
 use crate::account_rows::{
     COUNTER_LIFE, DEVICE_LIFE, DEVICES, SESSIONS_AT_ONCE, SWEPT_AT_ONCE, joined, role, split, token_kind, why,
 };
@@ -34,14 +34,14 @@ const SPEND: &str =
     "DELETE FROM account_tokens WHERE hash = ?1 AND kind = 'registration' AND expires_at > ?2";
 /// Whoever asks has looked whether it still counts.
 const SPEND_NEW_EMAIL: &str = "DELETE FROM account_tokens WHERE hash = ?1 AND kind = 'new_email'";
-const HOLDER: &str = "SELECT member FROM people WHERE email_lower = ?1";
-const NEW_PERSON: &str =
+pub(super) const HOLDER: &str = "SELECT member FROM people WHERE email_lower = ?1";
+pub(super) const NEW_PERSON: &str =
     "INSERT INTO people (member, email, email_lower, external_id, created_at) VALUES (?1, ?2, ?3, NULL, ?4)";
-const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step) \
+pub(super) const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step) \
                     VALUES (?1, ?2, ?3, 'member', 0, 0, 0) \
                     ON CONFLICT (member) DO UPDATE SET opened_at = excluded.opened_at, password = excluded.password, \
                     role = 'member', announced = 0, signed_in_at = NULL, deleted_at = NULL WHERE deleted_at IS NOT NULL";
-const DROP_REGISTRATIONS: &str =
+pub(super) const DROP_REGISTRATIONS: &str =
     "DELETE FROM account_tokens WHERE email_lower = ?1 AND kind IN ('registration', 'void')";
 const SET_PASSWORD: &str = "UPDATE accounts SET password = ?2 WHERE member = ?1 AND deleted_at IS NULL";
 const REHASH: &str = "UPDATE accounts SET password = ?3 WHERE member = ?1 AND password = ?2";
@@ -538,6 +538,7 @@ fn apply(connection: &Connection, member: &str, change: Change) -> Result<bool, 
                 replace_codes(connection, member, &[])?;
                 run(connection, FORGET_DEVICES, params![member, None::<Hash>])?;
                 run(connection, NO_TOKENS, [member])?;
+                identities::forget(connection, member)?;
                 run(connection, NO_ADDRESS, [member])?;
             }
             changed
@@ -605,7 +606,7 @@ fn begin(
     clear(connection, counters).map(|()| true)
 }
 
-fn add_news(connection: &Connection, member: &str, news: &News) -> Result<(), StoreError> {
+pub(super) fn add_news(connection: &Connection, member: &str, news: &News) -> Result<(), StoreError> {
     run(connection, ADD_NEWS, params![news.id, member, news.text, micros(news.at)]).map(|_| ())
 }
 
@@ -688,15 +689,15 @@ fn session(row: &Row<'_>) -> Result<SessionRecord, StoreError> {
     })
 }
 
-fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T, StoreError> {
+pub(super) fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T, StoreError> {
     row.get(index).map_err(store_error)
 }
 
-fn run(connection: &Connection, sql: &str, values: impl Params) -> Result<usize, StoreError> {
+pub(super) fn run(connection: &Connection, sql: &str, values: impl Params) -> Result<usize, StoreError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(store_error)
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     values: impl Params,
@@ -707,7 +708,7 @@ fn one<T>(
     found.transpose()
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     values: impl Params,

@@ -7,6 +7,7 @@ mod erasures;
 mod error;
 mod events;
 mod idempotency;
+mod identities;
 mod inbox;
 mod lock;
 mod notebook;

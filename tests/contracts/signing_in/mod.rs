@@ -1,6 +1,7 @@
 //! The service for accounts over a real store.
 
 mod letters;
+mod providers;
 mod race;
 mod tampered;
 mod telling;
@@ -9,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use accounts::{
-    AccountError, AccountStore, Accounts, Keys, Letter, Login, MailError, Mailer, NewAccount, Origin, Parts,
-    Paying, Settings, SignedIn, SystemRandom,
+    AccountError, AccountStore, Accounts, Keys, Letter, Login, MailError, Mailer, NewAccount, NoProviders,
+    Origin, Parts, Paying, Providers, Settings, SignedIn, SystemRandom,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -109,6 +110,14 @@ impl World {
         place: &Place,
         tamper: impl FnOnce(Arc<dyn AccountStore>) -> Arc<dyn AccountStore>,
     ) -> Self {
+        Self::with_providers(place, tamper, Arc::new(NoProviders)).await
+    }
+
+    async fn with_providers(
+        place: &Place,
+        tamper: impl FnOnce(Arc<dyn AccountStore>) -> Arc<dyn AccountStore>,
+        providers: Arc<dyn Providers>,
+    ) -> Self {
         let noon: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let clock = Arc::new(MovableClock::standing_at(noon));
         let storage = storage::open(&place.url(), Access::Write, clock.clone()).await.unwrap();
@@ -117,6 +126,8 @@ impl World {
         let store = tamper(storage.account_store.clone());
         let parts = Parts {
             store: store.clone(),
+            identities: storage.identities.clone(),
+            providers,
             accounts: line.clone(),
             members: storage.members.clone(),
             clock: clock.clone(),

@@ -7,6 +7,7 @@ mod erasures;
 mod feed;
 mod followers;
 mod idempotency;
+mod identities;
 mod inbox;
 mod notebook;
 mod people;
@@ -99,7 +100,7 @@ impl Place {
     }
 
     /// How many rows a table has.
-    async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         match self {
             Self::Sqlite(_) => {

@@ -1,0 +1,175 @@
+//! Signing in with a provider, over a real store and with a provider that says what it is told to.
+
+use std::sync::{Arc, Mutex};
+
+use accounts::identities::{Answer, Claims, Provider, ProviderError, Providers, Request};
+use accounts::{AccountError, Arrival, Departure, Login, Outcome, SignedIn};
+use async_trait::async_trait;
+use domain::ids::MemberId;
+
+use super::{Cut, EMAIL, PASSWORD, World, origin};
+use crate::store::{Place, on_both};
+
+on_both! {
+    two_first_sign_ins_at_once_are_of_one_member,
+    a_flow_counts_for_ten_minutes,
+    a_link_that_the_log_could_not_be_told_of_is_told_later_and_once,
+    who_has_no_password_links_and_unlinks_only_soon_after_a_sign_in,
+    the_code_is_spent_with_what_only_this_browser_can_show,
+}
+
+/// A provider.
+struct Id {
+    list: Vec<Provider>,
+    claims: Mutex<Claims>,
+    /// The state and the challenge of the browsers that were sent, and the verifiers that came.
+    sent: Mutex<Vec<(String, String)>>,
+    verifiers: Mutex<Vec<(String, String)>>,
+}
+
+#[async_trait]
+impl Providers for Id {
+    fn list(&self) -> &[Provider] {
+        &self.list
+    }
+
+    async fn authorize(&self, _provider: &str, request: Request<'_>) -> Result<String, ProviderError> {
+        self.sent.lock().unwrap().push((request.state.to_owned(), request.nonce.to_owned()));
+        Ok(request.state.to_owned())
+    }
+
+    async fn identify(&self, _provider: &str, answer: Answer<'_>) -> Result<Claims, ProviderError> {
+        self.verifiers.lock().unwrap().push((answer.verifier.to_owned(), answer.nonce.to_owned()));
+        Ok(self.claims.lock().unwrap().clone())
+    }
+}
+
+async fn world(place: &Place) -> (World, Arc<Id>) {
+    let provider = Provider { name: "id".to_owned(), issuer: "https://id.example".to_owned() };
+    let claims = Claims {
+        issuer: provider.issuer.clone(),
+        subject: "4711".to_owned(),
+        email: Some(EMAIL.to_owned()),
+        email_verified: true,
+    };
+    let (list, claims) = (vec![provider], Mutex::new(claims));
+    let id = Arc::new(Id { list, claims, sent: Mutex::default(), verifiers: Mutex::default() });
+    (World::with_providers(place, |store| store, id.clone()).await, id)
+}
+
+async fn depart(world: &World) -> Departure {
+    world.accounts.depart("id", "https://learn.example/x", &origin("req_depart")).await.unwrap()
+}
+
+async fn arrive(world: &World, departure: &Departure) -> Result<Outcome, AccountError> {
+    let Departure { url: state, browser, .. } = departure;
+    let arrival = Arrival { provider: "id", state, code: Some("code"), issuer: None, browser };
+    world.accounts.arrive(arrival, &origin("req_arrive")).await?.outcome
+}
+
+async fn sign_in(world: &World) -> SignedIn {
+    match arrive(world, &depart(world).await).await.unwrap() {
+        Outcome::Login(Login::SignedIn(signed_in)) => *signed_in,
+        _ => panic!("no code is asked for"),
+    }
+}
+
+async fn two_first_sign_ins_at_once_are_of_one_member(place: Place) {
+    let (world, _) = world(&place).await;
+    let world = Arc::new(world);
+    let mut departures = Vec::new();
+    for _ in 0..6 {
+        departures.push(depart(&world).await);
+    }
+    let arriving = departures.into_iter().map(|departure| {
+        let world = world.clone();
+        tokio::spawn(async move { arrive(&world, &departure).await.is_ok() })
+    });
+    for arrived in arriving.collect::<Vec<_>>() {
+        assert!(arrived.await.unwrap(), "whoever comes second is the same");
+    }
+    assert_eq!((place.count("accounts").await, place.count("account_identities").await), (1, 1));
+    let member: MemberId = sign_in(&world).await.member;
+    let told = world.told(&member).await;
+    let count = |name: &str| told.iter().filter(|told| *told == name).count();
+    assert_eq!(
+        (count("AccountRegistered"), count("IdentityLinked"), count("SignedIn")),
+        (1, 1, 7),
+        "{told:?}"
+    );
+}
+
+async fn a_flow_counts_for_ten_minutes(place: Place) {
+    let (world, _) = world(&place).await;
+    let (soon, late) = (depart(&world).await, depart(&world).await);
+    world.pass(599);
+    assert!(arrive(&world, &soon).await.is_ok());
+    world.pass(1);
+    assert!(matches!(arrive(&world, &late).await, Err(AccountError::BadFlow)));
+    world.accounts.tidy().await.unwrap();
+    assert_eq!(place.count("account_flows").await, 0);
+}
+
+async fn a_link_that_the_log_could_not_be_told_of_is_told_later_and_once(place: Place) {
+    let (world, _) = world(&place).await;
+    let departure = depart(&world).await;
+    world.cut_the_line(Cut::Everybodys);
+    assert!(matches!(arrive(&world, &departure).await, Err(AccountError::Store(_))));
+    world.cut_the_line(Cut::Nobodys);
+    world.pass(61);
+    for _ in 0..2 {
+        world.accounts.tidy().await.unwrap();
+    }
+    let signed_in = sign_in(&world).await;
+    let told = world.told(&signed_in.member).await;
+    assert_eq!(told, ["AccountRegistered", "EmailVerified", "IdentityLinked", "SignedIn"]);
+    let history = world.history(&signed_in.member).await;
+    assert_eq!(history[2].metadata.correlation_id, "req_arrive", "as if it had been told at once");
+    assert_eq!(history[3].payload["provider"], "id");
+    let text = format!("{:?}", history.iter().map(|event| &event.payload).collect::<Vec<_>>());
+    assert!(!text.contains("4711") && !text.contains(EMAIL), "{text}");
+}
+
+async fn who_has_no_password_links_and_unlinks_only_soon_after_a_sign_in(place: Place) {
+    let (world, id) = world(&place).await;
+    let here = sign_in(&world).await;
+    let (who, asked) = ((&here.member, &here.session), origin("req_link"));
+    let page = "https://learn.example/x";
+    let link = || world.accounts.depart_to_link(who, "id", None, page, &asked);
+    id.claims.lock().unwrap().subject = "4712".to_owned();
+    let departure = link().await.unwrap();
+    assert!(matches!(arrive(&world, &departure).await, Ok(Outcome::Linked(_))));
+    let held = world.accounts.identities(&here.member).await.unwrap();
+    assert_eq!(held.len(), 2);
+    world.pass(600);
+    assert!(matches!(link().await, Err(AccountError::SignInAgain)));
+    let unlink = |of| world.accounts.unlink(of, &held[0].id, None, &asked);
+    assert!(matches!(unlink(who).await, Err(AccountError::SignInAgain)));
+    let again = sign_in(&world).await;
+    assert!(matches!(unlink(who).await, Err(AccountError::SignInAgain)), "the session itself has to be new");
+    unlink((&again.member, &again.session)).await.unwrap();
+    // From when she has a password it is asked for.
+    let member = world.create(EMAIL).await.unwrap();
+    assert_eq!(member, here.member);
+    let newest = match world.accounts.login(EMAIL, PASSWORD, &origin("req_login")).await.unwrap() {
+        Login::SignedIn(newest) => newest,
+        Login::SecondFactorRequired { .. } => panic!("no code is asked for"),
+    };
+    let who = (&newest.member, &newest.session);
+    let without = world.accounts.unlink(who, &held[1].id, None, &asked).await;
+    assert!(matches!(without, Err(AccountError::WrongCredentials)));
+    world.accounts.unlink(who, &held[1].id, Some(PASSWORD), &asked).await.unwrap();
+}
+
+async fn the_code_is_spent_with_what_only_this_browser_can_show(place: Place) {
+    let (world, id) = world(&place).await;
+    for _ in 0..2 {
+        sign_in(&world).await;
+    }
+    let (sent, verifiers) = (id.sent.lock().unwrap(), id.verifiers.lock().unwrap());
+    assert_ne!(sent[0].0, sent[1].0);
+    assert_ne!(verifiers[0].0, verifiers[1].0);
+    for ((_, asked), (_, shown)) in sent.iter().zip(verifiers.iter()) {
+        assert_eq!(asked, shown, "the token has to hold what the browser was sent with");
+    }
+}
