@@ -55,6 +55,10 @@ mod tests {
             AccountCommand::EnableSecondFactor,
             AccountCommand::DisableSecondFactor,
             AccountCommand::UseBackupCode,
+            AccountCommand::GiveRole { role: Role::Support, remark: "rmk_1".into() },
+            AccountCommand::Lock { until: None, remark: "rmk_1".into() },
+            AccountCommand::Lock { until: Some(DateTime::UNIX_EPOCH), remark: "rmk_1".into() },
+            AccountCommand::Unlock { remark: "rmk_1".into() },
         ] {
             let kept = of(&command, &context, &SystemRandom).unwrap();
             assert_eq!(read(&kept).unwrap(), (command, context.clone()));

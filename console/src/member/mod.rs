@@ -203,7 +203,9 @@ impl Standing {
         about.extend(said("Last sign-in", account.signed_in_at));
         about.extend(said("Sign-ins refused", account.refused_at));
         about.extend(said("Deleted", account.deleted_at));
+        about.extend(account.lock.map(|lock| ("Locked", lock.words())));
         if account.open {
+            about.push(("Role", account.role.to_string()));
             about.push(("Second factor", if account.second_factor { "on" } else { "off" }.to_owned()));
         } else if account.deleted_at.is_none() {
             about.push(("Account", "none: nobody signs in as her".to_owned()));
