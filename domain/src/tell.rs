@@ -46,7 +46,9 @@ fn account(event: &AccountEvent) -> String {
         AccountEvent::RoleChanged { role, .. } => return format!("Your role is {role} from now on."),
         AccountEvent::AccountLocked { until, .. } => {
             let until = Lock { until: *until }.words();
-            return format!("Your account was locked {until}: you cannot sign in. Your membership stays as it is.");
+            return format!(
+                "Your account was locked {until}: you cannot sign in. Your membership stays as it is."
+            );
         }
         AccountEvent::AccountUnlocked { .. } => "Your account was unlocked: you can sign in again.",
         AccountEvent::AccountDeleted => "Your account was deleted.",

@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use domain::account::Role;
 use domain::ids::{MemberId, RemarkId};
 use domain::ports::{Position, Remark};
-use fail::fail_point;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -230,7 +229,6 @@ pub async fn perform(
     let mut body = preview(state, email, role).await?;
     let accounts = &state.sign_in()?.accounts;
     let member = accounts.open_for_invitation(email, by.actor.clone(), &by.request_id).await?;
-    fail_point!("accounts::opened");
     state.deliveries.member_registered(&member).await?;
     let (remark, at) = (RemarkId::generate(by.ids.at, by.ids.bits), by.ids.at);
     state.remarks.put(Remark { id: remark.clone(), member: member.clone(), text, at }).await?;

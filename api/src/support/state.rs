@@ -364,8 +364,9 @@ impl From<&AccountState> for AccountStateBody {
     fn from(account: &AccountState) -> Self {
         let AccountState { open, opened_at, verified_at, email_changed_at, password_changed_at, .. } =
             *account;
-        let AccountState { signed_in_at, new_device, refused_at, second_factor, role, deleted_at, lock, .. } =
-            *account;
+        let AccountState {
+            signed_in_at, new_device, refused_at, second_factor, role, deleted_at, lock, ..
+        } = *account;
         Self {
             open,
             opened_at,

@@ -350,6 +350,11 @@ pub(crate) async fn show(
         }
     }
     Ok(Page(MemberPage {
+        acts: offered(
+            now.erased_at.is_some(),
+            desk.caller.keeps_accounts().is_ok(),
+            now.account.lock.is_some(),
+        ),
         frame: desk.at(""),
         member: chronicle.member.to_string(),
         name: called(&chronicle.member, person.as_ref()),
@@ -368,7 +373,6 @@ pub(crate) async fn show(
         done: done.map(|entry| (entry.position.to_string(), entry.sentence.clone())),
         said: query.filled("resync").and_then(compared),
         erased_at: now.erased_at.map(Moment),
-        acts: offered(now.erased_at.is_some()),
         notes: notes.collect(),
         sessions,
     })

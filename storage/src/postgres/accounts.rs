@@ -34,9 +34,8 @@ macro_rules! account {
 }
 const ACCOUNT_BY_EMAIL: &str = account!("email_lower = $1");
 const ACCOUNT: &str = account!("people.member = $1");
-const ACCOUNTS: &str = account!(
-    "opened_at IS NOT NULL AND accounts.member > $1 ORDER BY accounts.member LIMIT $2"
-);
+const ACCOUNTS: &str =
+    account!("opened_at IS NOT NULL AND accounts.member > $1 ORDER BY accounts.member LIMIT $2");
 const ACCOUNTS_OF_ROLE: &str = account!(
     "opened_at IS NOT NULL AND accounts.member > $1 AND role = $3 ORDER BY accounts.member LIMIT $2"
 );
@@ -70,9 +69,9 @@ const DROP_RESETS: &str =
     "DELETE FROM account_tokens WHERE member = $1 AND kind IN ('reset', 'challenge', 'new_email')";
 const ROLE: &str = "SELECT role FROM accounts WHERE member = $1 AND deleted_at IS NULL FOR UPDATE";
 const SET_ROLE: &str = "UPDATE accounts SET role = $2 WHERE member = $1";
-const SET_LOCK: &str = "UPDATE accounts SET locked = true, locked_until = $2 WHERE member = $1 AND deleted_at IS NULL";
-const UNLOCK: &str =
-    "UPDATE accounts SET locked = false, locked_until = NULL WHERE member = $1 AND locked AND deleted_at IS NULL";
+const SET_LOCK: &str =
+    "UPDATE accounts SET locked = true, locked_until = $2 WHERE member = $1 AND deleted_at IS NULL";
+const UNLOCK: &str = "UPDATE accounts SET locked = false, locked_until = NULL WHERE member = $1 AND locked AND deleted_at IS NULL";
 /// The log is to be told of it.
 const VERIFIED: &str = "UPDATE accounts SET verified = true, announced = false \
                         WHERE member = $1 AND NOT verified AND deleted_at IS NULL";
@@ -639,7 +638,8 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
             if is_the_last_owner(connection, member, *now).await? {
                 return Ok(false);
             }
-            let changed = sqlx::query(SET_LOCK).bind(member).bind(lock.until).execute(&mut *connection).await?;
+            let changed =
+                sqlx::query(SET_LOCK).bind(member).bind(lock.until).execute(&mut *connection).await?;
             end_but(connection, member, None, RevokedBecause::Locked).await?;
             sqlx::query(DROP_RESETS).bind(member).execute(&mut *connection).await?;
             changed

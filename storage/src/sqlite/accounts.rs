@@ -32,9 +32,8 @@ macro_rules! account {
 }
 const ACCOUNT_BY_EMAIL: &str = account!("email_lower = ?1");
 const ACCOUNT: &str = account!("people.member = ?1");
-const ACCOUNTS: &str = account!(
-    "opened_at IS NOT NULL AND accounts.member > ?1 ORDER BY accounts.member LIMIT ?2"
-);
+const ACCOUNTS: &str =
+    account!("opened_at IS NOT NULL AND accounts.member > ?1 ORDER BY accounts.member LIMIT ?2");
 const ACCOUNTS_OF_ROLE: &str = account!(
     "opened_at IS NOT NULL AND accounts.member > ?1 AND role = ?3 ORDER BY accounts.member LIMIT ?2"
 );
@@ -63,9 +62,9 @@ const DROP_RESETS: &str =
     "DELETE FROM account_tokens WHERE member = ?1 AND kind IN ('reset', 'challenge', 'new_email')";
 const ROLE: &str = "SELECT role FROM accounts WHERE member = ?1 AND deleted_at IS NULL";
 const SET_ROLE: &str = "UPDATE accounts SET role = ?2 WHERE member = ?1";
-const SET_LOCK: &str = "UPDATE accounts SET locked = 1, locked_until = ?2 WHERE member = ?1 AND deleted_at IS NULL";
-const UNLOCK: &str =
-    "UPDATE accounts SET locked = 0, locked_until = NULL WHERE member = ?1 AND locked = 1 AND deleted_at IS NULL";
+const SET_LOCK: &str =
+    "UPDATE accounts SET locked = 1, locked_until = ?2 WHERE member = ?1 AND deleted_at IS NULL";
+const UNLOCK: &str = "UPDATE accounts SET locked = 0, locked_until = NULL WHERE member = ?1 AND locked = 1 AND deleted_at IS NULL";
 /// The log is to be told of it.
 const VERIFIED: &str = "UPDATE accounts SET verified = 1, announced = 0 \
                         WHERE member = ?1 AND verified = 0 AND deleted_at IS NULL";

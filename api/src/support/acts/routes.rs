@@ -25,7 +25,7 @@ use crate::state::ApiState;
 pub struct PreviewQuery {
     /// `true` to be told what it would do; nothing is changed then, and no reason needed.
     #[serde(default)]
-    preview: bool,
+    pub(crate) preview: bool,
 }
 
 /// A plan that is opened without a payment.
