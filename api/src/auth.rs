@@ -234,8 +234,11 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
         return Err(ApiError::Unauthenticated);
     }
     let sign_in = state.sign_in()?;
-    // The account and not the token: rights that were taken away, and a second factor, count at once.
+    // The account and not the token: rights that were taken away, a lock, and a second factor, count at once.
     let account = sign_in.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
+    if account.lock.is_some() {
+        return Err(ApiError::NotSignedIn);
+    }
     let role = account.role.min(viewer.role);
     if role < Role::Support {
         return Err(ApiError::NotStaff);
