@@ -121,7 +121,7 @@ fn what_is_answered_otherwise_is_in_the_decision_that_the_table_names() {
     let decision = "adr/0011-what-the-peers-have-and-is-answered-otherwise.md";
     let told = read(&format!("docs/{decision}"));
     let named = rows(&document).into_iter().filter(|(_, answer)| answer.contains(decision)).count();
-    assert!(named >= 9, "{named} rows name it");
+    assert!(named >= 8, "{named} rows name it");
     for word in [
         "JWKS",
         "`token/verify`",
