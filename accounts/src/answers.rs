@@ -1,7 +1,7 @@
 //! What people are answered.
 
 use chrono::{DateTime, Utc};
-use domain::account::Role;
+use domain::account::{Lock, Role};
 use domain::ids::{MemberId, SessionId};
 use domain::ports::Position;
 
@@ -109,8 +109,14 @@ pub struct AccountView {
     pub email: Option<String>,
     /// Her rights.
     pub role: Role,
+    /// Whether the address was shown to be hers.
+    pub verified: bool,
+    /// The lock under which she cannot sign in now.
+    pub lock: Option<Lock>,
     /// Since when.
     pub created_at: DateTime<Utc>,
+    /// When she last signed in.
+    pub signed_in_at: Option<DateTime<Utc>>,
     /// Whether she has a password.
     pub has_password: bool,
     /// Her second factor.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use domain::account::Lock;
+use domain::ids::MemberId;
 use domain::ports::{CommandError, StoreError};
 use thiserror::Error;
 
@@ -21,6 +23,15 @@ pub enum AccountError {
          in the letter, or have it sent again"
     )]
     WrongCredentials,
+    /// Who she is was shown, and her account is locked.
+    #[error("this account is locked {}; answer whoever runs this service", .0.words())]
+    Locked(Lock),
+    /// Nobody would be left who gives rights.
+    #[error("she is the only owner who can sign in; make somebody else an owner first")]
+    LastOwner,
+    /// There is an account with the address, and it was shown to be its owner's.
+    #[error("the address has an account already, of {0}; change its role instead")]
+    AccountExists(MemberId),
     /// The code of the second factor is wrong, too old, or was used before.
     #[error("the code is wrong or was used before; wait for the next one")]
     WrongCode,

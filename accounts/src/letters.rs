@@ -23,6 +23,13 @@ pub enum Letter {
         /// Until when.
         expires_at: DateTime<Utc>,
     },
+    /// Staff has made an account for this address. Follow the link to choose its password.
+    Invitation {
+        /// For `reset-password`.
+        token: String,
+        /// Until when.
+        expires_at: DateTime<Utc>,
+    },
     /// The password was changed. If it was not you, choose another at once.
     PasswordChanged {
         /// When.
@@ -87,6 +94,7 @@ impl Letter {
             Self::VerifyEmail { .. } => "verify_email",
             Self::AlreadyRegistered => "already_registered",
             Self::ResetPassword { .. } => "reset_password",
+            Self::Invitation { .. } => "invitation",
             Self::PasswordChanged { .. } => "password_changed",
             Self::ConfirmNewEmail { .. } => "confirm_new_email",
             Self::EmailChangeRequested { .. } => "email_change_requested",

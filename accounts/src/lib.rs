@@ -24,6 +24,7 @@ mod letters;
 mod news;
 mod parts;
 mod password;
+pub mod policy;
 mod random;
 mod refresh;
 mod second_factor;

@@ -57,6 +57,10 @@ mod tests {
             AccountCommand::UseBackupCode,
             AccountCommand::LinkIdentity { identity: "idn_1".into(), provider: "google".to_owned() },
             AccountCommand::UnlinkIdentity { identity: "idn_1".into(), provider: "google".to_owned() },
+            AccountCommand::GiveRole { role: Role::Support, remark: "rmk_1".into() },
+            AccountCommand::Lock { until: None, remark: "rmk_1".into() },
+            AccountCommand::Lock { until: Some(DateTime::UNIX_EPOCH), remark: "rmk_1".into() },
+            AccountCommand::Unlock { remark: "rmk_1".into() },
         ] {
             let kept = of(&command, &context, &SystemRandom).unwrap();
             assert_eq!(read(&kept).unwrap(), (command, context.clone()));

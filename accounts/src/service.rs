@@ -3,6 +3,7 @@
 mod background;
 mod credentials;
 pub(crate) mod identities;
+mod people;
 mod registration;
 mod roles;
 mod second_factors;
@@ -193,7 +194,8 @@ impl Accounts {
         Ok(position)
     }
 
-    /// Has the log know of a member and her account, and says whether it had not known the member.
+    /// Has the log know of a member and her account, and says whether it had not known the member. What she was invited to is
+    /// not shown to be hers by that.
     async fn announce(&self, member: &MemberId, context: Context) -> Result<(bool, Position), AccountError> {
         let registered = self
             .inner
@@ -201,7 +203,10 @@ impl Accounts {
             .members
             .execute(member.as_str(), MemberCommand::Register, context.clone())
             .await?;
-        let opened = self.tell(member, AccountCommand::Open, context).await?;
+        let account = self.inner.parts.store.account(&Whose::Member(member.clone())).await?;
+        let is_invited = account.is_some_and(|account| account.opened_at.is_some() && !account.verified);
+        let command = if is_invited { AccountCommand::Invite } else { AccountCommand::Open };
+        let opened = self.tell(member, command, context).await?;
         self.inner.parts.store.change_account(member, Change::Announced, None).await?;
         Ok((!registered.events.is_empty(), opened.max(registered.position)))
     }

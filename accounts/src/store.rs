@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::account::{RevokedBecause, Role};
+use domain::account::{Lock, RevokedBecause, Role};
 use domain::ids::{MemberId, SessionId};
 use domain::ports::StoreError;
 
@@ -33,8 +33,12 @@ pub struct AccountRecord {
     pub password: Option<String>,
     /// Her rights.
     pub role: Role,
+    /// Whether the address was shown to be hers: not yet, where staff has invited her.
+    pub verified: bool,
     /// Whether the log knows of the account.
     pub announced: bool,
+    /// That she may not sign in.
+    pub lock: Option<Lock>,
     /// When she last signed in.
     pub signed_in_at: Option<DateTime<Utc>>,
     /// Her second factor.
@@ -74,6 +78,8 @@ pub struct Opening {
     pub email_lower: String,
     /// The hash of her password.
     pub password: Option<String>,
+    /// Whether the address was shown to be hers.
+    pub verified: bool,
     /// When.
     pub now: DateTime<Utc>,
 }
@@ -109,8 +115,25 @@ pub enum Change {
         /// The hash there is to be.
         to: String,
     },
-    /// Other rights. Where they are fewer, her sessions end in the same moment.
-    Role(Role),
+    /// Other rights. Where they are fewer, her sessions end in the same moment. Never for the [last owner](is_last_owner).
+    Role {
+        /// These.
+        role: Role,
+        /// When.
+        now: DateTime<Utc>,
+    },
+    /// She may not sign in. In the same moment her sessions end, and the letters on their way count no more. Never for the
+    /// [last owner](is_last_owner).
+    Locked {
+        /// For how long.
+        lock: Lock,
+        /// When.
+        now: DateTime<Utc>,
+    },
+    /// She may sign in again.
+    Unlocked,
+    /// The address was shown to be hers.
+    Verified,
     /// The log knows of it.
     Announced,
     /// A secret that is not confirmed yet, in place of one that was not either.
@@ -136,7 +159,22 @@ pub enum Change {
     /// This backup code is used, unless it was before.
     BackupCodeUsed(Hash),
     /// The account is no more: nothing personal is left, its sessions end. [`AccountStore::forget_account`] removes the rest.
+    /// Never that of the [last owner](is_last_owner).
     Deleted(DateTime<Utc>),
+}
+
+/// Whether a change would leave nobody who gives rights. `owners` are all who have that role, each with whether the address was
+/// shown to be hers and her lock, as they are in the transaction that makes the change. Who cannot sign in gives none.
+pub fn is_last_owner(
+    member: &MemberId,
+    owners: &[(MemberId, bool, Option<Lock>)],
+    now: DateTime<Utc>,
+) -> bool {
+    let stands = |(_, verified, lock): &&(MemberId, bool, Option<Lock>)| {
+        *verified && !lock.is_some_and(|lock| lock.holds(now))
+    };
+    let mut standing = owners.iter().filter(stands);
+    standing.any(|(owner, ..)| owner == member) && owners.iter().filter(stands).count() == 1
 }
 
 /// What the log is to be told of a change. Kept with the change, in the same moment, until the log knows of it.
@@ -325,6 +363,14 @@ pub trait AccountStore: Send + Sync {
     /// A person, with her account if she has one.
     async fn account(&self, whose: &Whose) -> Result<Option<AccountRecord>, StoreError>;
 
+    /// Accounts after this one, by the ids of their members, with this role if one is given.
+    async fn accounts(
+        &self,
+        role: Option<Role>,
+        after: Option<&MemberId>,
+        limit: usize,
+    ) -> Result<Vec<AccountRecord>, StoreError>;
+
     /// Opens an account for whoever has the address. Spends the token, and with it all others that would open one for it.
     async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError>;
 
@@ -392,8 +438,8 @@ pub trait AccountStore: Send + Sync {
     ) -> Result<Option<TokenRecord>, StoreError>;
 
     /// Begins a session, from this device, and forgets these counters; false, with nothing done, where her password, her rights or
-    /// whether she has a second factor are not those of `account` any more: whoever ended her sessions meanwhile has ended this
-    /// one too. Of her sessions only the fifty used last go on.
+    /// whether she has a second factor are not those of `account` any more, or her account is locked: whoever ended her sessions
+    /// meanwhile has ended this one too. Of her sessions only the fifty used last go on.
     async fn begin_session(
         &self,
         account: &AccountRecord,

@@ -213,11 +213,34 @@ pub struct SecondFactorBody {
 
 impl From<AccountView> for AccountBody {
     fn from(view: AccountView) -> Self {
-        let AccountView { member, email, role, created_at, has_password, second_factor } = view;
+        let AccountView { member, email, role, created_at, has_password, second_factor, .. } = view;
         let (enabled, backup_codes) = (second_factor.enabled, second_factor.backup_codes);
         let second_factor = SecondFactorBody { enabled, backup_codes };
         Self { object: "account", member, email, role, created_at, has_password, second_factor }
     }
+}
+
+/// Show the password again.
+///
+/// For pages that guard something themselves. Changes nothing, and counts wrong passwords like signing in does. What this service
+/// guards asks for the password in the same request.
+#[utoipa::path(
+    post, path = "/v1/auth/verify-password", operation_id = "verifyPassword", tag = "Accounts",
+    security(("session" = [])),
+    request_body = Confirmed,
+    responses(
+        (status = 204, description = "It is the right one"),
+        (status = 401, description = "`not_signed_in` or `wrong_credentials`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_attempts`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn verify_password(
+    State(state): State<ApiState>,
+    Viewer { member, .. }: Viewer,
+    Body(Confirmed { password }): Body<Confirmed>,
+) -> Result<StatusCode, ApiError> {
+    state.sign_in()?.accounts.verify_password(&member, &password).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ask for an account.
@@ -309,7 +332,7 @@ pub async fn verify_email(
     responses(
         (status = 200, description = "She is signed in, or a code is asked for too", body = LoginBody),
         (status = 401, description = "`wrong_credentials`: the address or the password is wrong, or the address has not been confirmed yet", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`foreign_origin`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`foreign_origin`; `account_locked`: the password is right, and staff has locked the account", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn login(

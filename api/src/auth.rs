@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use accounts::ServiceCaller;
+use accounts::policy::{Deed, Doer, Target, may};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -79,6 +80,8 @@ struct Known {
 #[derive(Debug, Clone)]
 pub struct Caller {
     actor: Actor,
+    /// What the rules about staff know her as.
+    doer: Doer,
     scopes: Arc<[Scope]>,
 }
 
@@ -86,12 +89,22 @@ impl Caller {
     /// One whose token was made while the service runs. Scopes that this version does not know allow nothing.
     fn made(made: &ServiceCaller) -> Self {
         let scopes = made.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-        Self { actor: Actor::service(&made.name), scopes }
+        Self { actor: Actor::service(&made.name), doer: Doer::Service, scopes }
     }
 
     /// The name its events carry.
     pub fn actor(&self) -> Actor {
         self.actor.clone()
+    }
+
+    /// What the rules about staff know her as.
+    pub fn doer(&self) -> Doer {
+        self.doer
+    }
+
+    /// Refuses whoever does not keep accounts.
+    pub fn keeps_accounts(&self) -> Result<(), ApiError> {
+        Ok(may(self.doer, Deed::KeepAccounts, Target::NOBODY)?)
     }
 }
 
@@ -148,7 +161,7 @@ impl Known {
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("its token is not made of printable characters without spaces");
         }
-        let caller = Caller { actor: Actor::service(name), scopes: scopes.into() };
+        let caller = Caller { actor: Actor::service(name), doer: Doer::Service, scopes: scopes.into() };
         Ok(Self { hash: Sha256::digest(token.as_bytes()).into(), caller })
     }
 }
@@ -221,9 +234,13 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
         return Err(ApiError::Unauthenticated);
     }
     let sign_in = state.sign_in()?;
-    // The account and not the token: rights that were taken away, and a second factor, count at once.
+    // The account and not the token: rights that were taken away, a lock, and a second factor, count at once.
     let account = sign_in.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
-    if account.role.min(viewer.role) < Role::Support {
+    if account.lock.is_some() {
+        return Err(ApiError::NotSignedIn);
+    }
+    let role = account.role.min(viewer.role);
+    if role < Role::Support {
         return Err(ApiError::NotStaff);
     }
     if sign_in.strict_staff && !account.second_factor.enabled {
@@ -235,7 +252,8 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
         let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
         record_read(state, &viewer, &member, &what, request).await?;
     }
-    Ok(Caller { actor: Actor::staff(&viewer.member), scopes: Arc::new([scope]) })
+    let (actor, doer) = (Actor::staff(&viewer.member), Doer::Staff(role));
+    Ok(Caller { actor, doer, scopes: Arc::new([scope]) })
 }
 
 /// Records that somebody of the staff looks at something of a member's, before it is shown.

@@ -142,7 +142,8 @@ fn describe(operation: &mut Operation, limited: bool, is_a_command: bool) {
         problems.push((
             "403",
             "`forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; \
-             `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin",
+             `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; \
+             `foreign_origin`: asked by a page of another origin",
         ));
     } else if accounts || learner {
         problems.push(("401", "`not_signed_in`: nobody is signed in"));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use accounts::policy::NotAllowed;
 use accounts::{AccountError, whole_seconds};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -77,6 +78,9 @@ pub enum ApiError {
         "Staff needs a second factor for this; set one up with POST /v1/auth/second-factor/enrol, then ask again."
     )]
     SecondFactorRequired,
+    /// The rules about staff say no.
+    #[error("You may not do this: {0}.")]
+    NotAllowed(#[from] NotAllowed),
     /// It could not be done with an account.
     #[error("{}", in_account_words(.0))]
     Account(AccountError),
@@ -270,6 +274,7 @@ impl ApiError {
                 (S::FORBIDDEN, "second_factor_required", "A second factor is needed")
             }
             Self::Account(error) => account_kind(error),
+            Self::NotAllowed(_) => (S::FORBIDDEN, "not_allowed", "Not allowed"),
             Self::NotStaff | Self::MissingScope(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
             Self::UnknownMember(_) => (S::NOT_FOUND, "unknown_member", "Unknown member"),
             Self::UnknownVideo(_) | Self::UnknownVideoThen(_) => {
@@ -460,6 +465,9 @@ fn account_kind(error: &AccountError) -> (StatusCode, &'static str, &'static str
         E::InvalidEmail => (S::UNPROCESSABLE_ENTITY, "invalid", "Invalid value"),
         E::Password(_) => (S::UNPROCESSABLE_ENTITY, "password_refused", "Password refused"),
         E::WrongCredentials => (S::UNAUTHORIZED, "wrong_credentials", "Wrong address or password"),
+        E::Locked(_) => (S::FORBIDDEN, "account_locked", "Account locked"),
+        E::LastOwner => (S::CONFLICT, "last_owner", "The last owner"),
+        E::AccountExists(_) => (S::CONFLICT, "account_exists", "Account there already"),
         E::WrongCode => (S::UNAUTHORIZED, "wrong_code", "Wrong code"),
         E::Throttled { .. } => (S::TOO_MANY_REQUESTS, "too_many_attempts", "Too many attempts"),
         E::Exhausted => (S::TOO_MANY_REQUESTS, "too_many_wrong_passwords", "Too many wrong passwords"),

@@ -134,7 +134,7 @@ pub(crate) fn is_a_command(method: &Method, path: &str) -> bool {
 
 /// What only asks for what would be done has no key: the same one is for doing it.
 fn is_a_preview(uri: &Uri) -> bool {
-    uri.path().starts_with("/v1/support/members/")
+    (uri.path().starts_with("/v1/support/members/") || uri.path() == "/v1/support/accounts")
         && uri.query().is_some_and(|query| query.contains("preview=true"))
 }
 

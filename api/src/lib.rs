@@ -149,6 +149,8 @@ fn table() -> OpenApiRouter<ApiState> {
         .routes(routes!(support::explain::explain))
         .routes(routes!(resync::resync))
         .merge(acts_table())
+        .routes(routes!(support::accounts::list, support::accounts::invite))
+        .routes(routes!(support::accounts::show))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::show))
         .routes(routes!(deliveries::replay))
@@ -172,6 +174,9 @@ fn acts_table() -> OpenApiRouter<ApiState> {
         .routes(routes!(acts::unlink))
         .routes(routes!(acts::send_letter))
         .routes(routes!(acts::end_sessions))
+        .routes(routes!(acts::lock))
+        .routes(routes!(acts::unlock))
+        .routes(routes!(acts::change_role))
         .routes(routes!(acts::erase))
 }
 
@@ -189,6 +194,7 @@ fn account_table() -> OpenApiRouter<ApiState> {
         .routes(routes!(accounts::forgot_password))
         .routes(routes!(accounts::reset_password))
         .routes(routes!(accounts::change_password))
+        .routes(routes!(accounts::verify_password))
         .routes(routes!(accounts::change_email))
         .routes(routes!(accounts::delete_account))
         .routes(routes!(accounts::show))

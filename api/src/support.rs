@@ -1,5 +1,6 @@
 //! What happened to a member, how did it stand with her, and why was an answer what it was?
 
+pub mod accounts;
 pub mod acts;
 pub mod diff;
 pub mod event;

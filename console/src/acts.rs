@@ -1,10 +1,12 @@
 //! What staff does for a member: a page that asks and shows what would come of it, then a form that does it, once.
 
 use api::ApiState;
+use api::auth::Caller;
 use api::error::ApiError;
 use api::extract::Ids;
 use api::idempotency::IdSource;
 use api::shell::Asked;
+use api::support::accounts::role;
 use api::support::acts::compare::{self, ComparisonPreview};
 use api::support::acts::{Act, ActBody, By, Until, perform, preview};
 use askama::Template;
@@ -12,20 +14,20 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
-use domain::account::StaffLetter;
+use domain::account::{Role, StaffLetter};
 use domain::ids::MemberId;
 use domain::member::ErasedBecause;
 use domain::ports::Position;
 use projections::past::{AsOf, Chronicle};
 
-use crate::desk::{ActingDesk, Frame};
+use crate::desk::{ActingDesk, Desk, Frame};
 use crate::form::Fields;
 use crate::member::{called, moment, path, read};
 use crate::page::{Page, refused};
 use crate::time::Moment;
 
 /// The acts that are offered for a member: each with its name in the address and what it is called.
-const OFFERED: [(&str, &str); 9] = [
+const OFFERED: [(&str, &str); 12] = [
     ("grant", "Give access without a payment"),
     ("extend_grace", "Give more time to pay"),
     ("add_note", "Write a note"),
@@ -34,6 +36,9 @@ const OFFERED: [(&str, &str); 9] = [
     ("resync", "Compare with Stripe now"),
     ("send_letter", "Send a letter again"),
     ("end_sessions", "End her sessions"),
+    ("lock", "Lock her account"),
+    ("unlock", "Unlock her account"),
+    ("change_role", "Give her another role"),
     ("erase", "Erase her"),
 ];
 /// Those that begin at what they are about.
@@ -44,8 +49,15 @@ const OTHERS: [(&str, &str); 3] = [
 ];
 
 /// What a member's page offers. Nothing is done for somebody who was erased, but what Stripe has of her can still be compared.
-pub(crate) fn offered(erased: bool) -> Vec<(&'static str, &'static str)> {
-    OFFERED.into_iter().filter(|(act, _)| !erased || *act == "resync").collect()
+pub(crate) fn offered(erased: bool, by_owner: bool, locked: bool) -> Vec<(&'static str, &'static str)> {
+    let fits = |(act, _): &(&str, &str)| match *act {
+        "resync" => true,
+        _ if erased => false,
+        "unlock" => locked,
+        "change_role" => by_owner,
+        _ => true,
+    };
+    OFFERED.into_iter().filter(fits).collect()
 }
 
 /// A box of a form.
@@ -183,6 +195,9 @@ fn asked_for(act: &str, fields: &Fields) -> Result<Option<Act>, ApiError> {
             Some("all") => Some(Act::EndSessions { session: None }),
             Some(session) => Some(Act::EndSessions { session: Some(session.into()) }),
         },
+        "lock" => until()?.map(|until| Act::Lock { until }),
+        "unlock" => Some(Act::Unlock),
+        "change_role" => fields.filled("role").map(role).transpose()?.map(Act::ChangeRole),
         "erase" => match fields.filled("because") {
             None => None,
             Some(because) => {
@@ -274,6 +289,19 @@ async fn asks(
             }
             vec![select("session", "Session", sessions)]
         }
+        "lock" => {
+            vec![until("UTC"), Field { hint: "until it is taken off", ..forever }]
+        }
+        "change_role" => {
+            let role = match &state.accounts {
+                Some(accounts) => accounts.account(&chronicle.member).await?.map(|account| account.role),
+                None => None,
+            };
+            let chosen = fields.filled("role").map_or(role.unwrap_or_default().as_str(), |role| role);
+            let option = |role: Role| (role.to_string(), role.to_string(), role.as_str() == chosen);
+            let control = Control::Select(Role::ALL.map(option).to_vec());
+            vec![Field { name: "role", label: "Role", hint: "", control }]
+        }
         "erase" => {
             let reasons =
                 ErasedBecause::ALL.map(|because| (because.as_str().to_owned(), because.words().to_owned()));
@@ -294,7 +322,7 @@ fn words_of(act: &str) -> Words {
 /// Lays a page out: what is asked, and what would come of what was said.
 async fn page(
     state: &ApiState,
-    frame: Frame,
+    desk: Desk,
     id: &str,
     act: &str,
     fields: &Fields,
@@ -303,7 +331,7 @@ async fn page(
     let title =
         title(act).ok_or_else(|| ApiError::NoSuchPath(format!("/console/members/{id}/acts/{act}")))?;
     let (chronicle, person) = read(state, id).await?;
-    let member = &chronicle.member;
+    let (member, caller): (_, &Caller) = (&chronicle.member, &desk.caller);
     let asks = asks(state, &chronicle, act, fields).await?;
     let (mut said, mut shown) = (mistake, None);
     let planned = if act == "resync" {
@@ -311,7 +339,7 @@ async fn page(
         looked.map(|body| Some(Preview::comparing(body, state.now())))
     } else {
         match asked_for(act, fields) {
-            Ok(Some(wanted)) => preview(state, member, &wanted).await.map(|body| Some(Preview::from(body))),
+            Ok(Some(wanted)) => preview(state, caller, member, &wanted).await.map(|body| Some(Preview::from(body))),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         }
@@ -324,7 +352,7 @@ async fn page(
     let names = asks.iter().map(|field| field.name);
     let hidden = names.filter_map(|name| Some((name.to_owned(), fields.filled(name)?.to_owned()))).collect();
     Ok(ActPage {
-        frame,
+        frame: desk.at(""),
         name: called(member, person.as_ref()),
         member: member.to_string(),
         act: act.to_owned(),
@@ -335,13 +363,13 @@ async fn page(
         words: words_of(act),
         typed: fields.text("words").to_owned(),
         mistake: said,
-        grave: matches!(act, "erase" | "revoke_grant" | "unlink" | "end_sessions"),
+        grave: matches!(act, "erase" | "revoke_grant" | "unlink" | "end_sessions" | "lock" | "change_role"),
         key: hex::encode((state.random)()),
     })
 }
 
 /// Whether somebody at the console can do it otherwise, and nothing is the matter with the service.
-fn is_a_mistake(error: &ApiError) -> bool {
+pub(crate) fn is_a_mistake(error: &ApiError) -> bool {
     error.status().is_client_error() && !matches!(error, ApiError::UnknownMember(_))
 }
 
@@ -353,7 +381,7 @@ pub(crate) async fn show(
     uri: Uri,
 ) -> Result<Page<impl Template>, ApiError> {
     let fields = Fields::read(uri.query().unwrap_or_default().as_bytes());
-    page(&state, desk.at(""), &id, &act, &fields, None).await.map(Page)
+    page(&state, desk, &id, &act, &fields, None).await.map(Page)
 }
 
 /// Does it, and goes on to her page, which shows it.
@@ -366,14 +394,14 @@ pub(crate) async fn carry_out(
     fields: Fields,
 ) -> Result<Response, ApiError> {
     let member = crate::member::member(&id)?;
-    let by = By { actor: desk.actor.clone(), request_id: asked.request_id().to_owned(), ids };
+    let by = By::new(&desk.caller, &asked, ids);
     match done(&state, &by, &member, &act, &fields).await {
         Ok(position) => {
             let position = position.map(|position| position.to_string()).unwrap_or_default();
             Ok(Redirect::to(&format!("{}?done={position}", path(&member))).into_response())
         }
         Err(error) if is_a_mistake(&error) => {
-            let page = page(&state, desk.at(""), &id, &act, &fields, Some(error.to_string())).await?;
+            let page = page(&state, desk, &id, &act, &fields, Some(error.to_string())).await?;
             Ok(refused(error, Page(page)))
         }
         Err(error) => Err(error),

@@ -241,7 +241,7 @@ pub(crate) async fn redrive(
     fields: Fields,
 ) -> Result<Redirect, ApiError> {
     let why = sentence(fields.text("why")).ok_or(ApiError::Invalid { field: "why", why: A_LINE.into() })?;
-    look_again(&state, &event, desk.actor, &why).await?;
+    look_again(&state, &event, desk.caller.actor(), &why).await?;
     let mut path = form_urlencoded::byte_serialize(event.as_bytes()).collect::<String>();
     path.insert_str(0, "/console/deliveries/");
     Ok(Redirect::to(&path))

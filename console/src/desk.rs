@@ -1,12 +1,11 @@
 //! Who sits at the console: somebody of the staff, whose reads and acts are hers.
 
 use api::ApiState;
-use api::auth::{Allowed, SupportRead, SupportWrite};
+use api::auth::{Allowed, Caller, SupportRead, SupportWrite};
 use api::error::ApiError;
 use api::viewer::Viewer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use domain::metadata::Actor;
 
 use crate::assets::{SCRIPT_PATH, STYLE_PATH};
 
@@ -19,12 +18,14 @@ pub(crate) struct Frame {
     pub(crate) staff: Option<String>,
     /// Which entry of the navigation this page is.
     pub(crate) here: &'static str,
+    /// Whether she keeps accounts, so that the navigation has them.
+    pub(crate) keeps_accounts: bool,
 }
 
 impl Frame {
     /// Of a page for whoever asks.
     pub(crate) fn bare() -> Self {
-        Self { style: &STYLE_PATH, script: &SCRIPT_PATH, staff: None, here: "" }
+        Self { style: &STYLE_PATH, script: &SCRIPT_PATH, staff: None, here: "", keeps_accounts: false }
     }
 }
 
@@ -32,7 +33,7 @@ impl Frame {
 #[derive(Debug, Clone)]
 pub(crate) struct Desk {
     pub(crate) frame: Frame,
-    pub(crate) actor: Actor,
+    pub(crate) caller: Caller,
 }
 
 impl Desk {
@@ -41,15 +42,16 @@ impl Desk {
         Frame { here, ..self.frame }
     }
 
-    async fn of(state: &ApiState, parts: &Parts, actor: Actor) -> Result<Self, ApiError> {
+    async fn of(state: &ApiState, parts: &Parts, caller: Caller) -> Result<Self, ApiError> {
         let staff = match (parts.extensions.get::<Viewer>(), &state.sign_in) {
             (Some(viewer), Some(sign_in)) => {
                 let account = sign_in.accounts.account(&viewer.member).await?;
                 account.and_then(|account| account.email).unwrap_or_else(|| viewer.member.to_string())
             }
-            _ => actor.to_string(),
+            _ => caller.actor().to_string(),
         };
-        Ok(Self { frame: Frame { staff: Some(staff), ..Frame::bare() }, actor })
+        let keeps_accounts = caller.keeps_accounts().is_ok();
+        Ok(Self { frame: Frame { staff: Some(staff), keeps_accounts, ..Frame::bare() }, caller })
     }
 }
 
@@ -58,7 +60,7 @@ impl FromRequestParts<ApiState> for Desk {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let allowed = Allowed::<SupportRead>::from_request_parts(parts, state).await?;
-        Self::of(state, parts, allowed.caller.actor()).await
+        Self::of(state, parts, allowed.caller).await
     }
 }
 
@@ -71,6 +73,6 @@ impl FromRequestParts<ApiState> for ActingDesk {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let allowed = Allowed::<SupportWrite>::from_request_parts(parts, state).await?;
-        Desk::of(state, parts, allowed.caller.actor()).await.map(Self)
+        Desk::of(state, parts, allowed.caller).await.map(Self)
     }
 }

@@ -9,11 +9,13 @@
 //! | `acts` | what staff does for a member: previewed, then done once |
 //! | `deliveries` | what Stripe delivered, and what became of it |
 //! | `drift` | where our copy differed from Stripe's |
+//! | `accounts` | who has an account, for owners, and inviting somebody |
 //! | `health` | how far the read models are |
 //!
 //! Every page is an address, works without a script and says its moments in UTC. What it shows and does comes from the crate
 //! `api`: who may see it, what is recorded of that, what an act does (see `docs/adr/0010-…`).
 
+mod accounts;
 mod acts;
 mod assets;
 mod deliveries;
@@ -66,6 +68,8 @@ fn pages() -> Router<ApiState> {
         .route("/console/deliveries/{event}", get(deliveries::show))
         .route("/console/deliveries/{event}/redrive", post(deliveries::redrive))
         .route("/console/drift", get(drift::show))
+        .route(accounts::PATH, get(accounts::list))
+        .route(accounts::INVITE, get(accounts::form).post(accounts::invite))
         .route("/console/health", get(health::show))
         .route("/console/", any(nothing))
         .route("/console/{*rest}", any(nothing))

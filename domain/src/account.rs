@@ -80,11 +80,13 @@ pub enum RevokedBecause {
     ByStaff,
     /// Her rights became fewer.
     RoleChanged,
+    /// The account was locked.
+    Locked,
 }
 
 impl RevokedBecause {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SignedOut,
         Self::Revoked,
         Self::PasswordChanged,
@@ -92,6 +94,7 @@ impl RevokedBecause {
         Self::AccountDeleted,
         Self::ByStaff,
         Self::RoleChanged,
+        Self::Locked,
     ];
 
     /// The reason as it is written everywhere.
@@ -104,6 +107,7 @@ impl RevokedBecause {
             Self::AccountDeleted => "account_deleted",
             Self::ByStaff => "by_staff",
             Self::RoleChanged => "role_changed",
+            Self::Locked => "locked",
         }
     }
 
@@ -133,17 +137,20 @@ pub enum StaffLetter {
     Verification,
     /// To choose another password.
     PasswordReset,
+    /// To choose the first password of an account that was made for her.
+    Invitation,
 }
 
 impl StaffLetter {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Verification, Self::PasswordReset];
+    pub const ALL: [Self; 3] = [Self::Verification, Self::PasswordReset, Self::Invitation];
 
     /// The kind as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Verification => "verification",
             Self::PasswordReset => "password_reset",
+            Self::Invitation => "invitation",
         }
     }
 
@@ -152,6 +159,7 @@ impl StaffLetter {
         match self {
             Self::Verification => "the letter to confirm her address",
             Self::PasswordReset => "the letter to choose another password",
+            Self::Invitation => "the letter that invites her",
         }
     }
 }
@@ -161,6 +169,8 @@ impl StaffLetter {
 pub enum AccountCommand {
     /// It is open from now on, and its address is hers.
     Open,
+    /// It is open from now on; that its address is hers is still to be shown.
+    Invite,
     /// She signed in.
     SignIn {
         /// The session that begins.
@@ -210,6 +220,25 @@ pub enum AccountCommand {
     UseBackupCode,
     /// She has these rights from now on.
     ChangeRole(Role),
+    /// Staff gave her these rights.
+    GiveRole {
+        /// These.
+        role: Role,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// She may not sign in any more.
+    Lock {
+        /// Until when; none for good.
+        until: Option<DateTime<Utc>>,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// She may sign in again.
+    Unlock {
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
     /// The account is deleted.
     Delete,
     /// Somebody of the staff looked at something of hers.
@@ -313,6 +342,23 @@ pub enum AccountEvent {
     RoleChanged {
         /// These.
         role: Role,
+        /// Why, in words beside the log; none from the command line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remark: Option<RemarkId>,
+    },
+    /// She may not sign in any more. What she pays for is untouched.
+    #[serde(rename = "AccountLocked")]
+    AccountLocked {
+        /// Until when; none for good.
+        until: Option<DateTime<Utc>>,
+        /// Why, in words beside the log.
+        remark: RemarkId,
+    },
+    /// She may sign in again.
+    #[serde(rename = "AccountUnlocked")]
+    AccountUnlocked {
+        /// Why, in words beside the log.
+        remark: RemarkId,
     },
     /// The account was deleted.
     #[serde(rename = "AccountDeleted")]
@@ -345,11 +391,35 @@ pub enum AccountEvent {
     },
 }
 
+/// That somebody may not sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Until when; none for good.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Lock {
+    /// Whether it holds at a moment: it ends by itself.
+    pub fn holds(&self, at: DateTime<Utc>) -> bool {
+        self.until.is_none_or(|until| at < until)
+    }
+
+    /// How long it holds.
+    pub fn words(&self) -> String {
+        let until = |until: DateTime<Utc>| until.format("until %-d %B %Y, %H:%M UTC").to_string();
+        self.until.map_or_else(|| "for good".to_owned(), until)
+    }
+}
+
 /// One account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     open: bool,
+    #[serde(default)]
+    verified: bool,
     role: Role,
+    #[serde(default)]
+    lock: Option<Lock>,
     second_factor: bool,
     /// The sessions that ended last, so that each ends once.
     ended: Vec<SessionId>,
@@ -377,6 +447,11 @@ impl Account {
         self.acts.contains(remark)
     }
 
+    /// The lock that was put on it last, unless it was taken off again.
+    pub fn lock(&self) -> Option<Lock> {
+        self.lock
+    }
+
     /// With which rights.
     pub fn role(&self) -> Role {
         self.role
@@ -400,8 +475,9 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
     use AccountEvent as E;
     let when = |changes: bool, event: E| if changes { vec![event] } else { Vec::new() };
     match command {
-        C::Open if account.open => Vec::new(),
+        C::Open if account.open => when(!account.verified, E::EmailVerified),
         C::Open => vec![E::AccountRegistered, E::EmailVerified],
+        C::Invite => when(!account.open, E::AccountRegistered),
         C::SignIn { session, new_device, second_factor, provider } => {
             vec![E::SignedIn { session, new_device, second_factor, provider }]
         }
@@ -429,7 +505,18 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
         C::EnableSecondFactor => when(!account.second_factor, E::SecondFactorEnabled),
         C::DisableSecondFactor => when(account.second_factor, E::SecondFactorDisabled),
         C::UseBackupCode => vec![E::BackupCodeUsed],
-        C::ChangeRole(role) => when(account.role != role, E::RoleChanged { role }),
+        C::ChangeRole(role) => when(account.role != role, E::RoleChanged { role, remark: None }),
+        C::GiveRole { role, remark } => {
+            let is_new = account.role != role && !account.knows_act(&remark);
+            when(is_new, E::RoleChanged { role, remark: Some(remark) })
+        }
+        C::Lock { until, remark } => {
+            let is_new = account.lock != Some(Lock { until }) && !account.knows_act(&remark);
+            when(is_new, E::AccountLocked { until, remark })
+        }
+        C::Unlock { remark } => {
+            when(account.lock.is_some() && !account.knows_act(&remark), E::AccountUnlocked { remark })
+        }
         C::Delete => when(account.open, E::AccountDeleted),
         C::RecordStaffRead { session, what, at } => {
             let known = if is_told_by_itself(&what) {
@@ -454,13 +541,26 @@ pub fn decide(account: &Account, command: AccountCommand) -> Vec<AccountEvent> {
 pub fn evolve(account: &mut Account, event: &AccountEvent) {
     match event {
         AccountEvent::AccountRegistered => account.open = true,
+        AccountEvent::EmailVerified => account.verified = true,
         AccountEvent::SignInRefused { at } => account.refused_at = Some(*at),
         AccountEvent::SessionRevoked { session, .. } => remember(&mut account.ended, session.clone()),
         AccountEvent::SecondFactorEnabled => account.second_factor = true,
         AccountEvent::SecondFactorDisabled => account.second_factor = false,
-        AccountEvent::RoleChanged { role } => account.role = *role,
+        AccountEvent::RoleChanged { role, remark } => {
+            account.role = *role;
+            remark.iter().for_each(|remark| remember(&mut account.acts, remark.clone()));
+        }
+        AccountEvent::AccountLocked { until, remark } => {
+            account.lock = Some(Lock { until: *until });
+            remember(&mut account.acts, remark.clone());
+        }
+        AccountEvent::AccountUnlocked { remark } => {
+            account.lock = None;
+            remember(&mut account.acts, remark.clone());
+        }
         AccountEvent::AccountDeleted => {
-            (account.open, account.second_factor, account.role) = (false, false, Role::default());
+            (account.open, account.verified, account.second_factor) = (false, false, false);
+            (account.role, account.lock) = (Role::default(), None);
             account.identities.clear();
         }
         AccountEvent::IdentityLinked { identity, .. } => account.identities.push(identity.clone()),
@@ -478,8 +578,7 @@ pub fn evolve(account: &mut Account, event: &AccountEvent) {
         AccountEvent::StaffSentLetter { remark, .. } | AccountEvent::StaffEndedSessions { remark, .. } => {
             remember(&mut account.acts, remark.clone());
         }
-        AccountEvent::EmailVerified
-        | AccountEvent::SignedIn { .. }
+        AccountEvent::SignedIn { .. }
         | AccountEvent::PasswordChanged { .. }
         | AccountEvent::EmailChanged
         | AccountEvent::BackupCodeUsed => {}
@@ -510,6 +609,8 @@ impl AccountEvent {
             Self::SecondFactorDisabled => "SecondFactorDisabled",
             Self::BackupCodeUsed => "BackupCodeUsed",
             Self::RoleChanged { .. } => "RoleChanged",
+            Self::AccountLocked { .. } => "AccountLocked",
+            Self::AccountUnlocked { .. } => "AccountUnlocked",
             Self::AccountDeleted => "AccountDeleted",
             Self::StaffRead { .. } => "StaffRead",
             Self::StaffSentLetter { .. } => "StaffSentLetter",
@@ -670,13 +771,79 @@ mod tests {
             .given_no_previous_events()
             .when(AccountCommand::ChangeRole(Role::Member))
             .then_expect_events(vec![]);
-        let owner = AccountEvent::RoleChanged { role: Role::Owner };
+        let owner = AccountEvent::RoleChanged { role: Role::Owner, remark: None };
         account()
             .given_no_previous_events()
             .when(AccountCommand::ChangeRole(Role::Owner))
             .then_expect_events(vec![owner.clone()]);
         let gone = vec![AccountEvent::AccountRegistered, owner.clone(), AccountEvent::AccountDeleted];
         account().given(gone).when(AccountCommand::ChangeRole(Role::Owner)).then_expect_events(vec![owner]);
+    }
+
+    #[test]
+    fn who_was_invited_shows_later_that_the_address_is_hers() {
+        account()
+            .given_no_previous_events()
+            .when(AccountCommand::Invite)
+            .then_expect_events(vec![AccountEvent::AccountRegistered]);
+        let invited = vec![AccountEvent::AccountRegistered];
+        account().given(invited.clone()).when(AccountCommand::Invite).then_expect_events(vec![]);
+        account()
+            .given(invited)
+            .when(AccountCommand::Open)
+            .then_expect_events(vec![AccountEvent::EmailVerified]);
+    }
+
+    #[test]
+    fn a_lock_is_told_once_moved_by_another_and_undone_by_its_opposite_alone() {
+        let lock = |until: Option<i64>, remark: &str| AccountCommand::Lock {
+            until: until.map(noon),
+            remark: remark.into(),
+        };
+        let locked = |until: Option<i64>, remark: &str| AccountEvent::AccountLocked {
+            until: until.map(noon),
+            remark: remark.into(),
+        };
+        let unlocked = AccountEvent::AccountUnlocked { remark: "rmk_2".into() };
+        let unlock = || AccountCommand::Unlock { remark: "rmk_2".into() };
+        let held = vec![locked(None, "rmk_1")];
+        account()
+            .given_no_previous_events()
+            .when(lock(None, "rmk_1"))
+            .then_expect_events(vec![locked(None, "rmk_1")]);
+        account().given(held.clone()).when(lock(None, "rmk_3")).then_expect_events(vec![]);
+        let moved = vec![locked(Some(9), "rmk_3")];
+        account().given(held.clone()).when(lock(Some(9), "rmk_3")).then_expect_events(moved);
+        account().given(held.clone()).when(unlock()).then_expect_events(vec![unlocked.clone()]);
+        account().given_no_previous_events().when(unlock()).then_expect_events(vec![]);
+        // Told again after its opposite, as news may be that were told just before the process ended.
+        let undone = vec![held[0].clone(), unlocked];
+        account().given(undone).when(lock(None, "rmk_1")).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_lock_ends_by_itself_and_with_the_account() {
+        let lock = Lock { until: Some(noon(5)) };
+        assert_eq!((lock.holds(noon(4)), lock.holds(noon(5))), (true, false));
+        assert!(Lock { until: None }.holds(noon(1_000_000)));
+        let mut account = Account::default();
+        evolve(&mut account, &AccountEvent::AccountLocked { until: None, remark: "rmk_1".into() });
+        assert_eq!(account.lock(), Some(Lock { until: None }));
+        evolve(&mut account, &AccountEvent::AccountDeleted);
+        assert_eq!(account.lock(), None);
+    }
+
+    #[test]
+    fn rights_that_staff_gives_are_told_with_the_reason_and_once() {
+        let give = |role, remark: &str| AccountCommand::GiveRole { role, remark: remark.into() };
+        let given = |role, remark: &str| AccountEvent::RoleChanged { role, remark: Some(remark.into()) };
+        let first = given(Role::Support, "rmk_1");
+        account()
+            .given_no_previous_events()
+            .when(give(Role::Support, "rmk_1"))
+            .then_expect_events(vec![first.clone()]);
+        let taken = vec![first, given(Role::Member, "rmk_2")];
+        account().given(taken).when(give(Role::Support, "rmk_1")).then_expect_events(vec![]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::account::{AccountEvent, PasswordChange, RevokedBecause, SecondFactor};
+use crate::account::{AccountEvent, Lock, PasswordChange, RevokedBecause, SecondFactor};
 use crate::billing::When;
 use crate::catalog::CatalogEvent;
 use crate::customer::{CustomerEvent, Deletion, LinkedThrough};
@@ -353,6 +353,7 @@ fn account(event: &AccountEvent) -> String {
             RevokedBecause::AccountDeleted => "Session ended with the account",
             RevokedBecause::ByStaff => "Session ended by staff",
             RevokedBecause::RoleChanged => "Session ended, since the role was changed",
+            RevokedBecause::Locked => "Session ended, since the account was locked",
         }
         .to_owned(),
         AccountEvent::PasswordChanged { how } => match how {
@@ -365,7 +366,11 @@ fn account(event: &AccountEvent) -> String {
         AccountEvent::SecondFactorEnabled => "Second factor set up".to_owned(),
         AccountEvent::SecondFactorDisabled => "Second factor removed".to_owned(),
         AccountEvent::BackupCodeUsed => "A backup code was used".to_owned(),
-        AccountEvent::RoleChanged { role } => format!("Role is {role} from now on"),
+        AccountEvent::RoleChanged { role, .. } => format!("Role is {role} from now on"),
+        AccountEvent::AccountLocked { until, .. } => {
+            format!("Account locked {}", Lock { until: *until }.words())
+        }
+        AccountEvent::AccountUnlocked { .. } => "Account unlocked".to_owned(),
         AccountEvent::AccountDeleted => "Account deleted".to_owned(),
         AccountEvent::StaffRead { what, .. } => format!("Staff looked at {}", read_by_staff(what)),
         AccountEvent::StaffSentLetter { letter, .. } => format!("Staff had {} sent", letter.words()),
@@ -389,6 +394,8 @@ fn read_by_staff(what: &str) -> &str {
         "events/{position}" => "one event of hers",
         "acts/{act}" => "what could be done for her",
         "delivery" => "what the provider sent about her",
+        "account" => "her account",
+        "accounts" => "a list of accounts with hers",
         other => other,
     }
 }

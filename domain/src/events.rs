@@ -109,7 +109,10 @@ impl Event {
             | Self::Account(
                 _,
                 AccountEvent::StaffSentLetter { remark, .. }
-                | AccountEvent::StaffEndedSessions { remark, .. },
+                | AccountEvent::StaffEndedSessions { remark, .. }
+                | AccountEvent::AccountLocked { remark, .. }
+                | AccountEvent::AccountUnlocked { remark }
+                | AccountEvent::RoleChanged { remark: Some(remark), .. },
             ) => Some(remark),
             Self::Subscription(_, SubscriptionEvent::GraceExtended { extension, .. }) => {
                 Some(&extension.remark)

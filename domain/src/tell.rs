@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::account::{AccountEvent, RevokedBecause};
+use crate::account::{AccountEvent, Lock, RevokedBecause};
 use crate::billing::When;
 use crate::catalog::Catalog;
 use crate::customer::CustomerEvent;
@@ -53,7 +53,14 @@ fn account(event: &AccountEvent) -> String {
         AccountEvent::SecondFactorEnabled => "You set up a second factor.",
         AccountEvent::SecondFactorDisabled => "Your second factor was removed.",
         AccountEvent::BackupCodeUsed => "You used a backup code.",
-        AccountEvent::RoleChanged { role } => return format!("Your role is {role} from now on."),
+        AccountEvent::RoleChanged { role, .. } => return format!("Your role is {role} from now on."),
+        AccountEvent::AccountLocked { until, .. } => {
+            let until = Lock { until: *until }.words();
+            return format!(
+                "Your account was locked {until}: you cannot sign in. Your membership stays as it is."
+            );
+        }
+        AccountEvent::AccountUnlocked { .. } => "Your account was unlocked: you can sign in again.",
         AccountEvent::AccountDeleted => "Your account was deleted.",
         AccountEvent::StaffRead { .. } => "Support looked at what is known of you.",
         AccountEvent::StaffSentLetter { .. } => "Support had a letter sent to you.",

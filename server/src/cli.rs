@@ -8,7 +8,7 @@ use api::DeliveryOutcome;
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use domain::account::Role as AccountRole;
+use domain::account::{Lock, Role as AccountRole};
 use domain::clock::can_be_written;
 use domain::ids::MemberId;
 use domain::ports::Position;
@@ -406,6 +406,44 @@ enum AccountCommand {
         #[arg(value_parser = role, value_name = "member|support|owner")]
         role: AccountRole,
     },
+    /// List accounts: member, role, address, and what is out of the ordinary
+    #[command(after_help = "Example: membership account list --role support")]
+    List {
+        /// Only those with this role
+        #[arg(long, value_parser = role, value_name = "member|support|owner")]
+        role: Option<AccountRole>,
+    },
+    /// Show one account
+    #[command(after_help = "Example: membership account show mem_ada")]
+    Show {
+        /// The member's id
+        member: String,
+    },
+    /// Keep a member from signing in and end her sessions; her membership stays as it is, and Stripe goes on charging
+    #[command(
+        after_help = "Example: membership account lock mem_ada --until 2027-06-03 --reason 'Somebody else reads her letters'"
+    )]
+    Lock {
+        /// The member's id
+        member: String,
+        /// Until when, RFC 3339 or a day; until it is taken off, when left out
+        #[arg(long, value_parser = moment)]
+        until: Option<DateTime<Utc>>,
+        /// Why, in a line
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let a member sign in again
+    #[command(
+        after_help = "Example: membership account unlock mem_ada --reason 'She has her letter box back'"
+    )]
+    Unlock {
+        /// The member's id
+        member: String,
+        /// Why, in a line
+        #[arg(long)]
+        reason: String,
+    },
     /// Remove the second factor of somebody who has lost it, and her backup codes; first make sure that it is she who asks
     #[command(after_help = "Example: membership account second-factor-off mem_ada")]
     SecondFactorOff {
@@ -531,6 +569,19 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Account(AccountCommand::Role { member, role }) => {
             commands::account::role(&settings()?, &member, role, json).await
+        }
+        Command::Account(AccountCommand::List { role }) => {
+            commands::account::list(&settings()?, role, json).await
+        }
+        Command::Account(AccountCommand::Show { member }) => {
+            commands::account::show(&settings()?, &member, json).await
+        }
+        Command::Account(AccountCommand::Lock { member, until, reason }) => {
+            let lock = Some(Lock { until });
+            commands::account::lock(&settings()?, &member, lock, &reason, json).await
+        }
+        Command::Account(AccountCommand::Unlock { member, reason }) => {
+            commands::account::lock(&settings()?, &member, None, &reason, json).await
         }
         Command::Account(AccountCommand::SecondFactorOff { member }) => {
             commands::account::second_factor_off(&settings()?, &member, json).await

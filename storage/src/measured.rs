@@ -414,6 +414,15 @@ impl<B: AccountStore> AccountStore for Measured<B> {
         measured("account_read", self.0.account(whose)).await
     }
 
+    async fn accounts(
+        &self,
+        role: Option<Role>,
+        after: Option<&MemberId>,
+        limit: usize,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        measured("account_list", self.0.accounts(role, after, limit)).await
+    }
+
     async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError> {
         measured("account_open", self.0.open_account(opening)).await
     }

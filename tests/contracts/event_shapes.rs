@@ -312,7 +312,9 @@ fn account_events() -> Vec<AccountEvent> {
         AccountEvent::SecondFactorEnabled,
         AccountEvent::SecondFactorDisabled,
         AccountEvent::BackupCodeUsed,
-        AccountEvent::RoleChanged { role: Role::Support },
+        AccountEvent::RoleChanged { role: Role::Support, remark: None },
+        AccountEvent::AccountLocked { until: Some(at(0)), remark: "rmk_1".into() },
+        AccountEvent::AccountUnlocked { remark: "rmk_1".into() },
         AccountEvent::AccountDeleted,
         AccountEvent::StaffRead { session: session(), what: "timeline".to_owned(), at: at(0) },
         AccountEvent::StaffSentLetter { letter: StaffLetter::PasswordReset, remark: "rmk_1".into() },
@@ -471,6 +473,15 @@ fn no_event_is_without_a_golden_file() {
         .chain(catalog_events().iter().map(DomainEvent::event_type))
         .collect();
     assert_eq!(renamed, sampled);
+}
+
+/// The reason is new: rights that were given on the command line have none, and are written as they always were.
+#[test]
+fn rights_that_staff_gave_keep_their_reason() {
+    let given = AccountEvent::RoleChanged { role: Role::Owner, remark: Some("rmk_1".into()) };
+    let written = serde_json::to_value(&given).unwrap();
+    assert_eq!(written, json!({ "type": "RoleChanged", "role": "owner", "remark": "rmk_1" }));
+    assert_eq!(serde_json::from_value::<AccountEvent>(written).unwrap(), given);
 }
 
 /// What is written only where there is something to say is read back from where it is written.

@@ -10,6 +10,8 @@ mod event_shapes;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod reading_back;
 #[cfg(test)]
 mod signing_in;

@@ -270,7 +270,7 @@ on_every_store! {
         drop(app);
         home.done(&["account", "role", &staff, "support"]);
         let app = home.serve().await;
-        app.send(Method::POST, &of(&staff, "erase"), Some(&body), "").await.problem(409, "staff");
+        app.send(Method::POST, &of(&staff, "erase"), Some(&body), "").await.problem(403, "not_allowed");
     }
 
     async fn an_erasure_that_was_killed_anywhere_is_finished_by_asking_again(store: Store) {

@@ -32,6 +32,8 @@ mod logs;
 mod metrics;
 mod ordering;
 mod overload;
+#[cfg(test)]
+mod people;
 mod poison;
 #[cfg(test)]
 mod positions;

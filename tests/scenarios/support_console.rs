@@ -340,6 +340,64 @@ async fn a_typed_address_is_in_no_address_of_a_page() {
     page(&staff, &nobody).await.is(200).says("Nobody was found");
 }
 
+#[tokio::test]
+async fn an_owner_sees_who_has_an_account_and_invites_somebody() {
+    let (app, staff, _) = with_staff().await;
+    let shown = page(&staff, "/console").await.is(200);
+    assert!(!shown.html.contains("/console/accounts"), "it is for owners");
+    page(&staff, "/console/accounts").await.is(403).says("only an owner may do that");
+    page(&staff, &format!("/console/members/{MEMBER}/acts/change_role?role=owner"))
+        .await
+        .says("only an owner may do that");
+    let home = app.home.clone();
+    let id =
+        staff.clone().get("/v1/auth/account").await.body["member"].as_str().unwrap_or_default().to_owned();
+    drop(app);
+    home.done(&["account", "role", &id, "owner"]);
+    let app = home.serve().await;
+    let mut owner = staff.asking(&app);
+    owner.post("/v1/auth/refresh", &json!({})).await.is(200);
+    let before = reads(&app).await;
+    let listed = page(&owner, "/console/accounts?role=owner").await.is(200);
+    listed.says(STAFF);
+    listed.says("second factor");
+    assert_eq!(reads(&app).await, before + 1, "whom she saw is on record");
+    page(&owner, "/console/accounts?role=support").await.is(200).says("There is none.");
+    page(&owner, "/console/accounts?role=king").await.is(400);
+
+    let invite = "/console/accounts/invite";
+    page(&owner, invite).await.is(200).says("Show what it would do");
+    let events = app.home.count("events").await;
+    let preview = send(&owner, invite, &[("email", "eve@example.com"), ("role", "support")]).await.is(200);
+    preview.says("A new member is given an account with the role support");
+    assert_eq!(app.home.count("events").await, events, "a preview did something");
+    let key = preview.hidden("key");
+    let form = [("email", "eve@example.com"), ("role", "support"), ("words", CANARY), ("key", key.as_str())];
+    let done = send(&owner, invite, &form).await.is(303);
+    assert!(done.location.starts_with("/console/members/mem_"), "{}", done.location);
+    assert_eq!(send(&owner, invite, &form).await.is(303).location, done.location, "the same answer twice");
+    let shown = page(&owner, &done.location).await.is(200);
+    shown.says("<b>Done.</b>");
+    assert!(!shown.html.contains(SCRIPT));
+    page(&owner, "/console/accounts?role=support").await.is(200).says("invited, address not confirmed");
+    let mistake = send(&owner, invite, &[("email", CANARY), ("role", "support")]).await.is(422);
+    mistake.says("role=\"alert\"");
+    assert!(!mistake.html.contains(SCRIPT) && mistake.html.contains("&#60;script&#62;"), "{}", mistake.html);
+
+    let (her, _) = done.location.split_once('?').expect("it says what was done");
+    page(&owner, &format!("{her}/acts/lock?forever=yes")).await.is(200).says("She cannot sign in, for good");
+    let form = [("forever", "yes"), ("words", "Wrong address"), ("key", "a-lock")];
+    send(&owner, &format!("{her}/acts/lock"), &form).await.is(303);
+    let shown = page(&owner, her).await.is(200);
+    shown.says("<dt>Locked</dt><dd>for good</dd>");
+    shown.says("Unlock her account");
+    page(&owner, &format!("{her}/acts/unlock")).await.is(200).says("She can sign in again");
+    let form = [("role", "member"), ("words", "Not one of us"), ("key", "a-role")];
+    page(&owner, &format!("{her}/acts/change_role?role=member")).await.says("support → member");
+    send(&owner, &format!("{her}/acts/change_role"), &form).await.is(303);
+    page(&owner, her).await.is(200).says("<dt>Role</dt><dd>member</dd>");
+}
+
 fn compressed(text: &str) -> usize {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(text.as_bytes()).expect("memory is there");

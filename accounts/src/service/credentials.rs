@@ -54,11 +54,13 @@ impl Accounts {
         let account = account.ok_or(AccountError::BadToken)?;
         let context = self.by_herself(&member, origin);
         if account.opened_at.is_none() {
-            let opened = self.open_for(&email, Some(hash.clone()), None).await?;
+            let opened = self.open_for(&email, Some(hash.clone()), None, true).await?;
             if opened.as_ref() != Some(&member) {
                 return Err(AccountError::BadToken);
             }
         }
+        // The letter reached her.
+        store.change_account(&member, Change::Verified, None).await?;
         let (new_member, _) = self.announce(&member, context.clone()).await?;
         let change = Change::Password { hash, keep: None, keep_device: None };
         let position = self.change_password_to(&member, change, PasswordChange::Reset, context).await?;
@@ -146,7 +148,10 @@ impl Accounts {
             return Err(AccountError::Paying);
         }
         let context = self.by_herself(member, origin);
-        self.inner.parts.store.change_account(member, Change::Deleted(self.now()), None).await?;
+        let deleted = Change::Deleted(self.now());
+        if !self.inner.parts.store.change_account(member, deleted, None).await? {
+            self.unless_last_owner(member).await?;
+        }
         let position = self.finish_deleted(member, context).await?;
         if let Some(email) = account.email {
             self.post(&email, Letter::AccountDeleted);

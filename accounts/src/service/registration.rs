@@ -89,7 +89,7 @@ impl Accounts {
         let email = Email::parse(token.email.as_deref().unwrap_or_default())?;
         let password = token.password.filter(|_| asked_for(origin, &token.hash));
         let member =
-            self.open_for(&email, password, Some(token.hash)).await?.ok_or(AccountError::BadToken)?;
+            self.open_for(&email, password, Some(token.hash), true).await?.ok_or(AccountError::BadToken)?;
         let (new_member, position) = self.announce(&member, self.by_herself(&member, origin)).await?;
         if self.open_account_of(&member).await?.password.is_some() {
             let what = VerifiedWhat::Registration;
@@ -107,6 +107,7 @@ impl Accounts {
         email: &Email,
         password: Option<String>,
         token: Option<[u8; 32]>,
+        verified: bool,
     ) -> Result<Option<MemberId>, AccountError> {
         let now = self.now();
         let opening = Opening {
@@ -115,6 +116,7 @@ impl Accounts {
             email: email.written.clone(),
             email_lower: email.lower.clone(),
             password,
+            verified,
             now,
         };
         Ok(match self.inner.parts.store.open_account(opening).await? {
@@ -159,7 +161,8 @@ impl Accounts {
         };
         let held = self.inner.parts.store.account(&Whose::Email(email.lower.clone())).await?;
         let held = held.is_some_and(|held| held.opened_at.is_some());
-        let member = self.open_for(&email, password.clone(), None).await?.ok_or(AccountError::BadToken)?;
+        let member =
+            self.open_for(&email, password.clone(), None, true).await?.ok_or(AccountError::BadToken)?;
         let context = self.context(actor.clone(), request_id);
         let (new_member, mut position) = self.announce(&member, context.clone()).await?;
         if let Some(hash) = password.filter(|_| held) {

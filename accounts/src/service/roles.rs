@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::account::{AccountCommand, Role, is_told_by_itself};
 use domain::ids::{MemberId, SessionId};
 use domain::metadata::Actor;
@@ -15,7 +15,7 @@ use crate::email::Email;
 use crate::error::AccountError;
 use crate::secrets::{bytes, hash, secret};
 use crate::service_tokens::{BadServiceToken, NewServiceToken, ServiceCaller};
-use crate::store::{AccountRecord, Change, ServiceTokenRecord, Whose};
+use crate::store::{AccountRecord, ServiceTokenRecord, Whose};
 
 /// What every token of a back end begins with, so that one in the wrong place is recognised.
 const PREFIX: &str = "mst_";
@@ -34,23 +34,20 @@ impl Accounts {
         request_id: &str,
     ) -> Result<Position, AccountError> {
         let context = self.context(actor, request_id);
-        let command = AccountCommand::ChangeRole(role);
-        let changed = self.change(member, Change::Role(role), command, context.clone()).await?;
-        let position = changed.ok_or(AccountError::NoAccount)?;
-        Ok(position.max(self.finish_ended_of(member, &context).await?))
+        self.take_role(member, role, AccountCommand::ChangeRole(role), context).await
     }
 
     /// A member's account, if she has one.
     pub async fn account(&self, member: &MemberId) -> Result<Option<AccountView>, AccountError> {
         let account = self.inner.parts.store.account(&Whose::Member(member.clone())).await?;
-        Ok(account.and_then(shown))
+        Ok(account.and_then(|account| shown(account, self.now())))
     }
 
     /// The account with an address.
     pub async fn account_by_email(&self, email: &str) -> Result<Option<AccountView>, AccountError> {
         let email = Email::parse(email)?;
         let account = self.inner.parts.store.account(&Whose::Email(email.lower)).await?;
-        Ok(account.and_then(shown))
+        Ok(account.and_then(|account| shown(account, self.now())))
     }
 
     /// Records in a member's history that somebody of the staff looked at `what` of hers, such as `timeline`: once an hour and
@@ -66,7 +63,7 @@ impl Accounts {
         let by_itself = is_told_by_itself(what).then(|| what.to_owned());
         let (now, read) = (self.now(), (session.clone(), member.clone(), by_itself));
         let reads = || self.inner.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        let just_now = |at: &chrono::DateTime<chrono::Utc>| now >= *at && now - *at < ONE_READ;
+        let just_now = |at: &DateTime<Utc>| now >= *at && now - *at < ONE_READ;
         if reads().get(&read).is_some_and(just_now) {
             return Ok(());
         }
@@ -148,13 +145,16 @@ impl Accounts {
     }
 }
 
-fn shown(account: AccountRecord) -> Option<AccountView> {
+pub(super) fn shown(account: AccountRecord, now: DateTime<Utc>) -> Option<AccountView> {
     let enabled = account.totp.as_ref().is_some_and(|totp| totp.confirmed);
     Some(AccountView {
         created_at: account.opened_at?,
         member: account.member,
         email: account.email,
         role: account.role,
+        verified: account.verified,
+        lock: account.lock.filter(|lock| lock.holds(now)),
+        signed_in_at: account.signed_in_at,
         has_password: account.password.is_some(),
         second_factor: SecondFactorState { enabled, backup_codes: account.backup_codes },
     })

@@ -79,6 +79,7 @@ impl Accounts {
             Ok(Login::SecondFactorRequired { .. }) => "second_factor_required",
             Err(AccountError::WrongCredentials | AccountError::InvalidEmail) => "wrong",
             Err(AccountError::Throttled { .. } | AccountError::Exhausted) => "throttled",
+            Err(AccountError::Locked(_)) => "locked",
             Err(AccountError::Busy) => "busy",
             Err(_) => "failed",
         };
@@ -126,6 +127,7 @@ impl Accounts {
         provider: Option<&str>,
         origin: &Origin,
     ) -> Result<Login, AccountError> {
+        self.admitted(account)?;
         if account.has_second_factor() {
             let secret = secret(self.inner.parts.random.as_ref())?;
             // What is kept is a hash of all of it, so the name behind the dot cannot be made another.
@@ -178,6 +180,13 @@ impl Accounts {
         Ok(self.inner.parts.store.knows_device(member, &device).await?.then_some(device))
     }
 
+    /// Whether somebody who has shown who she is may sign in. Every way of signing in ends in [`Self::begin`], which asks this
+    /// first; the store asks once more in the commit that begins the session.
+    fn admitted(&self, account: &AccountRecord) -> Result<(), AccountError> {
+        let lock = account.lock.filter(|lock| lock.holds(self.now()));
+        lock.map_or(Ok(()), |lock| Err(AccountError::Locked(lock)))
+    }
+
     async fn begin(
         &self,
         account: &AccountRecord,
@@ -187,6 +196,7 @@ impl Accounts {
         cleared: &[String],
         actor: Actor,
     ) -> Result<SignedIn, AccountError> {
+        self.admitted(account)?;
         let (member, now) = (&account.member, self.now());
         let random = self.inner.parts.random.as_ref();
         let context = self.context(actor, &origin.request_id);

@@ -42,7 +42,7 @@ impl Accounts {
         let email = self.address_for(member, letter).await?;
         let kind = match letter {
             StaffLetter::Verification => TokenKind::Registration,
-            StaffLetter::PasswordReset => TokenKind::Reset,
+            StaffLetter::PasswordReset | StaffLetter::Invitation => TokenKind::Reset,
         };
         if !self.may_write_to(&email, kind, &Origin::default()).await? {
             return Err(AccountError::Throttled { retry_after: AN_HOUR.to_std().unwrap_or_default() });
@@ -69,6 +69,11 @@ impl Accounts {
             StaffLetter::PasswordReset => {
                 let kind = TokenKind::Reset;
                 (kind, self.new_token(kind, RESET_LIFE, (Some(member.clone()), address, None)).await?)
+            }
+            StaffLetter::Invitation => {
+                let of = (Some(member.clone()), address, None);
+                let (token, expires_at) = self.new_token(kind, LINK_LIFE, of).await?;
+                Letter::Invitation { token, expires_at }
             }
         };
         let context = self.context(actor, request_id).for_member(&member);
@@ -119,15 +124,21 @@ impl Accounts {
         actor: Actor,
         request_id: &str,
     ) -> Result<Position, AccountError> {
-        self.inner.parts.store.change_account(member, Change::Deleted(self.now()), None).await?;
+        let deleted = Change::Deleted(self.now());
+        if !self.inner.parts.store.change_account(member, deleted, None).await? {
+            self.unless_last_owner(member).await?;
+        }
         self.finish_deleted(member, self.context(actor, request_id)).await
     }
 
     async fn address_for(&self, member: &MemberId, letter: StaffLetter) -> Result<Email, AccountError> {
         let account = self.inner.parts.store.account(&Whose::Member(member.clone())).await?;
         let account = account.ok_or(AccountError::NoAddress)?;
-        if letter == StaffLetter::Verification && account.opened_at.is_some() {
-            return Err(AccountError::Confirmed);
+        match letter {
+            StaffLetter::Verification if account.opened_at.is_some() => return Err(AccountError::Confirmed),
+            StaffLetter::Invitation if account.opened_at.is_none() => return Err(AccountError::NoAccount),
+            StaffLetter::Invitation if account.verified => return Err(AccountError::Confirmed),
+            _ => {}
         }
         Email::parse(&account.email.ok_or(AccountError::NoAddress)?)
     }

@@ -229,6 +229,11 @@ pub struct AccountStateBody {
     /// Her rights.
     #[schema(example = "member")]
     role: &'static str,
+    /// Whether she cannot sign in, since staff locked the account.
+    locked: bool,
+    /// Until when; null for good, or when it is not locked.
+    #[schema(required = true)]
+    locked_until: Option<DateTime<Utc>>,
     /// When it was deleted.
     #[schema(required = true)]
     deleted_at: Option<DateTime<Utc>>,
@@ -359,8 +364,9 @@ impl From<&AccountState> for AccountStateBody {
     fn from(account: &AccountState) -> Self {
         let AccountState { open, opened_at, verified_at, email_changed_at, password_changed_at, .. } =
             *account;
-        let AccountState { signed_in_at, new_device, refused_at, second_factor, role, deleted_at, .. } =
-            *account;
+        let AccountState {
+            signed_in_at, new_device, refused_at, second_factor, role, deleted_at, lock, ..
+        } = *account;
         Self {
             open,
             opened_at,
@@ -372,6 +378,8 @@ impl From<&AccountState> for AccountStateBody {
             refused_at,
             second_factor,
             role: role.as_str(),
+            locked: lock.is_some(),
+            locked_until: lock.and_then(|lock| lock.until),
             deleted_at,
         }
     }

@@ -61,7 +61,9 @@ macro_rules! desk {
                     opened_at: Some(at),
                     password: None,
                     role: Role::Support,
+                    verified: true,
                     announced: true,
+                    lock: None,
                     signed_in_at: Some(at),
                     totp: None,
                     backup_codes: 0,
@@ -89,6 +91,7 @@ macro_rules! desk {
 }
 
 desk! {
+    fn accounts(_role: Option<Role>, _after: Option<&MemberId>, _limit: usize) -> Vec<AccountRecord> = Vec::new();
     fn open_account(_opening: Opening) -> Opened = Opened::Spent;
     fn change_account(_member: &MemberId, _change: Change, _news: Option<News>) -> bool = true;
     fn change_email(_m: &MemberId, _t: &Hash, _to: &str, _lower: &str, _news: News) -> EmailChange = EmailChange::Spent;

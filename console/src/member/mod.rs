@@ -203,7 +203,9 @@ impl Standing {
         about.extend(said("Last sign-in", account.signed_in_at));
         about.extend(said("Sign-ins refused", account.refused_at));
         about.extend(said("Deleted", account.deleted_at));
+        about.extend(account.lock.map(|lock| ("Locked", lock.words())));
         if account.open {
+            about.push(("Role", account.role.to_string()));
             about.push(("Second factor", if account.second_factor { "on" } else { "off" }.to_owned()));
         } else if account.deleted_at.is_none() {
             about.push(("Account", "none: nobody signs in as her".to_owned()));
@@ -347,6 +349,11 @@ pub(crate) async fn show(
         }
     }
     Ok(Page(MemberPage {
+        acts: offered(
+            now.erased_at.is_some(),
+            desk.caller.keeps_accounts().is_ok(),
+            now.account.lock.is_some(),
+        ),
         frame: desk.at(""),
         member: chronicle.member.to_string(),
         name: called(&chronicle.member, person.as_ref()),
@@ -364,7 +371,6 @@ pub(crate) async fn show(
         videos: catalog.videos().map(|video| (video.id.to_string(), video.name.clone())).collect(),
         done: done.map(|entry| (entry.position.to_string(), entry.sentence.clone())),
         erased_at: now.erased_at.map(Moment),
-        acts: offered(now.erased_at.is_some()),
         notes: notes.collect(),
         sessions,
     })

@@ -133,6 +133,7 @@ fn fields(state: &MemberState) -> BTreeMap<(u8, String), String> {
     say(9, "sign-ins refused".into(), account.refused_at.map(day));
     say(9, "second factor".into(), account.second_factor.then(|| "on".to_owned()));
     say(9, "role".into(), account.open.then(|| account.role.to_string()));
+    say(9, "account locked".into(), account.lock.map(|lock| lock.words()));
     say(9, "account deleted".into(), account.deleted_at.map(day));
     for note in &state.notes {
         say(10, format!("note {}", note.position), Some(note.text.clone()));

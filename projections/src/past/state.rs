@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::access::{Decision, Reason, Source, decide_plan};
-use domain::account::{self, Account, AccountEvent, Role};
+use domain::account::{self, Account, AccountEvent, Lock, Role};
 use domain::catalog::{Catalog, Policy};
 use domain::customer::{self, Customer, CustomerEvent, LinkedThrough};
 use domain::events::Event;
@@ -194,6 +194,8 @@ pub struct AccountState {
     pub second_factor: bool,
     /// Her rights.
     pub role: Role,
+    /// The lock under which she cannot sign in at that moment.
+    pub lock: Option<Lock>,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
 }
@@ -573,12 +575,15 @@ impl AccountState {
                 | AccountEvent::IdentityLinked { .. }
                 | AccountEvent::IdentityUnlinked { .. }
                 | AccountEvent::RoleChanged { .. }
+                | AccountEvent::AccountLocked { .. }
+                | AccountEvent::AccountUnlocked { .. }
                 | AccountEvent::StaffSentLetter { .. }
                 | AccountEvent::StaffEndedSessions { .. }
                 | AccountEvent::StaffRead { .. } => {}
             }
         }
         (told.open, told.role) = (state.is_open(), state.role());
+        told.lock = state.lock().filter(|lock| lock.holds(as_of.at));
         told
     }
 }
@@ -627,6 +632,7 @@ impl AccountState {
         facts.extend(self.verified_at.map(|at| format!("address confirmed on {}", day(at))));
         facts.extend(self.signed_in_at.map(|at| format!("last sign-in on {}", day(at))));
         facts.extend(self.second_factor.then(|| "second factor on".to_owned()));
+        facts.extend(self.lock.map(|lock| format!("locked {}", lock.words())));
         facts.extend(self.deleted_at.map(|at| format!("deleted on {}", day(at))));
         Some(facts.join(", "))
     }

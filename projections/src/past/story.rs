@@ -72,7 +72,9 @@ impl EntryKind {
                 _,
                 AccountEvent::StaffRead { .. }
                 | AccountEvent::StaffSentLetter { .. }
-                | AccountEvent::StaffEndedSessions { .. },
+                | AccountEvent::StaffEndedSessions { .. }
+                | AccountEvent::AccountLocked { .. }
+                | AccountEvent::AccountUnlocked { .. },
             )
             | Event::Member(
                 _,

@@ -1,19 +1,25 @@
-//! `account create`, `role` and `second-factor-off`.
+//! `account create`, `role`, `list`, `show`, `lock`, `unlock` and `second-factor-off`.
 
 use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use accounts::{Letter, MailError, Mailer, NewAccount, Origin};
+use accounts::{AccountError, AccountView, Letter, MailError, Mailer, NewAccount, Origin};
 use async_trait::async_trait;
-use domain::account::Role;
+use domain::account::{Lock, Role};
+use domain::clock::{Clock, SystemClock};
+use domain::ids::RemarkId;
+use domain::ports::Remark;
 use serde_json::json;
 use storage::Access;
 
 use super::{Failure, answers, command_id, open, operator, print, print_json};
+use crate::app::random;
 use crate::config::{Settings, made_up_keys};
 
+/// So many accounts are read at once.
+const PAGE: usize = 500;
 /// Longer than it takes to hand a letter over that goes nowhere.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -80,6 +86,80 @@ pub(crate) async fn role(
         return print_json(&json!({ "object": "account", "member": member, "role": role }));
     }
     print(format_args!("{member}  {role}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `account list`
+pub(crate) async fn list(settings: &Settings, role: Option<Role>, json: bool) -> Result<ExitCode, Failure> {
+    let mut app = open(settings, Access::Read).await?;
+    let accounts = app.open_accounts(made_up_keys()?, "", Arc::new(Hand::default()));
+    let mut after = None;
+    loop {
+        let page = accounts.list(role, after.as_ref(), PAGE).await?;
+        for account in &page {
+            print_one(account, json)?;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.member.clone()),
+            _ => break,
+        }
+    }
+    app.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `account show`
+pub(crate) async fn show(settings: &Settings, member: &str, json: bool) -> Result<ExitCode, Failure> {
+    let member = answers::parse(member)?;
+    let mut app = open(settings, Access::Read).await?;
+    let accounts = app.open_accounts(made_up_keys()?, "", Arc::new(Hand::default()));
+    let account = accounts.account(&member).await?.ok_or(AccountError::NoAccount)?;
+    app.shutdown().await;
+    print_one(&account, json)
+}
+
+/// `account lock`, and `unlock` where there is no lock.
+pub(crate) async fn lock(
+    settings: &Settings,
+    member: &str,
+    lock: Option<Lock>,
+    reason: &str,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let (member, now) = (answers::parse(member)?, SystemClock.now());
+    let text = api::deliveries::sentence(reason)
+        .ok_or_else(|| Failure::Usage(format!("--reason: {}", api::deliveries::A_LINE)))?;
+    if lock.is_some_and(|lock| !lock.holds(now)) {
+        return Err(Failure::Usage("--until: that moment has passed; choose a later one".to_owned()));
+    }
+    let mut app = open(settings, Access::Write).await?;
+    let accounts = app.open_accounts(made_up_keys()?, "", Arc::new(Hand::default()));
+    accounts.account(&member).await?.ok_or(AccountError::NoAccount)?;
+    let id = RemarkId::generate(now, random());
+    app.storage.remarks.put(Remark { id: id.clone(), member: member.clone(), text, at: now }).await?;
+    match lock {
+        Some(lock) => accounts.lock(&member, lock, id, operator(), &command_id()).await?,
+        None => accounts.unlock(&member, id, operator(), &command_id()).await?,
+    };
+    let account = accounts.account(&member).await?.ok_or(AccountError::NoAccount)?;
+    app.shutdown().await;
+    print_one(&account, json)
+}
+
+fn print_one(account: &AccountView, json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        print(json!(api::support::accounts::OverviewBody::from(account.clone())))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let facts = [
+        account.lock.map(|lock| format!("locked {}", lock.words())),
+        (!account.verified).then(|| "invited".to_owned()),
+        account.second_factor.enabled.then(|| "second factor".to_owned()),
+        account.signed_in_at.map(|at| format!("last sign-in {}", at.format("%Y-%m-%d"))),
+    ];
+    let facts: Vec<_> = facts.into_iter().flatten().collect();
+    let email = account.email.as_deref().unwrap_or("-");
+    print(format_args!("{}  {}  {email}  {}", account.member, account.role, facts.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }
 

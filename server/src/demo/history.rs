@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
+use accounts::policy::Doer;
 use api::ApiState;
 use api::idempotency::IdSource;
 use api::support::acts::{Act, By, Until, perform as perform_act};
@@ -12,6 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::account::Role as Rights;
 use domain::catalog::KeepOrDeny;
 use domain::clock::MovableClock;
 use domain::ids::MemberId;
@@ -91,7 +93,8 @@ impl Staff {
         // What an act changes is read from the read models first.
         app.caught_up().await?;
         let ids = IdSource { at: app.clock.now(), bits: random() };
-        let by = By { actor: self.actor.clone(), request_id: command_id(), ids };
+        let (actor, doer) = (self.actor.clone(), Doer::Staff(Rights::Support));
+        let by = By { actor, doer, request_id: command_id(), ids };
         let done = perform_act(&self.api, &by, member, &act, words).await;
         done.map(|_| true).map_err(|error| Failure::Failed(format!("the demo's staff and {member}: {error}")))
     }

@@ -10,8 +10,10 @@ use crate::commands::{Failure, command_id};
 use crate::config::SignIn;
 
 /// Who looks after everybody, and where each begins.
-pub(super) const STAFF: [(&str, Role, &str); 2] =
-    [("support@example.com", Role::Support, "/console"), ("owner@example.com", Role::Owner, "/docs")];
+pub(super) const STAFF: [(&str, Role, &str); 2] = [
+    ("support@example.com", Role::Support, "/console"),
+    ("owner@example.com", Role::Owner, "/console/accounts"),
+];
 
 /// Somebody, and the address that signs her in.
 pub(super) struct Click {

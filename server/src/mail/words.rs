@@ -38,6 +38,13 @@ impl Words {
                 .say(format!("Choose another password here. The link works once, until {}.", until(*expires_at)))
                 .open(link("reset-password", token), "Choose another password")
                 .then("If you did not ask for this, do nothing; your password stays as it is."),
+            Letter::Invitation { token, expires_at } => Self::new("You have an account")
+                .say(format!(
+                    "An account was made for you. Choose its password here; nobody else knows it. The link works once, until {}.",
+                    until(*expires_at)
+                ))
+                .open(link("reset-password", token), "Choose a password")
+                .then("If you do not know what this is, do nothing: without a password nobody signs in."),
             Letter::PasswordChanged { at } => Self::new("Your password was changed")
                 .say(format!("Your password was changed on {}. All other devices have been signed out.", until(*at)))
                 .say(NOT_YOU)
@@ -147,6 +154,7 @@ mod tests {
             Letter::AlreadyRegistered,
             Letter::ResetPassword { token: token.clone(), expires_at: at },
             Letter::PasswordChanged { at },
+            Letter::Invitation { token: token.clone(), expires_at: at },
             Letter::ConfirmNewEmail { token, expires_at: at },
             Letter::EmailChangeRequested { new_email: new_email.clone() },
             Letter::EmailChanged { new_email },
@@ -187,7 +195,7 @@ mod tests {
                 secrets += 1;
             }
         }
-        assert_eq!(secrets, 3);
+        assert_eq!(secrets, 4);
     }
 
     #[test]

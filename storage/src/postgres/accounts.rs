@@ -4,11 +4,12 @@
 use accounts::store::{
     AccountRecord, AccountStore, Change, Device, EmailChange, EndedSession, Hash, News, Opened, Opening,
     Rotation, ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, TotpRecord, Which, Whose,
+    is_last_owner,
 };
 use accounts::throttle::{Count, Counter, Refused};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::account::{RevokedBecause, Role};
+use domain::account::{Lock, RevokedBecause, Role};
 use domain::ids::{MemberId, SessionId};
 use domain::ports::StoreError;
 use sqlx::postgres::PgRow;
@@ -24,7 +25,8 @@ macro_rules! account {
     ($which:literal) => {
         concat!(
             "SELECT people.member, email, opened_at, password, role, announced, signed_in_at, totp_secret, totp_confirmed, \
-             totp_step, (SELECT count(*) FROM account_backup_codes AS codes WHERE codes.member = people.member) AS codes \
+             totp_step, (SELECT count(*) FROM account_backup_codes AS codes WHERE codes.member = people.member) AS codes, \
+             verified, locked, locked_until \
              FROM people LEFT JOIN accounts ON accounts.member = people.member AND deleted_at IS NULL WHERE ",
             $which
         )
@@ -32,6 +34,11 @@ macro_rules! account {
 }
 const ACCOUNT_BY_EMAIL: &str = account!("email_lower = $1");
 const ACCOUNT: &str = account!("people.member = $1");
+const ACCOUNTS: &str =
+    account!("opened_at IS NOT NULL AND accounts.member > $1 ORDER BY accounts.member LIMIT $2");
+const ACCOUNTS_OF_ROLE: &str = account!(
+    "opened_at IS NOT NULL AND accounts.member > $1 AND role = $3 ORDER BY accounts.member LIMIT $2"
+);
 /// Held until the end of the transaction by whoever gives an address to somebody. The first number keeps these apart from
 /// others.
 pub(super) const LOCK_ADDRESS: &str = "SELECT pg_advisory_xact_lock(1900, hashtext($1))";
@@ -43,10 +50,11 @@ pub(super) const HOLDER: &str = "SELECT member FROM people WHERE email_lower = $
 /// Waits for one who inserts the same at the same time past the lock, and then does nothing if she has.
 pub(super) const NEW_PERSON: &str = "INSERT INTO people (member, email, email_lower, external_id, created_at) \
                           VALUES ($1, $2, $3, NULL, $4) ON CONFLICT DO NOTHING";
-pub(super) const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step) \
-                    VALUES ($1, $2, $3, 'member', false, false, 0) \
+pub(super) const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step, verified) \
+                    VALUES ($1, $2, $3, 'member', false, false, 0, $4) \
                     ON CONFLICT (member) DO UPDATE SET opened_at = excluded.opened_at, password = excluded.password, \
-                    role = 'member', announced = false, signed_in_at = NULL, deleted_at = NULL \
+                    role = 'member', announced = false, signed_in_at = NULL, deleted_at = NULL, verified = excluded.verified, \
+                    locked = false, locked_until = NULL \
                     WHERE accounts.deleted_at IS NOT NULL";
 pub(super) const DROP_REGISTRATIONS: &str =
     "DELETE FROM account_tokens WHERE email_lower = $1 AND kind IN ('registration', 'void')";
@@ -61,6 +69,15 @@ const DROP_RESETS: &str =
     "DELETE FROM account_tokens WHERE member = $1 AND kind IN ('reset', 'challenge', 'new_email')";
 const ROLE: &str = "SELECT role FROM accounts WHERE member = $1 AND deleted_at IS NULL FOR UPDATE";
 const SET_ROLE: &str = "UPDATE accounts SET role = $2 WHERE member = $1";
+const SET_LOCK: &str =
+    "UPDATE accounts SET locked = true, locked_until = $2 WHERE member = $1 AND deleted_at IS NULL";
+const UNLOCK: &str = "UPDATE accounts SET locked = false, locked_until = NULL WHERE member = $1 AND locked AND deleted_at IS NULL";
+/// The log is to be told of it.
+const VERIFIED: &str = "UPDATE accounts SET verified = true, announced = false \
+                        WHERE member = $1 AND NOT verified AND deleted_at IS NULL";
+/// In an order, so that two who ask at once wait for each other and none for ever.
+const OWNERS: &str = "SELECT member, verified, locked, locked_until FROM accounts \
+                      WHERE role = 'owner' AND deleted_at IS NULL ORDER BY member FOR UPDATE";
 const ANNOUNCED: &str = "UPDATE accounts SET announced = true WHERE member = $1";
 const TOTP_SECRET: &str = "UPDATE accounts SET totp_secret = $2, totp_step = 0 \
                            WHERE member = $1 AND NOT totp_confirmed AND deleted_at IS NULL";
@@ -102,7 +119,7 @@ const ADD_SESSION: &str = "INSERT INTO account_sessions (id, member, family, cur
                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 const SIGNED_IN: &str = "UPDATE accounts SET signed_in_at = $2 \
                          WHERE member = $1 AND deleted_at IS NULL AND password IS NOT DISTINCT FROM $3 AND role = $4 \
-                         AND totp_confirmed = $5";
+                         AND totp_confirmed = $5 AND (NOT locked OR locked_until <= $2)";
 /// All but the one that begins and those in use last.
 const END_OLDEST: &str = "UPDATE account_sessions SET ended_why = $4 \
                           WHERE member = $1 AND id <> $2 AND ended_why IS NULL AND id NOT IN \
@@ -178,6 +195,19 @@ impl AccountStore for Postgres {
         };
         let row = self.connections.call(query.fetch_optional(&self.connections.pool())).await?;
         row.as_ref().map(account).transpose()
+    }
+
+    async fn accounts(
+        &self,
+        role: Option<Role>,
+        after: Option<&MemberId>,
+        at_most: usize,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        let sql = if role.is_some() { ACCOUNTS_OF_ROLE } else { ACCOUNTS };
+        let query = sqlx::query(sql).bind(after.map_or("", MemberId::as_str)).bind(limit(at_most));
+        let query = if let Some(role) = role { query.bind(role.as_str()) } else { query };
+        let rows = self.connections.call(query.fetch_all(&self.connections.pool())).await?;
+        rows.iter().map(account).collect()
     }
 
     async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError> {
@@ -437,7 +467,7 @@ impl AccountStore for Postgres {
 impl Postgres {
     /// None where somebody who is added past the lock comes and goes.
     async fn open_in(&self, opening: &Opening) -> sqlx::Result<Option<Opened>> {
-        let Opening { token, member, email, email_lower, password, now } = opening;
+        let Opening { token, member, email, email_lower, password, verified, now } = opening;
         let mut transaction = self.connections.pool().begin().await?;
         sqlx::query(LOCK_ADDRESS).bind(email_lower).execute(&mut *transaction).await?;
         if let Some(token) = token {
@@ -456,7 +486,7 @@ impl Postgres {
             held = holder().fetch_optional(&mut *transaction).await?;
         }
         let Some(held) = held.map(MemberId::from) else { return Ok(None) };
-        let open = sqlx::query(OPEN).bind(held.as_str()).bind(now).bind(password);
+        let open = sqlx::query(OPEN).bind(held.as_str()).bind(now).bind(password).bind(verified);
         let opened = open.execute(&mut *transaction).await?.rows_affected();
         transaction.commit().await?;
         Ok(Some(if opened == 1 { Opened::New(held) } else { Opened::Held(held) }))
@@ -593,7 +623,10 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
         Change::Rehashed { from, to } => {
             sqlx::query(REHASH).bind(member).bind(from).bind(to).execute(connection).await?
         }
-        Change::Role(to) => {
+        Change::Role { role: to, now } => {
+            if *to != Role::Owner && is_the_last_owner(connection, member, *now).await? {
+                return Ok(false);
+            }
             let before = sqlx::query_scalar::<_, String>(ROLE).bind(member).fetch_optional(&mut *connection);
             let Some(before) = before.await? else { return Ok(false) };
             if *to < role(&before).map_err(|why| sqlx::Error::Decode(why.into()))? {
@@ -601,6 +634,18 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
             }
             sqlx::query(SET_ROLE).bind(member).bind(to.as_str()).execute(connection).await?
         }
+        Change::Locked { lock, now } => {
+            if is_the_last_owner(connection, member, *now).await? {
+                return Ok(false);
+            }
+            let changed =
+                sqlx::query(SET_LOCK).bind(member).bind(lock.until).execute(&mut *connection).await?;
+            end_but(connection, member, None, RevokedBecause::Locked).await?;
+            sqlx::query(DROP_RESETS).bind(member).execute(&mut *connection).await?;
+            changed
+        }
+        Change::Unlocked => sqlx::query(UNLOCK).bind(member).execute(connection).await?,
+        Change::Verified => sqlx::query(VERIFIED).bind(member).execute(connection).await?,
         Change::Announced => sqlx::query(ANNOUNCED).bind(member).execute(connection).await?,
         Change::TotpSecret(secret) => {
             sqlx::query(TOTP_SECRET).bind(member).bind(secret).execute(connection).await?
@@ -627,6 +672,9 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
             sqlx::query(USE_CODE).bind(member).bind(code).execute(connection).await?
         }
         Change::Deleted(now) => {
+            if is_the_last_owner(connection, member, *now).await? {
+                return Ok(false);
+            }
             let changed = sqlx::query(DELETED).bind(member).bind(now).execute(&mut *connection).await?;
             end_but(connection, member, None, RevokedBecause::AccountDeleted).await?;
             replace_codes(connection, member, &[]).await?;
@@ -638,6 +686,24 @@ async fn apply(connection: &mut PgConnection, member: &str, change: &Change) -> 
         }
     };
     Ok(changed.rows_affected() == 1)
+}
+
+async fn is_the_last_owner(
+    connection: &mut PgConnection,
+    member: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let rows = sqlx::query(OWNERS).fetch_all(connection).await?;
+    let owner = |row: &PgRow| {
+        let lock = lock(Some(row.try_get("locked")?), row.try_get("locked_until")?);
+        Ok((MemberId::from(row.try_get::<String, _>("member")?), row.try_get("verified")?, lock))
+    };
+    let owners = rows.iter().map(owner).collect::<sqlx::Result<Vec<_>>>()?;
+    Ok(is_last_owner(&member.to_owned().into(), &owners, now))
+}
+
+fn lock(locked: Option<bool>, until: Option<DateTime<Utc>>) -> Option<Lock> {
+    (locked == Some(true)).then_some(Lock { until })
 }
 
 async fn end_but(
@@ -673,7 +739,9 @@ fn account(row: &PgRow) -> Result<AccountRecord, StoreError> {
         opened_at: get(row, "opened_at")?,
         password: get(row, "password")?,
         role: role.unwrap_or_default(),
+        verified: get::<Option<bool>>(row, "verified")?.unwrap_or_default(),
         announced: get::<Option<bool>>(row, "announced")?.unwrap_or_default(),
+        lock: lock(get(row, "locked")?, get(row, "locked_until")?),
         signed_in_at: get(row, "signed_in_at")?,
         totp: totp.transpose()?,
         backup_codes: usize::try_from(get::<i64>(row, "codes")?).unwrap_or_default(),

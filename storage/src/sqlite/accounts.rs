@@ -3,11 +3,12 @@
 use accounts::store::{
     AccountRecord, AccountStore, Change, Device, EmailChange, EndedSession, Hash, News, Opened, Opening,
     Rotation, ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, TotpRecord, Which, Whose,
+    is_last_owner,
 };
 use accounts::throttle::{Count, Counter, Refused};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::account::{RevokedBecause, Role};
+use domain::account::{Lock, RevokedBecause, Role};
 use domain::ids::{MemberId, SessionId};
 use domain::ports::StoreError;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
@@ -22,7 +23,8 @@ macro_rules! account {
     ($which:literal) => {
         concat!(
             "SELECT people.member, email, opened_at, password, role, announced, signed_in_at, totp_secret, totp_confirmed, \
-             totp_step, (SELECT count(*) FROM account_backup_codes AS codes WHERE codes.member = people.member) \
+             totp_step, (SELECT count(*) FROM account_backup_codes AS codes WHERE codes.member = people.member), \
+             verified, locked, locked_until \
              FROM people LEFT JOIN accounts ON accounts.member = people.member AND deleted_at IS NULL WHERE ",
             $which
         )
@@ -30,6 +32,11 @@ macro_rules! account {
 }
 const ACCOUNT_BY_EMAIL: &str = account!("email_lower = ?1");
 const ACCOUNT: &str = account!("people.member = ?1");
+const ACCOUNTS: &str =
+    account!("opened_at IS NOT NULL AND accounts.member > ?1 ORDER BY accounts.member LIMIT ?2");
+const ACCOUNTS_OF_ROLE: &str = account!(
+    "opened_at IS NOT NULL AND accounts.member > ?1 AND role = ?3 ORDER BY accounts.member LIMIT ?2"
+);
 const SPEND: &str =
     "DELETE FROM account_tokens WHERE hash = ?1 AND kind = 'registration' AND expires_at > ?2";
 /// Whoever asks has looked whether it still counts.
@@ -37,10 +44,11 @@ const SPEND_NEW_EMAIL: &str = "DELETE FROM account_tokens WHERE hash = ?1 AND ki
 pub(super) const HOLDER: &str = "SELECT member FROM people WHERE email_lower = ?1";
 pub(super) const NEW_PERSON: &str =
     "INSERT INTO people (member, email, email_lower, external_id, created_at) VALUES (?1, ?2, ?3, NULL, ?4)";
-pub(super) const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step) \
-                    VALUES (?1, ?2, ?3, 'member', 0, 0, 0) \
+pub(super) const OPEN: &str = "INSERT INTO accounts (member, opened_at, password, role, announced, totp_confirmed, totp_step, verified) \
+                    VALUES (?1, ?2, ?3, 'member', 0, 0, 0, ?4) \
                     ON CONFLICT (member) DO UPDATE SET opened_at = excluded.opened_at, password = excluded.password, \
-                    role = 'member', announced = 0, signed_in_at = NULL, deleted_at = NULL WHERE deleted_at IS NOT NULL";
+                    role = 'member', announced = 0, signed_in_at = NULL, deleted_at = NULL, verified = excluded.verified, \
+                    locked = 0, locked_until = NULL WHERE deleted_at IS NOT NULL";
 pub(super) const DROP_REGISTRATIONS: &str =
     "DELETE FROM account_tokens WHERE email_lower = ?1 AND kind IN ('registration', 'void')";
 const SET_PASSWORD: &str = "UPDATE accounts SET password = ?2 WHERE member = ?1 AND deleted_at IS NULL";
@@ -54,6 +62,14 @@ const DROP_RESETS: &str =
     "DELETE FROM account_tokens WHERE member = ?1 AND kind IN ('reset', 'challenge', 'new_email')";
 const ROLE: &str = "SELECT role FROM accounts WHERE member = ?1 AND deleted_at IS NULL";
 const SET_ROLE: &str = "UPDATE accounts SET role = ?2 WHERE member = ?1";
+const SET_LOCK: &str =
+    "UPDATE accounts SET locked = 1, locked_until = ?2 WHERE member = ?1 AND deleted_at IS NULL";
+const UNLOCK: &str = "UPDATE accounts SET locked = 0, locked_until = NULL WHERE member = ?1 AND locked = 1 AND deleted_at IS NULL";
+/// The log is to be told of it.
+const VERIFIED: &str = "UPDATE accounts SET verified = 1, announced = 0 \
+                        WHERE member = ?1 AND verified = 0 AND deleted_at IS NULL";
+const OWNERS: &str = "SELECT member, verified, locked, locked_until FROM accounts \
+                      WHERE role = 'owner' AND deleted_at IS NULL";
 const ANNOUNCED: &str = "UPDATE accounts SET announced = 1 WHERE member = ?1";
 const TOTP_SECRET: &str = "UPDATE accounts SET totp_secret = ?2, totp_step = 0 \
                            WHERE member = ?1 AND totp_confirmed = 0 AND deleted_at IS NULL";
@@ -109,7 +125,7 @@ const ADD_SESSION: &str = "INSERT INTO account_sessions (id, member, family, cur
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 const SIGNED_IN: &str = "UPDATE accounts SET signed_in_at = ?2 \
                          WHERE member = ?1 AND deleted_at IS NULL AND password IS ?3 AND role = ?4 \
-                         AND totp_confirmed = ?5";
+                         AND totp_confirmed = ?5 AND (locked = 0 OR locked_until <= ?2)";
 /// All but the one that begins and those in use last.
 const END_OLDEST: &str = "UPDATE account_sessions SET ended_why = ?4 \
                           WHERE member = ?1 AND id <> ?2 AND ended_why IS NULL AND id NOT IN \
@@ -165,6 +181,24 @@ impl AccountStore for Sqlite {
             Whose::Member(member) => (ACCOUNT, member.to_string()),
         };
         self.readers.read(move |connection| one(connection, sql, [value], account)).await
+    }
+
+    async fn accounts(
+        &self,
+        role: Option<Role>,
+        after: Option<&MemberId>,
+        limit: usize,
+    ) -> Result<Vec<AccountRecord>, StoreError> {
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.readers
+            .read(move |connection| match role {
+                Some(role) => {
+                    all(connection, ACCOUNTS_OF_ROLE, params![after, limit, role.as_str()], account)
+                }
+                None => all(connection, ACCOUNTS, params![after, limit], account),
+            })
+            .await
     }
 
     async fn open_account(&self, opening: Opening) -> Result<Opened, StoreError> {
@@ -464,7 +498,7 @@ impl AccountStore for Sqlite {
 }
 
 fn open(connection: &Connection, opening: &Opening) -> Result<Opened, StoreError> {
-    let Opening { token, member, email, email_lower, password, now } = opening;
+    let Opening { token, member, email, email_lower, password, verified, now } = opening;
     let now = micros(*now);
     if let Some(token) = token
         && run(connection, SPEND, params![token, now])? == 0
@@ -479,7 +513,7 @@ fn open(connection: &Connection, opening: &Opening) -> Result<Opened, StoreError
         run(connection, NEW_PERSON, params![member.as_str(), email, email_lower, now])?;
         member.clone()
     };
-    let opened = run(connection, OPEN, params![member.as_str(), now, password])?;
+    let opened = run(connection, OPEN, params![member.as_str(), now, password, verified])?;
     Ok(if opened == 1 { Opened::New(member) } else { Opened::Held(member) })
 }
 
@@ -496,7 +530,10 @@ fn apply(connection: &Connection, member: &str, change: Change) -> Result<bool, 
             changed
         }
         Change::Rehashed { from, to } => run(connection, REHASH, params![member, from, to])?,
-        Change::Role(to) => {
+        Change::Role { role: to, now } => {
+            if to != Role::Owner && is_the_last_owner(connection, member, now)? {
+                return Ok(false);
+            }
             let Some(before) = one(connection, ROLE, [member], |row| role(&get::<String>(row, 0)?))? else {
                 return Ok(false);
             };
@@ -505,6 +542,17 @@ fn apply(connection: &Connection, member: &str, change: Change) -> Result<bool, 
             }
             run(connection, SET_ROLE, [member, to.as_str()])?
         }
+        Change::Locked { now, .. } if is_the_last_owner(connection, member, now)? => 0,
+        Change::Locked { lock, .. } => {
+            let changed = run(connection, SET_LOCK, params![member, lock.until.map(micros)])?;
+            if changed == 1 {
+                end(connection, END_BUT, member, None, RevokedBecause::Locked)?;
+                run(connection, DROP_RESETS, [member])?;
+            }
+            changed
+        }
+        Change::Unlocked => run(connection, UNLOCK, [member])?,
+        Change::Verified => run(connection, VERIFIED, [member])?,
         Change::Announced => run(connection, ANNOUNCED, [member])?,
         Change::TotpSecret(secret) => run(connection, TOTP_SECRET, params![member, secret])?,
         Change::TotpConfirmed { secret, step, backup_codes, keep } => {
@@ -531,6 +579,7 @@ fn apply(connection: &Connection, member: &str, change: Change) -> Result<bool, 
             usize::from(known.is_some())
         }
         Change::BackupCodeUsed(code) => run(connection, USE_CODE, params![member, code])?,
+        Change::Deleted(now) if is_the_last_owner(connection, member, now)? => 0,
         Change::Deleted(now) => {
             let changed = run(connection, DELETED, params![member, micros(now)])?;
             if changed == 1 {
@@ -545,6 +594,19 @@ fn apply(connection: &Connection, member: &str, change: Change) -> Result<bool, 
         }
     };
     Ok(changed == 1)
+}
+
+fn is_the_last_owner(connection: &Connection, member: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let owner = |row: &Row<'_>| {
+        let lock = lock(get(row, 2)?, get(row, 3)?)?;
+        Ok((get::<String>(row, 0)?.into(), get(row, 1)?, lock))
+    };
+    Ok(is_last_owner(&member.to_owned().into(), &all(connection, OWNERS, [], owner)?, now))
+}
+
+fn lock(locked: Option<bool>, until: Option<i64>) -> Result<Option<Lock>, StoreError> {
+    let until = until.map(moment).transpose()?;
+    Ok((locked == Some(true)).then_some(Lock { until }))
 }
 
 fn replace_codes(connection: &Connection, member: &str, codes: &[Hash]) -> Result<(), StoreError> {
@@ -651,7 +713,9 @@ fn account(row: &Row<'_>) -> Result<AccountRecord, StoreError> {
         opened_at: get::<Option<i64>>(row, 2)?.map(moment).transpose()?,
         password: get(row, 3)?,
         role: role.unwrap_or_default(),
+        verified: get::<Option<bool>>(row, 11)?.unwrap_or_default(),
         announced: get::<Option<bool>>(row, 5)?.unwrap_or_default(),
+        lock: lock(get(row, 12)?, get(row, 13)?)?,
         signed_in_at: get::<Option<i64>>(row, 6)?.map(moment).transpose()?,
         totp: totp.transpose()?,
         backup_codes: get(row, 10)?,

@@ -93,7 +93,7 @@ impl IdentityStore for Sqlite {
             }
             run(connection, DROP_REGISTRATIONS, [email_lower])?;
             run(connection, NEW_PERSON, params![person, email, email_lower, now])?;
-            run(connection, OPEN, params![person, now, None::<String>])?;
+            run(connection, OPEN, params![person, now, None::<String>, true])?;
             add(connection, identity)?;
             add_news(connection, person, &news)?;
             Ok(OpenedWith::New)

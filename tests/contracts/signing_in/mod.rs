@@ -1,6 +1,7 @@
 //! The service for accounts over a real store.
 
 mod letters;
+mod locks;
 mod providers;
 mod race;
 mod tampered;

@@ -101,6 +101,7 @@ macro_rules! hand_on {
 
 hand_on! {
     fn account(whose: &Whose) -> Option<AccountRecord>;
+    fn accounts(role: Option<Role>, after: Option<&MemberId>, limit: usize) -> Vec<AccountRecord>;
     fn open_account(opening: Opening) -> Opened;
     fn change_account(member: &MemberId, change: Change, news: Option<News>) -> bool;
     fn change_email(member: &MemberId, token: &Hash, email: &str, lower: &str, news: News) -> EmailChange;

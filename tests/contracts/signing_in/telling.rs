@@ -71,11 +71,11 @@ async fn fewer_rights_count_at_once_and_are_told_later(place: Place) {
     let world = World::at(&place).await;
     let member = world.create(EMAIL).await.unwrap();
     let give = async |role| world.accounts.set_role(&member, role, Actor::operator(), "req_role").await;
-    give(Role::Owner).await.unwrap();
-    let owner = world.sign_in(EMAIL, PASSWORD).await.unwrap();
+    give(Role::Support).await.unwrap();
+    let support = world.sign_in(EMAIL, PASSWORD).await.unwrap();
     world.cut_the_line(Cut::Everybodys);
     give(Role::Member).await.unwrap_err();
-    let renewed = world.accounts.refresh(&owner.refresh_token, &origin("req_refresh")).await;
+    let renewed = world.accounts.refresh(&support.refresh_token, &origin("req_refresh")).await;
     assert!(matches!(renewed, Err(AccountError::SessionEnded)));
     world.cut_the_line(Cut::Nobodys);
     world.pass(61);
@@ -91,7 +91,7 @@ async fn what_cannot_be_told_of_one_account_holds_up_no_other(place: Place) {
         let member = world.create(email).await.unwrap();
         let session = world.sign_in(email, PASSWORD).await.unwrap().session;
         world.cut_the_line(Cut::Everybodys);
-        world.accounts.set_role(&member, Role::Owner, Actor::operator(), "req_role").await.unwrap_err();
+        world.accounts.set_role(&member, Role::Support, Actor::operator(), "req_role").await.unwrap_err();
         world.accounts.logout(&member, &session, &origin("req_logout")).await.unwrap_err();
         world.cut_the_line(Cut::Nobodys);
         members.push(member);
@@ -150,7 +150,7 @@ async fn of_more_sessions_than_are_told_at_once_all_are_told_before_the_answer(p
     for _ in 0..105 {
         world.sign_in(EMAIL, PASSWORD).await.unwrap();
     }
-    for role in [Role::Owner, Role::Member] {
+    for role in [Role::Support, Role::Member] {
         world.accounts.set_role(&member, role, Actor::operator(), "req_role").await.unwrap();
     }
     let told = world.told(&member).await;
@@ -198,7 +198,7 @@ async fn what_ends_a_session_reaches_the_index_of_access(place: Place) {
     assert!(!ended(&stays).await && !ended(&other).await);
     world.accounts.change_password(&member, &stays.session, PASSWORD, NEW, &origin("req_3")).await.unwrap();
     assert!(ended(&other).await && !ended(&stays).await);
-    world.accounts.set_role(&member, Role::Owner, Actor::operator(), "req_4").await.unwrap();
+    world.accounts.set_role(&member, Role::Support, Actor::operator(), "req_4").await.unwrap();
     assert!(!ended(&stays).await, "more rights end nothing");
     world.accounts.set_role(&member, Role::Member, Actor::operator(), "req_5").await.unwrap();
     assert!(ended(&stays).await);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use accounts::AccountStore;
 use accounts::store::{
     AccountRecord, Change, Device, EmailChange, EndedSession, Hash, News, Opened, Opening, Rotation,
-    ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose,
+    ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose, is_last_owner,
 };
 use accounts::throttle::{Counter, Rule};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::account::{RevokedBecause, Role};
+use domain::account::{Lock, RevokedBecause, Role};
 use domain::ids::{MemberId, SessionId};
 use domain::ports::PersonRecord;
 
@@ -29,6 +29,11 @@ on_both! {
     a_second_factor_leaves_no_session_that_began_without_it,
     of_too_many_sessions_those_unused_for_longest_end,
     fewer_rights_end_all_sessions_and_more_end_none,
+    a_locked_account_begins_no_session_until_the_lock_ends_or_is_taken_off,
+    the_last_owner_who_can_sign_in_stays_one,
+    of_owners_who_take_each_others_rights_at_once_one_is_left,
+    accounts_are_listed_in_pages_and_by_role,
+    who_was_invited_shows_once_that_the_address_is_hers,
     a_refresh_token_is_spent_once_however_many_ask,
     a_refresh_token_that_was_lost_is_replaced_once_and_only_while_nothing_of_it_was_seen,
     what_was_seen_only_goes_up,
@@ -77,6 +82,7 @@ fn opening(member: &str, token: Option<Hash>) -> Opening {
         email: "Ada@Example.com".to_owned(),
         email_lower: "ada@example.com".to_owned(),
         password: Some("secret".to_owned()),
+        verified: true,
         now: noon(),
     }
 }
@@ -284,7 +290,7 @@ async fn a_session_does_not_begin_with_a_password_or_rights_that_are_others_by_n
     assert!(change(&store, password("new")).await);
     assert!(!begin(&looked_at, 1).await);
     let looked_at = read(&store).await;
-    assert!(change(&store, Change::Role(Role::Owner)).await);
+    assert!(change(&store, role(Role::Support)).await);
     assert!(!begin(&looked_at, 2).await);
     assert!(store.sessions(&ada()).await.unwrap().is_empty());
     assert!(!store.knows_device(&ada(), &hash(1)).await.unwrap(), "nothing was done");
@@ -344,15 +350,167 @@ async fn of_too_many_sessions_those_unused_for_longest_end(place: Place) {
 async fn fewer_rights_end_all_sessions_and_more_end_none(place: Place) {
     let store = with_ada(&place).await;
     begin(&store, 1).await;
-    assert!(change(&store, Change::Role(Role::Owner)).await);
-    let (held, role) = store.session(&hash(1)).await.unwrap().unwrap();
-    assert_eq!((held, role), (session(1), Role::Owner));
-    assert!(change(&store, Change::Role(Role::Support)).await);
+    assert!(change(&store, role(Role::Support)).await);
+    let (held, held_role) = store.session(&hash(1)).await.unwrap().unwrap();
+    assert_eq!((held, held_role), (session(1), Role::Support));
+    assert!(change(&store, role(Role::Member)).await);
     assert_eq!(store.session(&hash(1)).await.unwrap(), None);
     let why = RevokedBecause::RoleChanged;
     let ended = EndedSession { member: ada(), id: "ses_1".into(), why };
     assert_eq!(store.ended_sessions(None, 9).await.unwrap(), [ended]);
-    assert!(!store.change_account(&"mem_bob".into(), Change::Role(Role::Owner), None).await.unwrap());
+    assert!(!store.change_account(&"mem_bob".into(), role(Role::Support), None).await.unwrap());
+}
+
+fn role(role: Role) -> Change {
+    Change::Role { role, now: noon() }
+}
+
+fn locked(until: Option<DateTime<Utc>>) -> Change {
+    Change::Locked { lock: Lock { until }, now: noon() }
+}
+
+async fn a_locked_account_begins_no_session_until_the_lock_ends_or_is_taken_off(place: Place) {
+    let store = with_ada(&place).await;
+    begin(&store, 1).await;
+    let looked_at = read(&store).await;
+    for (number, kind) in (1..).zip([TokenKind::Reset, TokenKind::Challenge, TokenKind::NewEmail]) {
+        store.add_token(token(number, kind)).await.unwrap();
+    }
+    let until = Some(noon() + seconds(5));
+    assert!(change(&store, locked(until)).await);
+    assert_eq!(read(&store).await.lock, Some(Lock { until }));
+    assert_eq!(store.session(&hash(1)).await.unwrap(), None);
+    let ended = EndedSession { member: ada(), id: "ses_1".into(), why: RevokedBecause::Locked };
+    assert_eq!(store.ended_sessions(None, 9).await.unwrap(), [ended]);
+    for number in 1..=3 {
+        assert!(store.token(&hash(number), noon()).await.unwrap().is_none(), "a letter on its way counts");
+    }
+    // What was looked at before the lock lets nobody in, nor does what is looked at after it. A session has the second of its
+    // number.
+    for (account, number, begins) in
+        [(&looked_at, 4, false), (&read(&store).await, 4, false), (&read(&store).await, 5, true)]
+    {
+        let device = Device::New(hash(number));
+        let begun = store.begin_session(account, session(number), device, &[]).await.unwrap();
+        assert_eq!(begun, begins, "{number}");
+    }
+    assert!(change(&store, locked(None)).await);
+    let account = read(&store).await;
+    assert!(!store.begin_session(&account, session(9), Device::New(hash(9)), &[]).await.unwrap());
+    assert!(change(&store, Change::Unlocked).await);
+    assert!(!change(&store, Change::Unlocked).await, "there is no lock any more");
+    begin(&store, 9).await;
+    assert!(!store.change_account(&"mem_bob".into(), locked(None), None).await.unwrap());
+    assert!(change(&store, locked(None)).await);
+    assert!(change(&store, Change::Deleted(noon())).await);
+    store.forget_account(&ada()).await.unwrap();
+    assert_eq!(store.open_account(opening("mem_ada2", None)).await.unwrap(), Opened::New("mem_ada2".into()));
+}
+
+/// Opens an account with this role for somebody of this name.
+async fn with_role(store: &Arc<dyn AccountStore>, name: &str, to: Role, verified: bool) -> MemberId {
+    let (email, email_lower) = (format!("{name}@example.com"), format!("{name}@example.com"));
+    let opening = Opening { email, email_lower, verified, ..opening(&format!("mem_{name}"), None) };
+    let Opened::New(member) = store.open_account(opening).await.unwrap() else {
+        panic!("{name} was there already")
+    };
+    assert!(store.change_account(&member, role(to), None).await.unwrap());
+    member
+}
+
+/// What takes an owner's rights.
+fn takes_rights() -> [Change; 4] {
+    [role(Role::Member), role(Role::Support), locked(None), Change::Deleted(noon())]
+}
+
+async fn the_last_owner_who_can_sign_in_stays_one(place: Place) {
+    let store = place.open().await.account_store;
+    let ada = with_role(&store, "ada", Role::Owner, true).await;
+    with_role(&store, "invited", Role::Owner, false).await;
+    with_role(&store, "support", Role::Support, true).await;
+    let shut = with_role(&store, "shut", Role::Owner, true).await;
+    let until = Some(noon() + seconds(60));
+    assert!(store.change_account(&shut, locked(until), None).await.unwrap(), "there is another");
+    for take in takes_rights() {
+        assert!(!store.change_account(&ada, take, None).await.unwrap());
+    }
+    assert!(store.change_account(&ada, role(Role::Owner), None).await.unwrap(), "she stays what she is");
+    // Once the other's lock has ended there are two.
+    let after = Change::Role { role: Role::Member, now: noon() + seconds(60) };
+    assert!(store.change_account(&ada, after, None).await.unwrap());
+    for take in takes_rights() {
+        let now = noon() + seconds(60);
+        let take = match take {
+            Change::Role { role, .. } => Change::Role { role, now },
+            Change::Locked { lock, .. } => Change::Locked { lock, now },
+            _ => Change::Deleted(now),
+        };
+        assert!(!store.change_account(&shut, take, None).await.unwrap());
+    }
+}
+
+async fn of_owners_who_take_each_others_rights_at_once_one_is_left(place: Place) {
+    let store = place.open().await.account_store;
+    let mut last: Option<MemberId> = None;
+    for (round, take) in takes_rights().into_iter().cycle().take(12).enumerate() {
+        let mut owners = Vec::new();
+        for number in 0..3 {
+            owners.push(with_role(&store, &format!("owner{round}x{number}"), Role::Owner, true).await);
+        }
+        if let Some(last) = last {
+            assert!(store.change_account(&last, role(Role::Member), None).await.unwrap());
+        }
+        // What each of them is told who only looks before she does it: she is not the last.
+        let seen = store.accounts(Some(Role::Owner), None, 99).await.unwrap();
+        let seen: Vec<_> = seen.into_iter().map(|held| (held.member, held.verified, held.lock)).collect();
+        assert!(owners.iter().all(|owner| !is_last_owner(owner, &seen, noon())));
+        let asked = owners.clone();
+        let done = at_once(3, |number| {
+            let (store, take) = (store.clone(), take.clone());
+            let owner = asked[usize::from(number)].clone();
+            async move { store.change_account(&owner, take, None).await.unwrap() }
+        })
+        .await;
+        assert_eq!(done.iter().filter(|done| **done).count(), 2, "round {round}");
+        last = owners.into_iter().zip(done).find_map(|(owner, done)| (!done).then_some(owner));
+    }
+}
+
+async fn accounts_are_listed_in_pages_and_by_role(place: Place) {
+    let storage = place.open().await;
+    let record = PersonRecord { member: "mem_0".into(), email: None, external_id: None, created_at: noon() };
+    storage.people.create(record).await.unwrap();
+    let store = storage.account_store;
+    for (name, to) in [("d", Role::Support), ("a", Role::Owner), ("c", Role::Member), ("b", Role::Support)] {
+        with_role(&store, name, to, true).await;
+    }
+    let ids = async |role, after: Option<&str>, limit| -> Vec<String> {
+        let after = after.map(MemberId::from);
+        let found = store.accounts(role, after.as_ref(), limit).await.unwrap();
+        found.into_iter().map(|account| account.member.to_string()).collect()
+    };
+    assert_eq!(ids(None, None, 9).await, ["mem_a", "mem_b", "mem_c", "mem_d"], "who has none is not listed");
+    assert_eq!(ids(None, None, 2).await, ["mem_a", "mem_b"]);
+    assert_eq!(ids(None, Some("mem_b"), 9).await, ["mem_c", "mem_d"]);
+    assert_eq!(ids(Some(Role::Support), None, 9).await, ["mem_b", "mem_d"]);
+    assert_eq!(ids(Some(Role::Support), Some("mem_b"), 9).await, ["mem_d"]);
+    let listed = store.accounts(Some(Role::Owner), None, 9).await.unwrap();
+    let alone = store.account(&Whose::Member("mem_a".into())).await.unwrap();
+    assert!(listed.into_iter().next() == alone, "as it is read alone");
+    assert!(store.change_account(&"mem_b".into(), Change::Deleted(noon()), None).await.unwrap());
+    assert_eq!(ids(Some(Role::Support), None, 9).await, ["mem_d"], "who is gone is not listed");
+}
+
+async fn who_was_invited_shows_once_that_the_address_is_hers(place: Place) {
+    let store = place.open().await.account_store;
+    let invited = Opening { verified: false, password: None, ..opening(ADA, None) };
+    store.open_account(invited).await.unwrap();
+    assert!(change(&store, Change::Announced).await);
+    assert!(!read(&store).await.verified);
+    assert!(change(&store, Change::Verified).await);
+    let account = read(&store).await;
+    assert!(account.verified && !account.announced, "the log is to be told");
+    assert!(!change(&store, Change::Verified).await);
 }
 
 fn rotation(from: u8, to: u8) -> Rotation {
@@ -586,7 +744,7 @@ async fn news_are_kept_with_the_change_they_tell_of_and_with_no_other(place: Pla
         store.change_account(&ada(), change, Some(News { at, ..news(id) })).await.unwrap()
     };
     assert!(change(password("new"), "two", noon() + seconds(2)).await);
-    assert!(change(Change::Role(Role::Owner), "one", noon() + seconds(1)).await);
+    assert!(change(role(Role::Support), "one", noon() + seconds(1)).await);
     assert!(!change(Change::TotpStep(1), "none", noon()).await);
     let told = async |before| {
         let news = store.news(before, 9).await.unwrap();

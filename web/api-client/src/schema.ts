@@ -455,6 +455,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/auth/verify-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show the password again.
+         * @description For pages that guard something themselves. Changes nothing, and counts wrong passwords like signing in does. What this service
+         *     guards asks for the password in the same request.
+         */
+        post: operations["verifyPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/catalog": {
         parameters: {
             query?: never;
@@ -838,6 +859,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/support/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List accounts.
+         * @description For owners who are signed in. By the ids of their members, which for ids made here is the order in which they were made. That
+         *     she looked is in the history of each.
+         */
+        get: operations["listAccounts"];
+        put?: never;
+        /**
+         * Invite somebody.
+         * @description For owners who are signed in. Makes an account for the address and has a letter sent there, with which its owner chooses her
+         *     password: staff never knows one. Asked again before she has, it sends another letter.
+         */
+        post: operations["inviteAccount"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/support/deliveries": {
         parameters: {
             query?: never;
@@ -951,6 +998,23 @@ export interface paths {
          * @description Who she is and how it stands with her now.
          */
         get: operations["showMemberProfile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show a member's account. */
+        get: operations["showAccountOverview"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1182,6 +1246,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/support/members/{member}/lock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lock a member's account.
+         * @description She cannot sign in and her sessions end at once, until the lock ends or is taken off. Nothing else changes: what she pays for is
+         *     charged and stays open to her, where she reaches it without an account. Only whoever gives her right password is told.
+         */
+        post: operations["lockAccount"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/support/members/{member}/membership": {
         parameters: {
             query?: never;
@@ -1254,6 +1339,27 @@ export interface paths {
          *     her history with its likely cause.
          */
         post: operations["resyncMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/role": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a member other rights.
+         * @description For owners who are signed in. Fewer rights end her sessions at once; more count within ten minutes. The last owner who can sign
+         *     in stays one.
+         */
+        post: operations["changeRole"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1352,6 +1458,23 @@ export interface paths {
         get: operations["showTimeline"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/support/members/{member}/unlock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take the lock off a member's account. */
+        post: operations["unlockAccount"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1666,6 +1789,49 @@ export interface components {
             /** @description Her second factor. */
             second_factor: components["schemas"]["SecondFactor"];
         };
+        /** @description An account as staff sees it. */
+        AccountOverview: {
+            /**
+             * Format: date-time
+             * @description Since when there is an account.
+             */
+            created_at: string;
+            /** @description Her address. */
+            email: string | null;
+            /** @description Whether she has a password. */
+            has_password: boolean;
+            /** @description Whether she cannot sign in, since staff locked the account. */
+            locked: boolean;
+            /**
+             * Format: date-time
+             * @description Until when; null for good, or when it is not locked.
+             */
+            locked_until: string | null;
+            /**
+             * @description Whose.
+             * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+             */
+            member: string;
+            /**
+             * @description Always `account_overview`.
+             * @example account_overview
+             */
+            object: string;
+            /**
+             * @description Her rights: `member`, `support` or `owner`.
+             * @example member
+             */
+            role: string;
+            /** @description Whether a code is asked for beside the password. */
+            second_factor: boolean;
+            /**
+             * Format: date-time
+             * @description When she last signed in; null where she never did.
+             */
+            signed_in_at: string | null;
+            /** @description Whether the address was shown to be hers; not yet, where she was invited and has not followed the link. */
+            verified: boolean;
+        };
         /** @description What the log tells of an account. */
         AccountState: {
             /**
@@ -1678,6 +1844,13 @@ export interface components {
              * @description When the address was last changed.
              */
             email_changed_at: string | null;
+            /** @description Whether she cannot sign in, since staff locked the account. */
+            locked: boolean;
+            /**
+             * Format: date-time
+             * @description Until when; null for good, or when it is not locked.
+             */
+            locked_until: string | null;
             /** @description Whether that was from a device that had not been used before. */
             new_device: boolean;
             /** @description Whether there is one. */
@@ -2367,6 +2540,31 @@ export interface components {
              */
             sentence: string;
         };
+        /** @description What an invitation does, or would do. */
+        Invitation: {
+            /**
+             * @description Who she is; null in a preview where nobody has the address yet.
+             * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+             */
+            member: string | null;
+            /**
+             * @description `invitation_preview` for what would be done, `invitation` for what was.
+             * @example invitation_preview
+             */
+            object: string;
+            /**
+             * @description From here on it can be seen, once it is done: send it as `Membership-Position`.
+             * @example p-1f
+             */
+            position: string | null;
+            /**
+             * @description Her rights.
+             * @example support
+             */
+            role: string;
+            /** @description What it comes to. */
+            sentence: string;
+        };
         /** @description An attempt to pay. */
         LastPayment: {
             /** @description Whether it waits for the payer to confirm it. */
@@ -2426,7 +2624,7 @@ export interface components {
          * @description A letter that can be sent again.
          * @enum {string}
          */
-        LetterKind: "verification" | "password_reset";
+        LetterKind: "verification" | "password_reset" | "invitation";
         /** @description What a link in a letter holds. */
         LinkToken: {
             /** @description The part of the link behind `#token=`. */
@@ -2441,6 +2639,61 @@ export interface components {
             customer: string;
             /** @description Why, in a line; left out only for a preview. */
             reason?: string | null;
+        };
+        /** @description A list, or one page of it. */
+        List_AccountOverview: {
+            /** @description The things. */
+            data: {
+                /**
+                 * Format: date-time
+                 * @description Since when there is an account.
+                 */
+                created_at: string;
+                /** @description Her address. */
+                email: string | null;
+                /** @description Whether she has a password. */
+                has_password: boolean;
+                /** @description Whether she cannot sign in, since staff locked the account. */
+                locked: boolean;
+                /**
+                 * Format: date-time
+                 * @description Until when; null for good, or when it is not locked.
+                 */
+                locked_until: string | null;
+                /**
+                 * @description Whose.
+                 * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+                 */
+                member: string;
+                /**
+                 * @description Always `account_overview`.
+                 * @example account_overview
+                 */
+                object: string;
+                /**
+                 * @description Her rights: `member`, `support` or `owner`.
+                 * @example member
+                 */
+                role: string;
+                /** @description Whether a code is asked for beside the password. */
+                second_factor: boolean;
+                /**
+                 * Format: date-time
+                 * @description When she last signed in; null where she never did.
+                 */
+                signed_in_at: string | null;
+                /** @description Whether the address was shown to be hers; not yet, where she was invited and has not followed the link. */
+                verified: boolean;
+            }[];
+            /** @description Whether there are more after these. */
+            has_more: boolean;
+            /** @description Where the next page starts, if there is one: send it as `cursor`. */
+            next_cursor: string | null;
+            /**
+             * @description Always `list`.
+             * @example list
+             */
+            object: string;
         };
         /** @description A list, or one page of it. */
         List_Delivery: {
@@ -3171,6 +3424,37 @@ export interface components {
              */
             until: string;
         };
+        /** @description Somebody to invite. */
+        NewInvitation: {
+            /**
+             * @description Her e-mail address.
+             * @example ada@example.com
+             */
+            email: string;
+            /**
+             * @description Why, in a line; left out only for a preview.
+             * @example She joins the support.
+             */
+            reason?: string | null;
+            /**
+             * @description Her rights: `member`, `support` or `owner`.
+             * @example support
+             */
+            role: string;
+        };
+        /** @description How long somebody cannot sign in. */
+        NewLock: {
+            /**
+             * @description Why, in a line; left out only for a preview.
+             * @example Somebody else reads her letters.
+             */
+            reason?: string | null;
+            /**
+             * @description Until when (RFC 3339), or `forever`: until it is taken off.
+             * @example 2027-06-03T10:00:00Z
+             */
+            until: string;
+        };
         /** @description A member to be. */
         NewMember: {
             /**
@@ -3216,6 +3500,19 @@ export interface components {
             password: string;
             /** @description The part of the link behind `#token=`. */
             token: string;
+        };
+        /** @description Other rights. */
+        NewRole: {
+            /**
+             * @description Why, in a line; left out only for a preview.
+             * @example She joins the support.
+             */
+            reason?: string | null;
+            /**
+             * @description `member`, `support` or `owner`.
+             * @example support
+             */
+            role: string;
         };
         /** @description A moment to come that changes something. */
         NextChange: {
@@ -5621,7 +5918,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `foreign_origin` */
+            /** @description `foreign_origin`; `account_locked`: the password is right, and staff has locked the account */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -8596,6 +8893,234 @@ export interface operations {
                 };
             };
             /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verifyPassword: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Confirmed"];
+            };
+        };
+        responses: {
+            /** @description It is the right one */
+            204: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in` or `wrong_credentials` */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `sign_in_not_configured` or `mail_not_configured`: an operator has to set something first; `no_account`: the account was deleted meanwhile */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_shape` or `invalid`: the body was read but cannot be used */
+            422: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` */
             429: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -12688,6 +13213,432 @@ export interface operations {
             };
         };
     };
+    listAccounts: {
+        parameters: {
+            query?: {
+                /** @description Only those with this role: `member`, `support` or `owner`. */
+                role?: string;
+                /** @description How many, 1 to 100. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of accounts */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_AccountOverview"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `sign_in_not_configured` */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    inviteAccount: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewInvitation"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitation"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `account_exists`, `mail_not_configured` or `sign_in_not_configured`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listDeliveries: {
         parameters: {
             query?: {
@@ -12778,7 +13729,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -12948,7 +13899,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -13197,7 +14148,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -13370,7 +14321,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -13644,7 +14595,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -13805,7 +14756,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -13824,6 +14775,184 @@ export interface operations {
             };
             /** @description `unknown_member` */
             404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showAccountOverview: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Her account */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountOverview"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_account` or `sign_in_not_configured` */
+            409: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
                     "Membership-Position"?: string;
@@ -13981,7 +15110,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -14157,7 +15286,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -14427,7 +15556,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -14606,7 +15735,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -14771,7 +15900,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -14940,7 +16069,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -15116,7 +16245,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -15399,7 +16528,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -15684,7 +16813,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -15969,7 +17098,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -16252,7 +17381,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -16450,6 +17579,289 @@ export interface operations {
             };
         };
     };
+    lockAccount: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewLock"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_account`, `last_owner`, `sign_in_not_configured` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     showMembership: {
         parameters: {
             query?: never;
@@ -16520,7 +17932,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -16696,7 +18108,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -16981,7 +18393,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -17257,7 +18669,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -17417,6 +18829,289 @@ export interface operations {
             };
         };
     };
+    changeRole: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRole"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_account`, `last_owner`, `sign_in_not_configured` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     endMembersSessions: {
         parameters: {
             query?: {
@@ -17502,7 +19197,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -17781,7 +19476,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -17957,7 +19652,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -18242,7 +19937,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -18531,7 +20226,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -18622,6 +20317,289 @@ export interface operations {
             };
         };
     };
+    unlockAccount: {
+        parameters: {
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Carry this out once, however often it is sent with this key, and answer alike: a UUID that is made for the command. Answers are kept for a day; those with 401, 403, 408, 429 or 5xx are not. */
+                "Idempotency-Key"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The member's id */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Because"];
+            };
+        };
+        responses: {
+            /** @description What was done, or would be */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Act"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
+            400: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthenticated`: no token, or one that is not known, and nobody is signed in */
+            401: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            403: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_member` */
+            404: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_account`, `sign_in_not_configured` or `erased`; `idempotency_key_in_use`: the same command is being carried out */
+            409: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Only with `idempotency_key_in_use`: after how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid`; `idempotency_key_reused`: the key was used for another body or query */
+            422: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: asked more often than `RateLimit-Policy` says; ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listProjections: {
         parameters: {
             query?: never;
@@ -18689,7 +20667,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */
@@ -18838,7 +20816,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -19035,7 +21013,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
+            /** @description `forbidden`: the token lacks the scope, or whoever is signed in is not of the staff; `not_allowed`: staff may not do this, or not to her; `second_factor_required`: staff without one; `foreign_origin`: asked by a page of another origin */
             403: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */

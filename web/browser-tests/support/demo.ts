@@ -60,6 +60,15 @@ export class Demo {
     return this.banner.cast;
   }
 
+  /** The address that signs an owner in with a click, and leads to the accounts she keeps. */
+  get ownersClick(): string {
+    const click = this.banner.sign_in.find(({ url }) => decodeURIComponent(url).endsWith("=/console/accounts"));
+    if (click === undefined) {
+      throw new Error("the demo offers no click for an owner");
+    }
+    return click.url;
+  }
+
   /** The address that signs support in with a click, and leads to the console. */
   get supportsClick(): string {
     const click = this.banner.sign_in.find(({ url }) => decodeURIComponent(url).endsWith("=/console"));

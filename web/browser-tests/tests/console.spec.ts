@@ -41,6 +41,38 @@ walk("a member is found, looked at and explained with the keyboard alone", async
   await expect(page.getByLabel("Verdict")).toBeVisible();
 });
 
+walk("an owner invites somebody, and locks and unlocks her account", async ({ demo, page }) => {
+  await page.goto(demo.ownersClick);
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Accounts");
+  await inspect(page, "console-accounts");
+  await page.getByLabel("Role").selectOption("owner");
+  await page.getByRole("button", { name: "Show" }).click();
+  await expect(page.getByRole("link", { name: "owner@example.com" })).toBeVisible();
+  await expect(page.getByRole("link", { name: "max@example.com" })).toHaveCount(0);
+
+  await page.getByRole("link", { name: "Invite somebody" }).click();
+  await page.getByLabel("E-mail address").fill("max@example.com");
+  await page.getByRole("button", { name: "Show what it would do" }).click();
+  await expect(page.getByRole("alert")).toBeVisible();
+  await inspect(page, "console-invite");
+
+  await page.goto(`${demo.url}/console`);
+  await page.locator("#q").fill("max@example.com");
+  await page.getByRole("search").first().getByRole("button", { name: "Find" }).click();
+  await page.getByRole("link", { name: "Lock her account" }).click();
+  await page.getByLabel(/For good/).check();
+  await page.getByRole("button", { name: "Show what it would do" }).click();
+  await expect(page.getByText("She cannot sign in, for good")).toBeVisible();
+  await inspect(page, "console-lock");
+  await page.getByLabel(/^Reason/).fill("Somebody else reads his letters");
+  await page.getByRole("button", { name: "Lock her account" }).click();
+  await expect(page.getByRole("status").first()).toContainText("Account locked for good");
+  await page.getByRole("link", { name: "Unlock her account" }).click();
+  await page.getByLabel(/^Reason/).fill("He has his letter box back");
+  await page.getByRole("button", { name: "Unlock her account" }).click();
+  await expect(page.getByRole("status").first()).toContainText("Account unlocked");
+});
+
 walk("what is read and done works without a script", async ({ demo, browser }) => {
   const context = await browser.newContext({ javaScriptEnabled: false });
   const page = await context.newPage();

@@ -10,8 +10,9 @@ pub mod refusal;
 pub mod routes;
 
 use accounts::AccountError;
+use accounts::policy::{Deed, Doer, Target, may};
 use chrono::{DateTime, Utc};
-use domain::account::StaffLetter;
+use domain::account::{Lock, Role, StaffLetter};
 use domain::catalog::Video;
 use domain::customer::CustomerError;
 use domain::ids::{CustomerId, GrantId, MemberId, PlanId, RemarkId, SessionId, SubscriptionId};
@@ -96,6 +97,15 @@ pub enum Act {
         /// Which; all, when not given.
         session: Option<SessionId>,
     },
+    /// Keep her from signing in.
+    Lock {
+        /// Until when.
+        until: Until,
+    },
+    /// Let her sign in again.
+    Unlock,
+    /// Give her other rights.
+    ChangeRole(Role),
     /// Forget her.
     Erase(ErasedBecause),
 }
@@ -114,7 +124,27 @@ impl Act {
             Self::Unlink { .. } => "unlink",
             Self::SendLetter(_) => "send_letter",
             Self::EndSessions { .. } => "end_sessions",
+            Self::Lock { .. } => "lock",
+            Self::Unlock => "unlock",
+            Self::ChangeRole(_) => "change_role",
             Self::Erase(_) => "erase",
+        }
+    }
+
+    /// What the rules about staff know it as.
+    fn deed(&self) -> Deed {
+        match self {
+            Self::Grant { .. } | Self::MoveGrant { .. } | Self::ExtendGrace { .. } | Self::Link { .. } => {
+                Deed::GiveAccess
+            }
+            Self::RevokeGrant { .. } | Self::AddNote | Self::WithdrawNote { .. } | Self::Unlink { .. } => {
+                Deed::Help
+            }
+            Self::SendLetter(_) | Self::EndSessions { .. } | Self::Lock { .. } | Self::Unlock => {
+                Deed::HandleAccount
+            }
+            Self::ChangeRole(_) => Deed::ChangeRole,
+            Self::Erase(_) => Deed::Erase,
         }
     }
 
@@ -156,6 +186,8 @@ impl Until {
 pub struct By {
     /// Who.
     pub actor: Actor,
+    /// What the rules about staff know her as.
+    pub doer: Doer,
     /// Names the request, in events and logs.
     pub request_id: String,
     /// What new ids are made of: the same when the same is asked for again.
@@ -165,7 +197,8 @@ pub struct By {
 impl By {
     /// Whoever sent this request.
     pub fn new(caller: &Caller, asked: &Asked, ids: IdSource) -> Self {
-        Self { actor: caller.actor(), request_id: asked.request_id().to_owned(), ids }
+        let (actor, doer) = (caller.actor(), caller.doer());
+        Self { actor, doer, request_id: asked.request_id().to_owned(), ids }
     }
 
     fn context(&self, now: DateTime<Utc>) -> Context {
@@ -240,7 +273,13 @@ pub struct ActWarning {
 }
 
 /// What `act` would do. Changes nothing.
-pub async fn preview(state: &ApiState, member: &MemberId, act: &Act) -> Result<ActBody, ApiError> {
+pub async fn preview(
+    state: &ApiState,
+    caller: &Caller,
+    member: &MemberId,
+    act: &Act,
+) -> Result<ActBody, ApiError> {
+    allowed(state, &caller.actor(), caller.doer(), member, act).await?;
     let now = state.now();
     let new = New::of(&IdSource { at: now, bits: (state.random)() });
     let (case, planned) = planned(state, member, act, &new, now).await?;
@@ -255,6 +294,7 @@ pub async fn perform(
     act: &Act,
     words: &str,
 ) -> Result<ActBody, ApiError> {
+    allowed(state, &by.actor, by.doer, member, act).await?;
     let text = written(act, words)?;
     let (now, new) = (state.now(), New::of(&by.ids));
     let (case, mut planned) = planned(state, member, act, &new, now).await?;
@@ -279,6 +319,19 @@ pub async fn perform(
             let accounts = &state.sign_in()?.accounts;
             accounts.end_sessions(member, session, remark, by.actor.clone(), &by.request_id).await?.1
         }
+        Act::Lock { until } => {
+            let (lock, remark) = (Lock { until: until.in_the_future(now)? }, new.remark.clone());
+            let accounts = &state.sign_in()?.accounts;
+            accounts.lock(member, lock, remark, by.actor.clone(), &by.request_id).await?
+        }
+        Act::Unlock => {
+            let (accounts, remark) = (&state.sign_in()?.accounts, new.remark.clone());
+            accounts.unlock(member, remark, by.actor.clone(), &by.request_id).await?.max(case.position)
+        }
+        Act::ChangeRole(role) => {
+            let (accounts, remark) = (&state.sign_in()?.accounts, new.remark.clone());
+            accounts.give_role(member, *role, remark, by.actor.clone(), &by.request_id).await?
+        }
         _ => match letter {
             Some(letter) => {
                 let accounts = &state.sign_in()?.accounts;
@@ -298,6 +351,23 @@ pub async fn perform(
         _ => None,
     };
     Ok(body)
+}
+
+/// Whether the rules about staff let her do it.
+async fn allowed(
+    state: &ApiState,
+    actor: &Actor,
+    doer: Doer,
+    member: &MemberId,
+    act: &Act,
+) -> Result<(), ApiError> {
+    let account = match &state.accounts {
+        Some(accounts) => accounts.account(member).await?,
+        None => None,
+    };
+    let role = account.map(|account| account.role).unwrap_or_default();
+    let is_herself = *actor == Actor::staff(member);
+    Ok(may(doer, act.deed(), Target { role, is_herself })?)
 }
 
 impl New {
@@ -376,6 +446,15 @@ async fn planned(
                 (1, None) => "Her session ends at once.".to_owned(),
                 (count, None) => format!("Her {count} sessions end at once."),
             };
+        }
+        Act::Lock { .. } | Act::Unlock | Act::ChangeRole(_) => {
+            let accounts = &state.sign_in()?.accounts;
+            accounts.account(member).await?.ok_or(AccountError::NoAccount)?;
+            let takes_rights = matches!(act, Act::Lock { .. })
+                || matches!(act, Act::ChangeRole(role) if *role != Role::Owner);
+            if takes_rights && accounts.is_last_owner(member).await? {
+                return Err(AccountError::LastOwner.into());
+            }
         }
         _ => {}
     }

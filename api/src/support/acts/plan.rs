@@ -1,8 +1,10 @@
 //! What an act would do: the same rules that carry it out, asked about a member as she stands. Pure.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::access::grace_end;
-use domain::account::{AccountCommand, Role};
+use domain::account::{AccountCommand, Lock, Role};
 use domain::catalog::Video;
 use domain::customer::{CustomerCommand, LinkedThrough};
 use domain::events::Event;
@@ -142,6 +144,22 @@ pub(super) fn plan(case: &Case, act: &Act, new: &New, now: DateTime<Utc>) -> Res
             let command = AccountCommand::RecordSessionsEnded { session, remark };
             Plan::new(String::new()).telling(case, Command::Account(command))
         }
+        Act::Lock { until } => lock(case, *until, new, now),
+        Act::Unlock => {
+            let sentence = "She can sign in again; sessions that ended stay ended.".to_owned();
+            let command = AccountCommand::Unlock { remark: new.remark.clone() };
+            Plan::new(sentence).telling(case, Command::Account(command))
+        }
+        Act::ChangeRole(role) => {
+            let before = case.account.role();
+            let sentence = match role.cmp(&before) {
+                Ordering::Less => format!("Her role {before} → {role}. Her sessions end at once."),
+                Ordering::Equal => format!("Her role is {role}."),
+                Ordering::Greater => format!("Her role {before} → {role}, within ten minutes."),
+            };
+            let command = AccountCommand::GiveRole { role: *role, remark: new.remark.clone() };
+            Plan::new(sentence).telling(case, Command::Account(command))
+        }
         Act::Erase(because) => {
             let mut plan = Plan::new(
                 "Everything that is known of her beside the log is deleted, for good: address, account, sessions, what staff \
@@ -259,6 +277,20 @@ fn extend(
     let sentence = format!("Time to settle what is owed {} → {}.", said(Some(before)), said(Some(until)));
     let command = Command::Subscription(held.id.clone(), SubscriptionCommand::ExtendGrace(extension));
     Ok(Plan::new(sentence).telling(case, command)?.at([Some(now), Some(before), Some(until)]))
+}
+
+fn lock(case: &Case, until: Until, new: &New, now: DateTime<Utc>) -> Result<Plan, ApiError> {
+    let until = until.in_the_future(now)?;
+    let sentence = format!(
+        "She cannot sign in, {}, and her sessions end at once. Her membership stays as it is.",
+        Lock { until }.words()
+    );
+    let pays = case.sources().iter().any(domain::access::Source::is_paying);
+    let goes_on = pays.then(|| {
+        "She pays for her membership, and Stripe goes on charging her: cancel it there, if that is not meant.".to_owned()
+    });
+    let command = AccountCommand::Lock { until, remark: new.remark.clone() };
+    Ok(Plan::new(sentence).telling(case, Command::Account(command))?.warning("still_charged", goes_on))
 }
 
 fn link(case: &Case, id: &CustomerId, new: &New, now: DateTime<Utc>) -> Result<Plan, ApiError> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use domain::account::StaffLetter;
+use domain::account::{Role, StaffLetter};
 use domain::member::ErasedBecause;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -123,6 +123,8 @@ pub enum LetterKind {
     Verification,
     /// To choose another password.
     PasswordReset,
+    /// To choose the first password, as long as somebody who was invited has not.
+    Invitation,
 }
 
 /// Sessions to end.
@@ -134,6 +136,30 @@ pub struct SessionsToEnd {
     session: Option<String>,
     /// Why, in a line; left out only for a preview.
     #[schema(min_length = 1, max_length = 500)]
+    reason: Option<String>,
+}
+
+/// How long somebody cannot sign in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLock {
+    /// Until when (RFC 3339), or `forever`: until it is taken off.
+    #[schema(example = "2027-06-03T10:00:00Z")]
+    until: String,
+    /// Why, in a line; left out only for a preview.
+    #[schema(min_length = 1, max_length = 500, example = "Somebody else reads her letters.")]
+    reason: Option<String>,
+}
+
+/// Other rights.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRole {
+    /// `member`, `support` or `owner`.
+    #[schema(value_type = String, example = "support", pattern = "^(member|support|owner)$")]
+    role: Role,
+    /// Why, in a line; left out only for a preview.
+    #[schema(min_length = 1, max_length = 500, example = "She joins the support.")]
     reason: Option<String>,
 }
 
@@ -172,7 +198,7 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let member = member(id)?;
     if only {
-        return Ok(Json(preview(state, &member, &act).await?).into_response());
+        return Ok(Json(preview(state, &caller, &member, &act).await?).into_response());
     }
     let by = By::new(&caller, &asked, ids);
     let done = perform(state, &by, &member, &act, words.as_deref().unwrap_or_default()).await?;
@@ -445,6 +471,7 @@ pub async fn send_letter(
     let letter = match kind {
         LetterKind::Verification => StaffLetter::Verification,
         LetterKind::PasswordReset => StaffLetter::PasswordReset,
+        LetterKind::Invitation => StaffLetter::Invitation,
     };
     answer(&state, (caller, asked, ids), &id, query, Act::SendLetter(letter), reason).await
 }
@@ -473,6 +500,88 @@ pub async fn end_sessions(
 ) -> Result<Response, ApiError> {
     let act = Act::EndSessions { session: session.map(Into::into) };
     answer(&state, (caller, asked, ids), &id, query, act, reason).await
+}
+
+/// Lock a member's account.
+///
+/// She cannot sign in and her sessions end at once, until the lock ends or is taken off. Nothing else changes: what she pays for is
+/// charged and stays open to her, where she reaches it without an account. Only whoever gives her right password is told.
+#[utoipa::path(
+    post, path = "/v1/support/members/{member}/lock", operation_id = "lockAccount", tag = "Support",
+    params(("member" = String, Path, description = "The member's id"), PreviewQuery),
+    security(("bearer" = ["support.write"])),
+    request_body = NewLock,
+    responses(
+        (status = 200, description = "What was done, or would be", body = ActBody),
+        (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no_account`, `last_owner`, `sign_in_not_configured` or `erased`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn lock(
+    State(state): State<ApiState>,
+    caller: Allowed<SupportWrite>,
+    asked: Asked,
+    ids: IdSource,
+    Ids(id): Ids<String>,
+    Params(query): Params<PreviewQuery>,
+    Body(NewLock { until, reason }): Body<NewLock>,
+) -> Result<Response, ApiError> {
+    let act = Act::Lock { until: Until::parse(&until)? };
+    answer(&state, (caller, asked, ids), &id, query, act, reason).await
+}
+
+/// Take the lock off a member's account.
+#[utoipa::path(
+    post, path = "/v1/support/members/{member}/unlock", operation_id = "unlockAccount", tag = "Support",
+    params(("member" = String, Path, description = "The member's id"), PreviewQuery),
+    security(("bearer" = ["support.write"])),
+    request_body = Because,
+    responses(
+        (status = 200, description = "What was done, or would be", body = ActBody),
+        (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no_account`, `sign_in_not_configured` or `erased`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn unlock(
+    State(state): State<ApiState>,
+    caller: Allowed<SupportWrite>,
+    asked: Asked,
+    ids: IdSource,
+    Ids(id): Ids<String>,
+    Params(query): Params<PreviewQuery>,
+    Body(Because { reason }): Body<Because>,
+) -> Result<Response, ApiError> {
+    answer(&state, (caller, asked, ids), &id, query, Act::Unlock, reason).await
+}
+
+/// Give a member other rights.
+///
+/// For owners who are signed in. Fewer rights end her sessions at once; more count within ten minutes. The last owner who can sign
+/// in stays one.
+#[utoipa::path(
+    post, path = "/v1/support/members/{member}/role", operation_id = "changeRole", tag = "Support",
+    params(("member" = String, Path, description = "The member's id"), PreviewQuery),
+    security(("bearer" = ["support.write"])),
+    request_body = NewRole,
+    responses(
+        (status = 200, description = "What was done, or would be", body = ActBody),
+        (status = 404, description = "`unknown_member`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no_account`, `last_owner`, `sign_in_not_configured` or `erased`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn change_role(
+    State(state): State<ApiState>,
+    caller: Allowed<SupportWrite>,
+    asked: Asked,
+    ids: IdSource,
+    Ids(id): Ids<String>,
+    Params(query): Params<PreviewQuery>,
+    Body(NewRole { role, reason }): Body<NewRole>,
+) -> Result<Response, ApiError> {
+    answer(&state, (caller, asked, ids), &id, query, Act::ChangeRole(role), reason).await
 }
 
 /// Forget a member.
