@@ -74,7 +74,7 @@ pub use sign_in::{Renewals, SignIn};
 pub use state::{
     ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
     DeliverySelection, DeliveryStep, LearnerParts, Probe, Purchase, Purchases, RebuildReport, RebuildState,
-    Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport,
+    Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport, ToldKey,
 };
 pub use viewer::Viewer;
 

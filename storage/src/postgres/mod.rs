@@ -10,6 +10,7 @@ mod history;
 mod idempotency;
 mod inbox;
 mod notebook;
+mod payers;
 mod people;
 mod remarks;
 mod sequencer;

@@ -10,6 +10,7 @@ mod idempotency;
 mod inbox;
 mod lock;
 mod notebook;
+mod payers;
 mod people;
 mod readers;
 mod remarks;

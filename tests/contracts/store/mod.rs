@@ -9,6 +9,7 @@ mod followers;
 mod idempotency;
 mod inbox;
 mod notebook;
+mod payers;
 mod people;
 mod remarks;
 mod views;
