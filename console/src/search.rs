@@ -28,7 +28,7 @@ struct Found {
     email: Option<String>,
 }
 
-/// Something that Stripe told of nobody who is a member.
+/// Something that Stripe sent and that names no payer of a member's.
 struct Delivery {
     id: String,
     event_type: String,

@@ -12,7 +12,8 @@ const EMAIL: &str = "ada@example.com";
 const BILLS: &str = "bills@example.org";
 
 async fn search(app: &TestApp, q: &str) -> Value {
-    let q: String = q.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    let q: String = q.bytes().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect();
     let reply = app.get(&format!("/v1/support/members?q={q}")).await;
     reply.is(200);
     reply.body

@@ -370,7 +370,7 @@ async fn names_are_short_among_what_was_found_and_whole_on_the_page_that_is_reco
     let delivery = send(&staff, "/console/search", &[("q", "evt_of_cus_no")]).await.is(303).location;
     assert_eq!(delivery, "/console/deliveries/evt_of_cus_nobody");
     let list = send(&staff, "/console/search", &[("q", "evt_")]).await.is(303).location;
-    page(&staff, &list).await.is(200).says("About nobody who is a member");
+    page(&staff, &list).await.is(200).says("Deliveries that name no member");
     assert_eq!(app.home.count("delivery_steps WHERE step = 'read'").await, 0, "nothing was read yet");
     let shown = page(&staff, &delivery).await.is(200);
     shown.says("Rosa Lovett");

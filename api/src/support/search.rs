@@ -98,7 +98,7 @@ pub enum Match {
         #[schema(required = true)]
         name: Option<String>,
     },
-    /// An event of the billing provider that speaks of nobody who is a member.
+    /// An event of the billing provider that names no payer of a member's, as disputes do not.
     #[serde(rename = "delivery_match")]
     Delivery {
         /// Its id.
@@ -246,8 +246,12 @@ impl Match {
             Self::Delivery { .. } | Self::Video { .. } => None,
         };
         if let Some((email, name)) = named {
-            email.iter_mut().for_each(|email| short(email, &short_address));
-            name.iter_mut().for_each(|name| short(name, &short_name));
+            if let Some(email) = email {
+                short(email, &short_address);
+            }
+            if let Some(name) = name {
+                short(name, &short_name);
+            }
         }
         self
     }

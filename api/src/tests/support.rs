@@ -250,7 +250,8 @@ async fn one_box_finds_members_and_videos() {
     ];
     let held = delivery(7, Parked);
     let about_ada = crate::state::DeliveryRecord { customer: Some("cus_ada".to_owned()), ..held };
-    *world.stores.deliveries.lock().unwrap() = vec![about_ada, crate::state::DeliveryRecord { customer: None, ..delivery(9, Parked) }];
+    *world.stores.deliveries.lock().unwrap() =
+        vec![about_ada, crate::state::DeliveryRecord { customer: None, ..delivery(9, Parked) }];
     let find = async |q: &str| world.get(&format!("/v1/support/members?q={q}")).await.json()["data"].clone();
     let ada = |matched: &str, value: &str| {
         json!([{ "object": "member_match", "member": "mem_ada", "matched": matched, "value": value,

@@ -89,19 +89,20 @@ impl Payers for Sqlite {
 /// The longest word is looked up, and of those who have it the others are asked for.
 fn by_name(words: &[String], limit: usize) -> Option<(String, Vec<Value>)> {
     let first = words.iter().max_by_key(|word| word.len())?;
-    let (mut sql, mut values) = (FIND_BY_NAME.to_owned(), Vec::from(range_of(first).map(Value::from)));
-    for word in words.iter().filter(|word| *word != first) {
-        let place = values.len();
-        sql.push_str(&format!(
+    let others: Vec<_> = words.iter().filter(|word| *word != first).collect();
+    let has = |place: usize| {
+        format!(
             " AND EXISTS (SELECT 1 FROM payer_words AS other WHERE other.customer = found.customer \
              AND other.word >= ?{} AND other.word < ?{})",
-            place + 1,
-            place + 2
-        ));
-        values.extend(range_of(word).map(Value::from));
-    }
-    sql.push_str(&format!(" ORDER BY word, found.customer LIMIT {}", limit.saturating_mul(MOST_WORDS)));
-    Some((sql, values))
+            2 * place + 3,
+            2 * place + 4
+        )
+    };
+    let have: String = (0..others.len()).map(has).collect();
+    let rows = limit.saturating_mul(MOST_WORDS);
+    let sql = format!("{FIND_BY_NAME}{have} ORDER BY word, found.customer LIMIT {rows}");
+    let values = std::iter::once(first).chain(others).flat_map(|word| range_of(word).map(Value::from));
+    Some((sql, values.collect()))
 }
 
 /// Says whether something had to be forgotten instead.

@@ -297,7 +297,6 @@ mod long {
         sqlx::query_scalar(scans).fetch_one(&mut connection).await.unwrap()
     }
 
-    #[expect(clippy::print_stdout, reason = "a long test prints its figures")]
     async fn searches(place: Place, store: &str) {
         let storage = Arc::new(place.open().await);
         let (report, directory) = progress();
