@@ -92,6 +92,11 @@ impl Caller {
         Self { actor: Actor::service(&made.name), doer: Doer::Service, scopes }
     }
 
+    /// Whether it is somebody of the staff, and no back end.
+    pub fn is_staff(&self) -> bool {
+        self.actor.is_staff()
+    }
+
     /// The name its events carry.
     pub fn actor(&self) -> Actor {
         self.actor.clone()

@@ -194,10 +194,10 @@ pub async fn list(
 pub struct StepBody {
     /// When.
     at: DateTime<Utc>,
-    /// What: `postponed`, `redriven`, or the outcome that it got.
+    /// What: `postponed`, `redriven`, `read`, or the outcome that it got.
     #[schema(example = "redriven")]
     step: String,
-    /// Who had it looked at again.
+    /// Who had it looked at again, or read what it says.
     #[schema(required = true, example = "service:helpdesk")]
     actor: Option<String>,
     /// A stable code for the outcome.

@@ -15,7 +15,7 @@ use domain::idempotency::IdempotencyStore;
 use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::member::Member;
 use domain::metadata::Actor;
-use domain::ports::{CommandBus, Erasures, EventFeed, People, Position, Remarks, StoreError};
+use domain::ports::{CommandBus, Erasures, EventFeed, Payers, People, Position, Remarks, StoreError};
 use domain::subscription::{Difference, DriftCause, Subscription};
 use projections::access_index::AccessIndex;
 use projections::parked::ParkedStreams;
@@ -64,6 +64,8 @@ pub struct ApiParts {
     pub subscriptions: Arc<dyn CommandBus<Subscription>>,
     /// Names and addresses.
     pub people: Arc<dyn People>,
+    /// Who payers are.
+    pub payers: Arc<dyn Payers>,
     /// What staff writes.
     pub remarks: Arc<dyn Remarks>,
     /// Erases what is kept of members.
@@ -278,9 +280,9 @@ pub struct DeliveryRecord {
 pub struct DeliveryStep {
     /// When.
     pub at: DateTime<Utc>,
-    /// What: `postponed`, `redriven` or an outcome.
+    /// What: `postponed`, `redriven`, `read` or an outcome.
     pub step: String,
-    /// Who asked for it, where somebody did.
+    /// Who asked for it or read it, where somebody did.
     pub actor: Option<String>,
     /// The code of the reason for an outcome.
     pub reason: Option<String>,
@@ -342,6 +344,15 @@ pub struct Replayed {
     pub last: Option<String>,
 }
 
+/// What a delivery may be looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToldKey {
+    /// The provider's event id.
+    Event,
+    /// The payment, invoice or checkout that it speaks of.
+    Subject,
+}
+
 /// What the billing provider delivered, as the API needs it.
 #[async_trait]
 pub trait Deliveries: Send + Sync {
@@ -351,8 +362,17 @@ pub trait Deliveries: Send + Sync {
     /// One delivery, and what was done with it after it arrived, oldest first.
     async fn get(&self, id: &str) -> Result<Option<(DeliveryRecord, Vec<DeliveryStep>)>, StoreError>;
 
-    /// The body of a delivery, byte for byte as it came, while it is kept.
-    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// The first `limit` deliveries whose key begins with `prefix`, by key, each with it; the latest of each.
+    async fn find(
+        &self,
+        key: ToldKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, DeliveryRecord)>, StoreError>;
+
+    /// The body of a delivery, byte for byte as it came, while it is kept. Where `reader` is of the staff, her read is among
+    /// its steps before it is given.
+    async fn read_body(&self, id: &str, reader: &Actor) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// What looking at a delivery again would do, without doing it; nothing when there is none with this id.
     async fn rehearse(&self, id: &str) -> Result<Option<DeliveryRehearsal>, ResyncError>;

@@ -12,8 +12,11 @@ pub mod search;
 pub mod state;
 pub mod timeline;
 
-use domain::ports::{Position, StoreError};
-use projections::past::{AsOf, Chronicle, DeliverySeen};
+use domain::ids::CustomerId;
+use domain::ports::{PayerRecord, Position, StoreError};
+use projections::past::{AsOf, Chronicle, DeliverySeen, MemberState};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::extract::moment;
@@ -22,18 +25,54 @@ use crate::state::{ApiState, Deliveries, DeliveryFilter, DeliveryRecord, Deliver
 /// So many deliveries of one payer are looked at, the latest.
 const MOST_DELIVERIES: usize = 1_000;
 
-/// What the provider delivered about a member's payers: the latest of each.
+/// What the provider delivered about a member's payers.
+#[derive(Debug, Default)]
+pub struct DeliveriesSeen {
+    /// The latest of each.
+    pub seen: Vec<DeliverySeen>,
+    /// The payers about whom more was delivered, each with the earliest of its deliveries that is seen: the others came before.
+    pub earlier: Vec<(CustomerId, String)>,
+}
+
+/// What the provider delivered about a member's payers.
 pub async fn deliveries_seen(
     deliveries: &dyn Deliveries,
     chronicle: &Chronicle,
-) -> Result<Vec<DeliverySeen>, StoreError> {
-    let mut seen = Vec::new();
+) -> Result<DeliveriesSeen, StoreError> {
+    let mut all = DeliveriesSeen::default();
     for payer in chronicle.payers() {
         let of = DeliverySelection { customer: Some(payer.to_string()), ..DeliverySelection::default() };
-        let filter = DeliveryFilter { of, before: None, limit: MOST_DELIVERIES };
-        seen.extend(deliveries.list(filter).await?.into_iter().map(delivery_seen));
+        let filter = DeliveryFilter { of, before: None, limit: MOST_DELIVERIES + 1 };
+        let mut held = deliveries.list(filter).await?;
+        if held.len() > MOST_DELIVERIES {
+            held.truncate(MOST_DELIVERIES);
+            all.earlier.extend(held.last().map(|last| (payer, last.id.clone())));
+        }
+        all.seen.extend(held.into_iter().map(delivery_seen));
     }
-    Ok(seen)
+    Ok(all)
+}
+
+/// Who a payer of a member's is, as the billing provider has it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Payer)]
+pub struct PayerBody {
+    /// The payer.
+    #[schema(value_type = String, example = "cus_NffrFeUfNV2Hib")]
+    pub customer: CustomerId,
+    /// Her name.
+    #[schema(required = true)]
+    pub name: Option<String>,
+    /// The address that bills go to.
+    #[schema(required = true)]
+    pub email: Option<String>,
+}
+
+/// Who the payers are that are a member's.
+pub async fn payers_of(state: &ApiState, held: &MemberState) -> Result<Vec<PayerBody>, StoreError> {
+    let customers: Vec<CustomerId> = held.customers.iter().map(|held| held.customer.clone()).collect();
+    let payers = state.payers.get(&customers).await?.into_iter();
+    Ok(payers.map(|PayerRecord { customer, name, email }| PayerBody { customer, name, email }).collect())
 }
 
 fn delivery_seen(record: DeliveryRecord) -> DeliverySeen {

@@ -112,7 +112,11 @@ impl Provider for Gateway {
         of: Option<&CustomerId>,
         after: Option<&str>,
     ) -> Result<Listed, BillingError> {
-        let mut list = ListSubscription::new().status(ListSubscriptionStatus::All).limit(PAGE);
+        // With their payers, so that it is known who they are without another call for each.
+        let mut list = ListSubscription::new()
+            .status(ListSubscriptionStatus::All)
+            .limit(PAGE)
+            .expand(vec!["data.customer".to_owned()]);
         if let Some(customer) = of {
             list = list.customer(customer.as_str());
         }

@@ -313,7 +313,8 @@ async fn lists_are_asked_for_page_by_page_and_kept_as_they_are() {
     for part in ["limit=100", "starting_after=evt_3", &format!("created[gte]={seconds}")] {
         assert!(got[0].path.starts_with("/v1/events?") && got[0].path.contains(part), "{}", got[0].path);
     }
-    assert!(got[1].path.contains("status=all") && !got[1].path.contains("customer"), "{}", got[1].path);
+    assert!(got[1].path.contains("status=all") && !got[1].path.contains("customer="), "{}", got[1].path);
+    assert!(got[1].path.contains("expand[0]=data.customer"), "with their payers: {}", got[1].path);
     for part in ["status=all", "customer=cus_1", "starting_after=sub_9"] {
         assert!(got[2].path.contains(part), "{}", got[2].path);
     }

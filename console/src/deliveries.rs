@@ -183,6 +183,7 @@ impl Step {
     fn of(DeliveryStep { at, step, actor, reason, detail }: DeliveryStep, staff: &Staff) -> Self {
         let what = match step.as_str() {
             "redriven" => "looked at again".to_owned(),
+            "read" => "what it says was read".to_owned(),
             "postponed" => "put off: it could not be carried out now".to_owned(),
             "no_change" => "told what was known".to_owned(),
             "stale" => "older than what was known".to_owned(),
@@ -212,19 +213,22 @@ pub(crate) async fn show(
     asked: api::shell::Asked,
     Ids(event): Ids<String>,
 ) -> Result<Page<impl Template>, ApiError> {
-    let (record, steps) = find(&state, &event).await?;
-    let staff = Staff::of(&state, steps.iter().filter_map(|step| step.actor.clone()).collect()).await?;
-    let steps = steps.into_iter().map(|step| Step::of(step, &staff)).collect();
-    let raw = state.deliveries.body(&record.id).await?.map(|body| laid_out(&body));
-    if let (Some(viewer), Some(_), Some(customer)) = (viewer, &raw, &record.customer) {
+    let (record, _) = find(&state, &event).await?;
+    let body = state.deliveries.read_body(&record.id, &desk.actor).await?;
+    if let (Some(viewer), Some(_), Some(customer)) = (viewer, &body, &record.customer) {
         // What Stripe sent speaks of whoever pays.
-        let found = search::find(&state, customer, 1).await?;
+        let (found, _) = search::find(&state, customer, 1).await?;
         if let [Match::Member { member, value, .. }] = found.as_slice()
             && value == customer
         {
             record_read(&state, &viewer, member, "delivery", asked.request_id()).await?;
         }
     }
+    // With what has just been kept of this read.
+    let (record, steps) = find(&state, &event).await?;
+    let raw = body.map(|body| laid_out(&body));
+    let staff = Staff::of(&state, steps.iter().filter_map(|step| step.actor.clone()).collect()).await?;
+    let steps = steps.into_iter().map(|step| Step::of(step, &staff)).collect();
     let preview = match raw {
         Some(_) => Some(preview_replay(&state, &record.id).await?),
         None => None,

@@ -1,38 +1,58 @@
 //! Whom somebody means who typed a word into the box. The word is sent in a body, and what was found has an address of ids, so
-//! that no address of a page holds an e-mail address.
+//! that no address of a page holds an e-mail address. Names and addresses are shortened: what is read of a member is on her
+//! page, which is recorded.
 
 use api::ApiState;
-use api::cursor::could_be_an_id;
 use api::error::ApiError;
 use api::support::search::{Match, find};
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Redirect;
-use domain::ids::MemberId;
+use domain::ids::{CustomerId, MemberId};
 
+use crate::deliveries::{PATH as DELIVERIES, outcome};
 use crate::desk::{Desk, Frame};
 use crate::form::Fields;
 use crate::member::path;
 use crate::page::Page;
+use crate::time::Moment;
 
 /// How many are found at most.
 const MOST: usize = 20;
 
 /// Somebody who was found.
 struct Found {
-    member: String,
+    id: String,
+    name: Option<String>,
     email: Option<String>,
-    external_id: Option<String>,
+}
+
+/// Something that Stripe sent and that names no payer of a member's.
+struct Delivery {
+    id: String,
+    event_type: String,
+    received: Moment,
+    outcome: &'static str,
+    tone: &'static str,
 }
 
 #[derive(Template)]
 #[template(path = "search.html")]
 struct SearchPage {
     frame: Frame,
-    found: Vec<Found>,
+    members: Vec<Found>,
+    deliveries: Vec<Delivery>,
+    payers: Vec<Found>,
     videos: Vec<(String, String)>,
     more: bool,
+}
+
+impl SearchPage {
+    fn is_empty(&self) -> bool {
+        let Self { members, deliveries, payers, videos, .. } = self;
+        members.is_empty() && deliveries.is_empty() && payers.is_empty() && videos.is_empty()
+    }
 }
 
 /// Looks, and goes on to what was found.
@@ -42,28 +62,32 @@ pub(crate) async fn look(
     fields: Fields,
 ) -> Result<Redirect, ApiError> {
     let word = fields.filled("q").unwrap_or_default();
-    let found = find(&state, word, MOST + 1).await?;
-    if let [Match::Member { member, .. }] = found.as_slice() {
-        return Ok(Redirect::to(&path(member)));
-    }
-    if found.is_empty()
-        && word.starts_with("evt_")
-        && could_be_an_id(word)
-        && state.deliveries.get(word).await?.is_some()
-    {
-        return Ok(Redirect::to(&format!("/console/deliveries/{word}")));
+    let (found, more) = find(&state, word, MOST).await?;
+    match found.as_slice() {
+        [Match::Member { member, .. }] => return Ok(Redirect::to(&path(member))),
+        [Match::Delivery { delivery, .. }] => {
+            return Ok(Redirect::to(&format!("{DELIVERIES}/{}", plain(delivery))));
+        }
+        _ => {}
     }
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for one in found.iter().take(MOST) {
+    for one in &found {
         match one {
             Match::Member { member, .. } => query.append_pair("member", member.as_str()),
+            Match::Delivery { delivery, .. } => query.append_pair("delivery", delivery),
+            Match::Payer { customer, .. } => query.append_pair("customer", customer.as_str()),
             Match::Video { video, .. } => query.append_pair("video", video.as_str()),
         };
     }
-    if found.len() > MOST {
+    if more {
         query.append_pair("more", "yes");
     }
     Ok(Redirect::to(&format!("/console/search?{}", query.finish())))
+}
+
+/// An id as a path has it.
+fn plain(id: &str) -> String {
+    form_urlencoded::byte_serialize(id.as_bytes()).collect()
 }
 
 /// What was found.
@@ -72,24 +96,48 @@ pub(crate) async fn show(
     desk: Desk,
     uri: Uri,
 ) -> Result<Page<impl Template>, ApiError> {
-    let (mut found, mut videos, mut more) = (Vec::new(), Vec::new(), false);
+    let (mut members, mut customers) = (Vec::new(), Vec::new());
     let catalog = state.index.catalog();
+    let mut page = SearchPage {
+        frame: desk.at(""),
+        members: Vec::new(),
+        deliveries: Vec::new(),
+        payers: Vec::new(),
+        videos: Vec::new(),
+        more: false,
+    };
     let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     for (name, value) in pairs.take(MOST + 1) {
         match &*name {
-            "member" => {
-                let Ok(member) = MemberId::parse(&value) else { continue };
-                let person = state.people.get(&member).await?;
-                let (email, external_id) =
-                    person.map_or((None, None), |person| (person.email, person.external_id));
-                found.push(Found { member: member.to_string(), email, external_id });
+            "member" => members.extend(MemberId::parse(&value)),
+            "customer" => customers.push(CustomerId::from(&*value)),
+            "delivery" => {
+                if let Ok((held, _)) = api::deliveries::find(&state, &value).await {
+                    let (outcome, tone) = outcome(held.outcome);
+                    let (id, event_type, received) = (held.id, held.event_type, Moment(held.received_at));
+                    page.deliveries.push(Delivery { id, event_type, received, outcome, tone });
+                }
             }
             "video" => {
-                videos.extend(catalog.video(&value).map(|video| (video.id.to_string(), video.name.clone())));
+                let video = catalog.video(&value);
+                page.videos.extend(video.map(|video| (video.id.to_string(), video.name.clone())));
             }
-            "more" => more = true,
+            "more" => page.more = true,
             _ => {}
         }
     }
-    Ok(Page(SearchPage { frame: desk.at(""), found, videos, more }))
+    let listed = state.search.listed(members).await?.into_iter().map(Match::from);
+    let payers = state.payers.get(&customers).await?.into_iter().map(Match::from);
+    for found in listed.chain(payers) {
+        match found.shortened("") {
+            Match::Member { member, email, name, .. } => {
+                page.members.push(Found { id: member.to_string(), name, email });
+            }
+            Match::Payer { customer, email, name } => {
+                page.payers.push(Found { id: customer.to_string(), name, email });
+            }
+            Match::Delivery { .. } | Match::Video { .. } => {}
+        }
+    }
+    Ok(Page(page))
 }

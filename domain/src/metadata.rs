@@ -43,6 +43,11 @@ impl Actor {
     pub fn service(name: &str) -> Self {
         Self(format!("service:{name}").into())
     }
+
+    /// Whether it is somebody of the staff.
+    pub fn is_staff(&self) -> bool {
+        self.0.starts_with("staff:")
+    }
 }
 
 impl fmt::Display for Actor {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::ids::{MemberId, RemarkId};
+use crate::ids::{CustomerId, MemberId, RemarkId};
 use crate::metadata::{Context, Metadata};
 
 /// A place in the log. Later is greater; the start of the log is zero. To the outside it is an opaque token.
@@ -216,6 +216,63 @@ pub trait People: Send + Sync {
     -> Result<Vec<PersonRecord>, StoreError>;
 }
 
+/// What the billing provider said of who a payer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayerTold {
+    /// The payer.
+    pub customer: CustomerId,
+    /// Her name.
+    pub name: Option<String>,
+    /// The e-mail address that bills go to.
+    pub email: Option<String>,
+    /// Whether what is not said here is not so: without it, a name that is missing stays what it was.
+    pub is_whole: bool,
+    /// When it was so, by the provider's clock.
+    pub at: DateTime<Utc>,
+    /// The members that are named with it.
+    pub names: Vec<String>,
+}
+
+/// Who a payer is, as far as the billing provider said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayerRecord {
+    /// The payer.
+    pub customer: CustomerId,
+    /// Her name.
+    pub name: Option<String>,
+    /// The e-mail address that bills go to.
+    pub email: Option<String>,
+}
+
+/// What a payer may be looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayerKey {
+    /// The id.
+    Id,
+    /// The address that bills go to, however its letters are written.
+    Email,
+    /// The name: each word that is looked for begins some word of it, however they are written and accented.
+    Name,
+}
+
+/// Who payers are, kept apart from the log, and what they paid.
+#[async_trait]
+pub trait Payers: Send + Sync {
+    /// Takes in what was said, each part unless something newer is held; what is said comes in any order. Of two parts of one
+    /// moment the greater text stays, so that every order of arrival ends alike. Of the payers of a member who was erased, and
+    /// of one that is told with her name, nothing is kept.
+    async fn tell(&self, told: PayerTold) -> Result<(), StoreError>;
+
+    /// Those of these of whom something is known, by id.
+    async fn get(&self, customers: &[CustomerId]) -> Result<Vec<PayerRecord>, StoreError>;
+
+    /// The first `limit` payers whose key begins with `text`, in the order of the key.
+    async fn find(&self, key: PayerKey, text: &str, limit: usize) -> Result<Vec<PayerRecord>, StoreError>;
+
+    /// The first `limit` payments and invoices whose ids begin with `prefix`, by id: those that the log has a stream of.
+    async fn payments(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+}
+
 /// Words of somebody of the staff about a member. Who wrote them and why is in the event that carries their id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
@@ -265,7 +322,7 @@ pub struct Erased {
 /// Erases what is kept of members beside the log.
 #[async_trait]
 pub trait Erasures: Send + Sync {
-    /// Deletes a person's record, what was written about her and what waits to be confirmed by her, and the bodies of the
-    /// deliveries that speak of her, whose rows stay. All of it or nothing; asked again it does the rest.
+    /// Deletes a person's record, who her payers are, what was written about her and what waits to be confirmed by her, and the
+    /// bodies of the deliveries that speak of her, whose rows stay. All of it or nothing; asked again it does the rest.
     async fn erase(&self, erasure: Erasure) -> Result<Erased, StoreError>;
 }

@@ -12,7 +12,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Mig
 pub const POSITION_LOCK: i64 = 7_236_837_246_119;
 
 /// The number and name of each `PostgreSQL` file, and its text.
-const POSTGRES: [(i64, &str, &str); 16] = [
+const POSTGRES: [(i64, &str, &str); 17] = [
     (20_261_122_090_000, "events create", include_str!("../postgres/20261122090000_events_create.sql")),
     (20_261_122_090_100, "inbox create", include_str!("../postgres/20261122090100_inbox_create.sql")),
     (20_261_122_090_200, "people create", include_str!("../postgres/20261122090200_people_create.sql")),
@@ -43,6 +43,7 @@ const POSTGRES: [(i64, &str, &str); 16] = [
     ),
     (20_261_122_201_000, "remarks create", include_str!("../postgres/20261122201000_remarks_create.sql")),
     (20_261_122_201_100, "erasures create", include_str!("../postgres/20261122201100_erasures_create.sql")),
+    (20_261_123_100_000, "payers create", include_str!("../postgres/20261123100000_payers_create.sql")),
     (20_261_123_110_000, "accounts locks", include_str!("../postgres/20261123110000_accounts_locks.sql")),
     (
         20_261_123_120_000,
@@ -52,7 +53,7 @@ const POSTGRES: [(i64, &str, &str); 16] = [
 ];
 
 /// The text of each `SQLite` file. Its place in this list is the number `SQLite` remembers, so the list only ever grows.
-const SQLITE: [&str; 16] = [
+const SQLITE: [&str; 17] = [
     include_str!("../sqlite/20261122090000_events_create.sql"),
     include_str!("../sqlite/20261122090100_inbox_create.sql"),
     include_str!("../sqlite/20261122090200_people_create.sql"),
@@ -67,6 +68,7 @@ const SQLITE: [&str; 16] = [
     include_str!("../sqlite/20261122200000_views_more_create.sql"),
     include_str!("../sqlite/20261122201000_remarks_create.sql"),
     include_str!("../sqlite/20261122201100_erasures_create.sql"),
+    include_str!("../sqlite/20261123100000_payers_create.sql"),
     include_str!("../sqlite/20261123110000_accounts_locks.sql"),
     include_str!("../sqlite/20261123120000_identities_create.sql"),
 ];

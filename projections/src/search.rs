@@ -1,16 +1,16 @@
-//! Finding members by what somebody typed into one box: the beginning of an id, an address or an external id.
+//! Finding members by what somebody typed into one box: the beginning of an id, an address, an external id or words of a name.
 //!
-//! Only beginnings are looked for, since an index answers those; nobody's whole table is ever gone through. No name of a
-//! person is stored, so none is found.
+//! Only beginnings are looked for, since an index answers those; nobody's whole table is ever gone through.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use domain::catalog::{Catalog, Playback, Video};
 use domain::events::{Event, upcasters};
-use domain::ids::{MemberId, SubscriptionId};
+use domain::ids::{CustomerId, MemberId, SubscriptionId};
 use domain::payment::{Payment, PaymentEvent};
-use domain::ports::{EventFeed, People, PersonKey, StoreError};
+use domain::ports::{EventFeed, PayerKey, PayerRecord, Payers, People, PersonKey, StoreError};
 
 use crate::directory::NAME;
 use crate::view_store::{IdKind, ViewStore};
@@ -20,9 +20,9 @@ use crate::view_store::{IdKind, ViewStore};
 pub enum Meaning {
     /// The beginning of an id that the directory knows.
     Id(IdKind),
-    /// The whole id of a payment or an invoice.
+    /// The beginning of the id of a payment or an invoice.
     Payment,
-    /// The whole id of an event of the provider's.
+    /// The beginning of the id of an event of the provider's.
     Delivery,
     /// Nothing that an id begins with.
     Words,
@@ -72,6 +72,10 @@ pub enum FoundBy {
     Delivery,
     /// Her e-mail address.
     Email,
+    /// The address that bills go to.
+    BillingEmail,
+    /// Her name, as the billing provider has it.
+    Name,
     /// Her id at the site that asked for her.
     ExternalId,
 }
@@ -87,6 +91,30 @@ pub struct FoundMember {
     pub value: String,
     /// Her e-mail address, where one is known.
     pub email: Option<String>,
+    /// Her name, where the billing provider said one.
+    pub name: Option<String>,
+}
+
+/// Something that deliveries of the provider's tell of, and whom they speak of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldOf {
+    /// Its id.
+    pub id: String,
+    /// The payer.
+    pub payer: Option<CustomerId>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Members, each once.
+    pub members: Vec<FoundMember>,
+    /// What deliveries tell of that is nobody's, by its id.
+    pub unclaimed: Vec<String>,
+    /// Payers that are nobody's.
+    pub payers: Vec<PayerRecord>,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// Looks for members.
@@ -95,61 +123,145 @@ pub struct Search {
     feed: Arc<dyn EventFeed>,
     views: Arc<dyn ViewStore>,
     people: Arc<dyn People>,
+    payers: Arc<dyn Payers>,
 }
 
 impl Search {
     /// Looks in these.
-    pub fn new(feed: Arc<dyn EventFeed>, views: Arc<dyn ViewStore>, people: Arc<dyn People>) -> Self {
-        Self { feed, views, people }
+    pub fn new(
+        feed: Arc<dyn EventFeed>,
+        views: Arc<dyn ViewStore>,
+        people: Arc<dyn People>,
+        payers: Arc<dyn Payers>,
+    ) -> Self {
+        Self { feed, views, people, payers }
     }
 
-    /// The first `limit` members whom a typed word may mean, each once. What an event of the provider's speaks of is known
-    /// elsewhere, so `payer` is the one that was found there.
-    pub async fn members(
-        &self,
-        typed: &Typed,
-        payer: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<FoundMember>, StoreError> {
+    /// The first members, at most `limit`, whom a typed word may mean, and what it may mean that is nobody's. What deliveries
+    /// tell of is known elsewhere, so `told` is what was found there.
+    pub async fn find(&self, typed: &Typed, told: &[ToldOf], limit: usize) -> Result<Found, StoreError> {
         let word = typed.word.as_str();
-        let mut found: Vec<FoundMember> = Vec::new();
-        match typed.meaning {
-            Meaning::Id(kind) => {
-                for (value, member) in self.views.find(NAME, kind, word, limit).await? {
-                    found.push(FoundMember { member, by: FoundBy::Id(kind), value, email: None });
-                }
-            }
-            Meaning::Payment => {
-                let bought = self.paid_for(word).await?;
-                let member = match &bought {
-                    Some(bought) => self.owner(IdKind::Subscription, bought.as_str()).await?,
-                    None => None,
-                };
-                found.extend(member.map(|member| FoundMember::by(FoundBy::Payment, member, word)));
-            }
-            Meaning::Delivery => {
-                let member = match payer {
-                    Some(payer) => self.owner(IdKind::Customer, payer).await?,
-                    None => None,
-                };
-                found.extend(member.map(|member| FoundMember::by(FoundBy::Delivery, member, word)));
-            }
-            Meaning::Words => {}
-        }
-        keep_first(&mut found);
-        for member in &mut found {
-            member.email = self.people.get(&member.member).await?.and_then(|person| person.email);
-        }
-        for (key, by) in [(PersonKey::Email, FoundBy::Email), (PersonKey::ExternalId, FoundBy::ExternalId)] {
-            for person in self.people.find(key, word, limit).await? {
-                let value = if key == PersonKey::Email { &person.email } else { &person.external_id };
-                let (value, member) = (value.clone().unwrap_or_default(), person.member);
-                found.push(FoundMember { member, by, value, email: person.email });
+        // One more than is shown tells whether there are more.
+        let asked = limit + 1;
+        let mut found = Found { more: told.len() >= asked, ..Found::default() };
+        if let Meaning::Id(kind) = typed.meaning {
+            let ids = self.views.find(NAME, kind, word, asked).await?;
+            found.more |= ids.len() >= asked;
+            for (id, member) in ids {
+                found.members.push(FoundMember::by(FoundBy::Id(kind), member, &id));
             }
         }
-        keep_first(&mut found);
-        found.truncate(limit);
+        if typed.meaning == Meaning::Payment {
+            let payments = self.payers.payments(word, asked).await?;
+            found.more |= payments.len() >= asked;
+            for payment in payments {
+                let Some(bought) = self.paid_for(&payment).await? else { continue };
+                let owner = self.owner(IdKind::Subscription, bought.as_str()).await?;
+                found.members.extend(owner.map(|owner| FoundMember::by(FoundBy::Payment, owner, &payment)));
+            }
+        }
+        let by = match typed.meaning {
+            Meaning::Delivery => FoundBy::Delivery,
+            Meaning::Id(kind) => FoundBy::Id(kind),
+            Meaning::Payment | Meaning::Words => FoundBy::Payment,
+        };
+        for ToldOf { id, payer } in told {
+            let owner = match payer {
+                Some(payer) => self.owner(IdKind::Customer, payer.as_str()).await?,
+                None => None,
+            };
+            match owner {
+                Some(owner) => found.members.push(FoundMember::by(by, owner, id)),
+                None if found.members.iter().any(|found| found.value == *id) => {}
+                None => found.unclaimed.push(id.clone()),
+            }
+        }
+        self.find_people(word, PersonKey::Email, asked, &mut found).await?;
+        if typed.meaning == Meaning::Id(IdKind::Customer) {
+            self.find_payers(word, PayerKey::Id, asked, &mut found).await?;
+        }
+        self.find_payers(word, PayerKey::Email, asked, &mut found).await?;
+        if typed.meaning == Meaning::Words && !word.contains('@') {
+            self.find_payers(word, PayerKey::Name, asked, &mut found).await?;
+        }
+        self.find_people(word, PersonKey::ExternalId, asked, &mut found).await?;
+        let mut seen = HashSet::new();
+        found.members.retain(|found| seen.insert(found.member.clone()));
+        let mut seen = HashSet::new();
+        found.payers.retain(|found| seen.insert(found.customer.clone()));
+        found.more |= found.members.len() > limit;
+        found.members.truncate(limit);
+        self.name(&mut found.members).await?;
         Ok(found)
+    }
+
+    /// Who some members are, as they are listed.
+    pub async fn listed(&self, members: Vec<MemberId>) -> Result<Vec<FoundMember>, StoreError> {
+        let by_herself = |member: MemberId| {
+            let value = member.to_string();
+            FoundMember::by(FoundBy::Id(IdKind::Member), member, &value)
+        };
+        let mut members: Vec<FoundMember> = members.into_iter().map(by_herself).collect();
+        self.name(&mut members).await?;
+        Ok(members)
+    }
+
+    async fn find_people(
+        &self,
+        word: &str,
+        key: PersonKey,
+        asked: usize,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let people = self.people.find(key, word, asked).await?;
+        found.more |= people.len() >= asked;
+        for person in people {
+            let (by, value) = match key {
+                PersonKey::Email => (FoundBy::Email, person.email),
+                PersonKey::ExternalId => (FoundBy::ExternalId, person.external_id),
+            };
+            found.members.push(FoundMember::by(by, person.member, &value.unwrap_or_default()));
+        }
+        Ok(())
+    }
+
+    async fn find_payers(
+        &self,
+        word: &str,
+        key: PayerKey,
+        asked: usize,
+        found: &mut Found,
+    ) -> Result<(), StoreError> {
+        let payers = self.payers.find(key, word, asked).await?;
+        found.more |= payers.len() >= asked;
+        for payer in payers {
+            let Some(owner) = self.owner(IdKind::Customer, payer.customer.as_str()).await? else {
+                found.payers.push(payer);
+                continue;
+            };
+            let (by, value) = match key {
+                PayerKey::Id => (FoundBy::Id(IdKind::Customer), Some(payer.customer.to_string())),
+                PayerKey::Email => (FoundBy::BillingEmail, payer.email),
+                PayerKey::Name => (FoundBy::Name, payer.name),
+            };
+            found.members.push(FoundMember::by(by, owner, &value.unwrap_or_default()));
+        }
+        Ok(())
+    }
+
+    /// Fills in who they are.
+    async fn name(&self, members: &mut [FoundMember]) -> Result<(), StoreError> {
+        for found in members {
+            found.email = self.people.get(&found.member).await?.and_then(|person| person.email);
+            found.name = if found.by == FoundBy::Name {
+                Some(found.value.clone())
+            } else {
+                let customers = self.views.customers_of(NAME, &found.member).await?;
+                let payers = self.payers.get(&customers).await?;
+                payers.into_iter().find_map(|payer| payer.name)
+            };
+        }
+        Ok(())
     }
 
     /// The subscription that a payment, or an invoice, was for.
@@ -174,14 +286,8 @@ impl Search {
 
 impl FoundMember {
     fn by(by: FoundBy, member: MemberId, value: &str) -> Self {
-        Self { member, by, value: value.to_owned(), email: None }
+        Self { member, by, value: value.to_owned(), email: None, name: None }
     }
-}
-
-/// Leaves out who was found before.
-fn keep_first(found: &mut Vec<FoundMember>) {
-    let mut seen = std::collections::HashSet::new();
-    found.retain(|found| seen.insert(found.member.clone()));
 }
 
 /// The first `limit` videos whose id, name or id at Vimeo begins with a typed word, however its letters are written.
@@ -234,13 +340,5 @@ mod tests {
         for text in ["", "  ", "\u{0}", "cus_\u{0}1", "a\nb"] {
             assert_eq!(understand(text), None, "{text:?}");
         }
-    }
-
-    #[test]
-    fn who_was_found_by_several_things_is_listed_once_by_the_first() {
-        let found = |by, value| FoundMember::by(by, "mem_ada".into(), value);
-        let mut all = vec![found(FoundBy::Email, "ada@example.com"), found(FoundBy::ExternalId, "ada")];
-        keep_first(&mut all);
-        assert_eq!(all, [found(FoundBy::Email, "ada@example.com")]);
     }
 }

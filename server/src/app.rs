@@ -8,8 +8,7 @@ use std::time::Duration;
 use accounts::{Accounts, Keys, Mailer, NoProviders, Parts, Paying, Providers, SystemRandom};
 use api::{
     ApiParts, ApiState, CallerLimits, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome,
-    DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks,
-    Origins, Purchase, Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport, ResyncScope,
+    DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks, Origins, Purchase, Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
 };
 use async_trait::async_trait;
 use domain::access::State;
@@ -32,7 +31,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use webhook_ingest::backfill::Backfill;
-use webhook_ingest::inbox::{self, Asked, Origin, Outcome, Redrive, Redriven, Selection};
+use webhook_ingest::inbox::{self, Asked, DeliveryKey, Origin, Outcome, Redrive, Redriven, Selection};
 use webhook_ingest::provider::Provider;
 use webhook_ingest::purchase;
 use webhook_ingest::reconcile::ReconcileError;
@@ -167,6 +166,7 @@ impl App {
             customers: storage.customers.clone(),
             payments: storage.payments.clone(),
             members: storage.members.clone(),
+            payers: storage.payers.clone(),
             notebook: storage.notebook.clone(),
             provider,
             looks: Arc::new(Notify::new()),
@@ -321,6 +321,7 @@ impl App {
                 self.storage.feed.clone(),
                 self.storage.views.clone(),
                 self.storage.people.clone(),
+                self.storage.payers.clone(),
             ),
             feed: self.storage.feed.clone(),
             members: self.storage.members.clone(),
@@ -328,6 +329,7 @@ impl App {
             grants: self.storage.grants.clone(),
             subscriptions: self.storage.subscriptions.clone(),
             people: self.storage.people.clone(),
+            payers: self.storage.payers.clone(),
             remarks: self.storage.remarks.clone(),
             erasures: self.storage.erasures.clone(),
             deliveries: self.deliveries(),
@@ -530,9 +532,27 @@ impl api::Deliveries for Deliveries {
         Ok(Some((record(delivery), steps.collect())))
     }
 
-    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let delivery = self.worker.inbox.get(id).await?;
-        Ok(delivery.map(|delivery| delivery.body).filter(|body| !body.is_empty()))
+    async fn find(
+        &self,
+        key: ToldKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, DeliveryRecord)>, StoreError> {
+        let key = match key {
+            ToldKey::Event => DeliveryKey::Id,
+            ToldKey::Subject => DeliveryKey::Concerns,
+        };
+        let found = self.worker.inbox.find(key, prefix, limit).await?;
+        Ok(found.into_iter().map(|(key, held)| (key, record(held))).collect())
+    }
+
+    async fn read_body(&self, id: &str, reader: &Actor) -> Result<Option<Vec<u8>>, StoreError> {
+        let inbox = &self.worker.inbox;
+        let body = inbox.get(id).await?.map(|delivery| delivery.body).filter(|body| !body.is_empty());
+        if body.is_some() && reader.is_staff() {
+            inbox.note_read(id, reader, self.worker.clock.now()).await?;
+        }
+        Ok(body)
     }
 
     async fn rehearse(&self, id: &str) -> Result<Option<DeliveryRehearsal>, ResyncError> {

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::grant::{Grant, GrantCommand, GrantError, GrantEvent};
 use domain::ids::{CustomerId, MemberId};
-use domain::metadata::Context;
+use domain::metadata::{Actor, Context};
 use domain::ports::{CommandBus, CommandError, Executed, StoreError};
 use fail::FailScenario;
 use storage::Storage;
 use webhook_ingest::inbox::{
-    Asked, Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Redriven, Selection,
-    Step, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, DeliveryKey, Inbox, NewDelivery, Outcome, Redrive, Redriven,
+    Selection, Step, Stored, Why,
 };
 
 /// How long a delivery is only promised while [`ACKNOWLEDGE_FIRST`] is on.
@@ -157,6 +157,19 @@ impl Inbox for Sabotaged {
 
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
         self.0.list(filter).await
+    }
+
+    async fn find(
+        &self,
+        key: DeliveryKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Delivery)>, StoreError> {
+        self.0.find(key, prefix, limit).await
+    }
+
+    async fn note_read(&self, id: &str, actor: &Actor, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.0.note_read(id, actor, now).await
     }
 
     async fn pending(&self) -> Result<u64, StoreError> {

@@ -5,6 +5,7 @@ mod account_rows;
 mod answer;
 mod command_bus;
 pub mod examine;
+mod folded;
 mod head;
 mod measured;
 mod open_error;
@@ -28,7 +29,7 @@ use domain::grant::Grant;
 use domain::idempotency::IdempotencyStore;
 use domain::member::Member;
 use domain::payment::Payment;
-use domain::ports::{CommandBus, Erasures, EventFeed, People, Remarks, StoreError};
+use domain::ports::{CommandBus, Erasures, EventFeed, Payers, People, Remarks, StoreError};
 use domain::subscription::Subscription;
 use projections::view_store::ViewStore;
 use webhook_ingest::inbox::Inbox;
@@ -110,6 +111,8 @@ pub struct Storage {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Personal data.
     pub people: Arc<dyn People>,
+    /// Who payers are.
+    pub payers: Arc<dyn Payers>,
     /// What staff writes.
     pub remarks: Arc<dyn Remarks>,
     /// Erases what is kept of members.
@@ -154,6 +157,7 @@ impl Storage {
             + ViewStore
             + IdempotencyStore
             + People
+            + Payers
             + Remarks
             + Erasures
             + AccountStore
@@ -176,6 +180,7 @@ impl Storage {
             views: Arc::clone(&ports) as Arc<dyn ViewStore>,
             idempotency: Arc::clone(&ports) as Arc<dyn IdempotencyStore>,
             people: Arc::clone(&ports) as Arc<dyn People>,
+            payers: Arc::clone(&ports) as Arc<dyn Payers>,
             remarks: Arc::clone(&ports) as Arc<dyn Remarks>,
             erasures: Arc::clone(&ports) as Arc<dyn Erasures>,
             account_store: Arc::clone(&ports) as Arc<dyn AccountStore>,

@@ -15,9 +15,10 @@ use chrono::{DateTime, Utc};
 use domain::account::{RevokedBecause, Role};
 use domain::idempotency::{Attempt, Begun, IdempotencyStore, KeptAnswer, KeyedCommand};
 use domain::ids::{CustomerId, GrantId, IdentityId, MemberId, RemarkId, SessionId, SubscriptionId};
+use domain::metadata::Actor;
 use domain::ports::{
-    Erased, Erasure, Erasures, EventFeed, Page, People, PersonKey, PersonRecord, PersonStored, Position,
-    Recorded, Remark, Remarks, StoreError,
+    Erased, Erasure, Erasures, EventFeed, Page, PayerKey, PayerRecord, PayerTold, Payers, People, PersonKey,
+    PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
 };
 use metrics::{counter, histogram};
 use projections::view_store::{
@@ -25,8 +26,8 @@ use projections::view_store::{
 };
 use tracing::{Instrument, Span, debug_span};
 use webhook_ingest::inbox::{
-    Asked, Backlog, Delivery, DeliveryFilter, Inbox, NewDelivery, Outcome, Redrive, Redriven, Selection,
-    Step, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, DeliveryKey, Inbox, NewDelivery, Outcome, Redrive, Redriven,
+    Selection, Step, Stored, Why,
 };
 use webhook_ingest::notebook::{Notebook, Unused};
 
@@ -165,6 +166,19 @@ impl<B: Inbox> Inbox for Measured<B> {
 
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
         measured("inbox_list", self.0.list(filter)).await
+    }
+
+    async fn find(
+        &self,
+        key: DeliveryKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Delivery)>, StoreError> {
+        measured("inbox_find", self.0.find(key, prefix, limit)).await
+    }
+
+    async fn note_read(&self, id: &str, actor: &Actor, now: DateTime<Utc>) -> Result<(), StoreError> {
+        measured("inbox_note_read", self.0.note_read(id, actor, now)).await
     }
 
     async fn pending(&self) -> Result<u64, StoreError> {
@@ -336,6 +350,25 @@ impl<B: People> People for Measured<B> {
         limit: usize,
     ) -> Result<Vec<PersonRecord>, StoreError> {
         measured("people_find", self.0.find(key, prefix, limit)).await
+    }
+}
+
+#[async_trait]
+impl<B: Payers> Payers for Measured<B> {
+    async fn tell(&self, told: PayerTold) -> Result<(), StoreError> {
+        measured("payer_tell", self.0.tell(told)).await
+    }
+
+    async fn get(&self, customers: &[CustomerId]) -> Result<Vec<PayerRecord>, StoreError> {
+        measured("payer_read", self.0.get(customers)).await
+    }
+
+    async fn find(&self, key: PayerKey, text: &str, limit: usize) -> Result<Vec<PayerRecord>, StoreError> {
+        measured("payer_find", self.0.find(key, text, limit)).await
+    }
+
+    async fn payments(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        measured("payments_find", self.0.payments(prefix, limit)).await
     }
 }
 

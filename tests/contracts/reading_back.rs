@@ -110,7 +110,7 @@ fn as_before(place: &Place) -> String {
     };
     format!(
         "DROP TABLE directory_customers; DROP TABLE directory_grants; DROP TABLE directory_checkouts; \
-         DROP TABLE remarks; DROP TABLE erasures; DROP TABLE erased_ids; \
+         DROP TABLE payer_words; DROP TABLE payers; DROP TABLE remarks; DROP TABLE erasures; DROP TABLE erased_ids; \
          DROP INDEX inbox_erased; DROP INDEX inbox_concerns; ALTER TABLE inbox DROP COLUMN erased_at; \
          CREATE TABLE directory_customers (generation {number} NOT NULL, customer {text} NOT NULL, \
          member {text} NOT NULL, position {number} NOT NULL, PRIMARY KEY (generation, customer)); \
@@ -131,9 +131,14 @@ async fn a_database_that_the_version_before_wrote_is_read_on_with_everything_it_
         let state = app.past.state(&MEMBER.into(), AsOf::at(noon())).await.unwrap();
         assert_eq!(state.customers.len(), 1, "{state:?}");
         let storage = &app.storage;
-        let search = Search::new(storage.feed.clone(), storage.views.clone(), storage.people.clone());
-        let found = search.members(&understand("cus_").unwrap(), None, 9).await.unwrap();
-        assert_eq!(found.iter().map(|found| found.member.as_str()).collect::<Vec<_>>(), [MEMBER]);
+        let search = Search::new(
+            storage.feed.clone(),
+            storage.views.clone(),
+            storage.people.clone(),
+            storage.payers.clone(),
+        );
+        let found = search.find(&understand("cus_").unwrap(), &[], 9).await.unwrap();
+        assert_eq!(found.members.iter().map(|found| found.member.as_str()).collect::<Vec<_>>(), [MEMBER]);
         give(&app).await;
         let live = app.index.check(&MEMBER.into(), BASIC, noon()).unwrap();
         assert_eq!(live.decision.reason.as_str(), "grant");

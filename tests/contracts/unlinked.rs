@@ -38,12 +38,9 @@ impl Service {
     async fn on(place: Place) -> Self {
         let clock = Arc::new(MovableClock::standing_at(noon()));
         let storage = storage::open(&place.url(), storage::Access::Write, clock.clone()).await.unwrap();
-        let (feed, views, people) = (storage.feed.clone(), storage.views.clone(), storage.people.clone());
-        let service = Self {
-            app: App::start(storage, clock, Some(false)),
-            search: Search::new(feed, views, people),
-            place,
-        };
+        let (feed, views) = (storage.feed.clone(), storage.views.clone());
+        let search = Search::new(feed, views, storage.people.clone(), storage.payers.clone());
+        let service = Self { app: App::start(storage, clock, Some(false)), search, place };
         let content = catalog_file::parse(CATALOG).unwrap_or_else(|_| panic!("{CATALOG}"));
         service.app.apply_catalog(content, Actor::system(), "apply").await.unwrap();
         for member in ["mem_ada", "mem_bob"] {
@@ -85,8 +82,8 @@ impl Service {
     }
 
     async fn find(&self, text: &str) -> Vec<(String, FoundBy)> {
-        let found = self.search.members(&understand(text).unwrap(), None, 9).await.unwrap();
-        found.into_iter().map(|found| (found.member.to_string(), found.by)).collect()
+        let found = self.search.find(&understand(text).unwrap(), &[], 9).await.unwrap();
+        found.members.into_iter().map(|found| (found.member.to_string(), found.by)).collect()
     }
 
     async fn end(self) {

@@ -14,7 +14,9 @@ const CARD_HOLDER: &str = "Augusta Ada Canary-King";
 const NOTE: &str = "Canary note: lives in Marylebone.";
 const REASON: &str = "Canary reason: her cat was ill.";
 const EXTERNAL: &str = "canary-external-4711";
-const CANARIES: [&str; 5] = [EMAIL, CARD_HOLDER, NOTE, REASON, EXTERNAL];
+/// A word of her name, as it is looked for.
+const FOLDED: &str = "augusta";
+const CANARIES: [&str; 6] = [EMAIL, CARD_HOLDER, NOTE, REASON, EXTERNAL, FOLDED];
 
 fn of(member: &str, what: &str) -> String {
     format!("/v1/support/members/{member}/{what}")
@@ -211,6 +213,13 @@ on_every_store! {
         let before = app.get(&of(&member, "timeline")).await.body["data"].as_array().map_or(0, Vec::len);
         assert_eq!(app.check(&member, BASIC).await["reason"], "grant");
 
+        let her_own = browser.get("/v1/me/export").await.body;
+        let payers =
+            json!([{ "customer": story.customer_id(), "name": CARD_HOLDER, "email": EMAIL }]);
+        assert_eq!(her_own["payers"], payers, "she takes along what is known of her");
+        let by_name = || app.get("/v1/support/members?q=augusta");
+        assert_eq!(by_name().await.body["data"][0]["member"], *member);
+
         let act = erase(&app, &member).await;
         assert!(act["decisions"]["closes"].as_u64() > Some(0), "{act}");
         app.settled().await;
@@ -232,7 +241,12 @@ on_every_store! {
         let about = json!({ "id": story.customer_id(), "object": "customer", "email": EMAIL, "name": CARD_HOLDER });
         app.deliver_all([&event("evt_later_ada", "customer.updated", now(), &about)]).await;
         app.deliver_all([&event("evt_customer_ada", "customer.updated", days_ago(3), &about)]).await;
+        let invoice = json!({ "id": "in_later", "object": "invoice", "customer": story.customer_id(), "customer_name": CARD_HOLDER,
+            "customer_email": EMAIL, "lines": { "data": [] } });
+        app.deliver_all([&event("evt_invoice_ada", "invoice.payment_failed", now(), &invoice)]).await;
+        app.settled().await;
         assert_forgotten(&found(&home).await);
+        assert_eq!(by_name().await.body["data"], json!([]), "her name stays gone");
 
         // Nothing is begun again under her id; with her address somebody new may come.
         let body = json!({ "id": member, "email": EMAIL });

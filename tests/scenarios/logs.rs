@@ -65,6 +65,7 @@ async fn everything_with_canaries(app: &TestApp) {
         "/v1/members/mem_ada/access/videos/canary?at=canary",
         "/v1/support/members/canary%40example.com/timeline",
         "/v1/support/deliveries?outcome=canary",
+        "/v1/support/members?q=Canary%20Miller",
         "/canary/canary@example.com?canary=canary",
     ] {
         ask(app, Method::GET, path, "").await;
@@ -85,8 +86,8 @@ async fn everything_with_canaries(app: &TestApp) {
     let mut story = Story::new("ada");
     bought(&mut story, "mem_ada", Price::BasicMonth, days_ago(5));
     let personal = json!({
-        "customer_email": "canary.payer@example.com", "name": "Canary Miller", "phone": "canary", "description": "canary",
-        "customer_details": { "email": "canary.payer@example.com", "address": { "line1": "Canary Street 1" } },
+        "customer_email": "canary.payer@example.com", "customer_name": "Canary Miller", "name": "Canary Miller", "phone": "canary", "description": "canary",
+        "customer_details": { "email": "canary.payer@example.com", "name": "Canary Miller", "address": { "line1": "Canary Street 1" } },
     });
     for event in events(story) {
         deliver(app, changed(event, &personal).to_string().as_bytes()).await;

@@ -44,6 +44,8 @@ mod purchase_soak;
 mod rebuild;
 mod repeated_commands;
 mod reversals;
+#[cfg(test)]
+mod searching;
 mod set_aside;
 #[cfg(test)]
 mod simulator;

@@ -7,10 +7,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::app::{Home, Store, TestApp};
 use tests::browser::{Browser, PASSWORD, code, signed_up};
-use tests::stripe::{Price, Story, bought, days_ago, events};
+use tests::stripe::{Price, Story, bought, days_ago, event, events};
 
 const STAFF: &str = "staff@example.com";
 const MEMBER: &str = "mem_ada";
@@ -334,7 +334,7 @@ async fn a_typed_address_is_in_no_address_of_a_page() {
     assert_eq!(found.location, "/console/members/mem_eve");
     let several = send(&staff, "/console/search", &[("q", "mem_")]).await.is(303).location;
     assert!(several.starts_with("/console/search?member=mem_"), "{several}");
-    page(&staff, &several).await.is(200).says("eve@example.com");
+    page(&staff, &several).await.is(200).says("e…@example.com");
     let nobody = send(&staff, "/console/search", &[("q", "nobody@example.com")]).await.is(303).location;
     assert_eq!(nobody, "/console/search?");
     page(&staff, &nobody).await.is(200).says("Nobody was found");
@@ -396,6 +396,76 @@ async fn an_owner_sees_who_has_an_account_and_invites_somebody() {
     page(&owner, &format!("{her}/acts/change_role?role=member")).await.says("support → member");
     send(&owner, &format!("{her}/acts/change_role"), &form).await.is(303);
     page(&owner, her).await.is(200).says("<dt>Role</dt><dd>member</dd>");
+}
+
+fn customer(id: &str, name: &str) -> Value {
+    let object = json!({ "id": id, "object": "customer", "name": name, "email": "bills@example.org" });
+    event(&format!("evt_of_{id}"), "customer.updated", days_ago(1), &object)
+}
+
+#[tokio::test]
+async fn names_are_short_among_what_was_found_and_whole_on_the_page_that_is_recorded() {
+    let (app, staff, _) = with_staff().await;
+    app.deliver_all([&customer("cus_demo_ada", "Ada Lovelace"), &customer("cus_nobody", "Rosa Lovett")])
+        .await;
+    app.settled().await;
+    let before = reads(&app).await;
+    let both = send(&staff, "/console/search", &[("q", "LOVE")]).await.is(303).location;
+    assert_eq!(both, "/console/search?member=mem_ada&customer=cus_nobody", "no name is in an address");
+    let shown = page(&staff, &both).await.is(200);
+    shown.says("Ada L.");
+    shown.says("Rosa L.");
+    shown.says("b…@example.org");
+    assert!(!shown.html.contains("Lovelace") && !shown.html.contains("bills@"), "{}", shown.html);
+    assert_eq!(reads(&app).await, before, "what is short is no read of hers");
+    let only = send(&staff, "/console/search", &[("q", "lovelace")]).await.is(303).location;
+    assert_eq!(only, "/console/members/mem_ada");
+    let hers = page(&staff, &only).await.is(200);
+    hers.says("<dt>Name</dt><dd>Ada Lovelace</dd>");
+    hers.says("<dt>Bills go to</dt><dd>bills@example.org</dd>");
+    assert_eq!(reads(&app).await, before + 1);
+    // What Stripe told of nobody has a page of its own, which keeps who read it.
+    let delivery = send(&staff, "/console/search", &[("q", "evt_of_cus_no")]).await.is(303).location;
+    assert_eq!(delivery, "/console/deliveries/evt_of_cus_nobody");
+    let list = send(&staff, "/console/search", &[("q", "evt_")]).await.is(303).location;
+    page(&staff, &list).await.is(200).says("Deliveries that name no member");
+    assert_eq!(app.home.count("delivery_steps WHERE step = 'read'").await, 0, "nothing was read yet");
+    let shown = page(&staff, &delivery).await.is(200);
+    shown.says("Rosa Lovett");
+    shown.says("what it says was read");
+    shown.says(&format!("staff {STAFF}</span>"));
+    page(&staff, &delivery).await.is(200);
+    assert_eq!(app.home.count("delivery_steps WHERE step = 'read' AND actor LIKE 'staff:mem_%'").await, 1);
+    assert_eq!(reads(&app).await, before + 1, "it is nobody's history");
+}
+
+#[tokio::test]
+async fn of_very_many_deliveries_it_is_said_which_are_not_told_and_where_they_are() {
+    let (app, staff, _) = with_staff().await;
+    let her = "/console/members/mem_ada";
+    let says_so = "only the latest 1,000 deliveries";
+    assert!(!page(&staff, her).await.is(200).html.contains(says_so));
+    let home = app.home.clone();
+    drop(app);
+    home.sql(
+        "INSERT INTO inbox (id, event_type, customer, body, received_at, outcome, why_code, why_detail, settled_at) \
+         WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 1000) \
+         SELECT 'evt_many_' || number, 'customer.updated', 'cus_demo_ada', x'7b7d', 1800000000000000, 'ignored', \
+         'no_member_named', 'It names nobody.', 1800000000000000 FROM numbers",
+    )
+    .await;
+    let app = home.serve().await;
+    let staff = staff.asking(&app);
+    let shown = page(&staff, her).await.is(200);
+    shown.says(says_so);
+    page(&staff, &format!("{her}/print")).await.is(200).says(says_so);
+    let link = shown.html.split("<a href=\"/console/deliveries?customer=cus_demo_ada&").nth(1);
+    let link =
+        link.and_then(|link| link.split('"').next()).expect("it links to the others").replace("#38;", "");
+    let link = link.trim_start_matches("amp;");
+    let earlier = page(&staff, &format!("/console/deliveries?customer=cus_demo_ada&{link}")).await.is(200);
+    earlier.says("customer.subscription.created");
+    assert!(!earlier.html.contains("evt_many_"), "those were told: {}", earlier.html);
 }
 
 fn compressed(text: &str) -> usize {

@@ -178,7 +178,17 @@ impl World {
         }
         let asked = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
         let page = &rest[..rest.len().min(self.page.min(asked))];
-        Json(json!({ "object": "list", "data": page, "has_more": page.len() < rest.len() })).into_response()
+        let with_payers = query.values().any(|value| value == "data.customer");
+        let shown = |object: &&Value| {
+            let mut shown = (*object).clone();
+            let payer = object["customer"].as_str().and_then(|payer| self.objects.get(payer));
+            if let Some(payer) = payer.filter(|_| with_payers) {
+                shown["customer"] = payer.clone();
+            }
+            shown
+        };
+        let data: Vec<Value> = page.iter().map(shown).collect();
+        Json(json!({ "object": "list", "data": data, "has_more": page.len() < rest.len() })).into_response()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::provider::Provider;
 use crate::reconcile::Compared;
 use crate::stripe::Envelope;
 use crate::stripe::translate::{
-    InvoiceOf, InvoiceTold, Translation, invoice_seen, is_handled, member_named, translate, why,
+    InvoiceOf, InvoiceTold, Translation, invoice_seen, is_handled, member_named, payer_told, translate, why,
 };
 use crate::worker::{Trouble, Worker};
 
@@ -102,9 +102,31 @@ impl Worker {
         if let Some(request) = event.idempotency_key.as_deref().and_then(request_in) {
             request.clone_into(&mut context.correlation_id);
         }
-        match translate(&event) {
+        let settled = self.carry_out_event(&event, delivery.attempts > 1, context).await?;
+        self.tell_payer(&event, &settled).await?;
+        Ok(settled)
+    }
+
+    /// Keeps what an event says of who its payer is, unless she is a payer of something else.
+    async fn tell_payer(&self, event: &Envelope, (_, why): &Settled) -> Result<(), StoreError> {
+        let is_foreign = matches!(why.code.as_str(), "unmapped_product" | "no_subscription");
+        // Of a member's payer what is known stays until she is erased.
+        let stays = event.plain_type() == "customer.deleted" && why.code != "unknown_customer";
+        match payer_told(event) {
+            Some(told) if !is_foreign && !stays => self.payers.tell(told).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn carry_out_event(
+        &self,
+        event: &Envelope,
+        again: bool,
+        context: Context,
+    ) -> Result<Settled, Trouble> {
+        match translate(event) {
             Translation::Observation { subscription, observation, named_member } => {
-                self.observe(subscription, *observation, named_member, delivery.attempts > 1, context).await
+                self.observe(subscription, *observation, named_member, again, context).await
             }
             Translation::Invoice { of, told } => self.record_invoice(of, told, context).await,
             Translation::InvoicePayment { payment, invoice, at } => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::{CustomerId, MemberId};
 use domain::metadata::Actor;
 use domain::ports::StoreError;
@@ -125,7 +125,7 @@ pub struct NewDelivery {
     pub created: Option<DateTime<Utc>>,
     /// The payer it speaks of, for finding parked deliveries once the payer is linked.
     pub customer: Option<String>,
-    /// The payment or invoice it speaks of, where it is about one, for finding it once that is known.
+    /// The payment, invoice or checkout it speaks of, where it is about one, for finding it by that.
     pub concerns: Option<String>,
     /// The body, byte for byte.
     pub body: Vec<u8>,
@@ -206,6 +206,15 @@ pub struct DeliveryFilter {
     pub limit: usize,
 }
 
+/// What a delivery may be looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryKey {
+    /// Its id.
+    Id,
+    /// The payment, invoice or checkout that it speaks of; the latest delivery about each.
+    Concerns,
+}
+
 /// Which deliveries to look at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redrive {
@@ -247,9 +256,12 @@ pub struct Asked {
     pub why: String,
 }
 
-/// So many steps of a delivery are kept at least, and as many that people asked for. Those before them go when it is
+/// So many steps of a delivery are kept at least, as many that people asked for, and as many of their reads. Those before them go when it is
 /// looked at again: between two such moments there are no more than a delivery has attempts.
 pub const KEPT_STEPS: u32 = 50;
+
+/// What one reads of a delivery within this time is one read.
+pub const ONE_READ: TimeDelta = TimeDelta::hours(1);
 
 /// Something that was done with a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +270,8 @@ pub enum StepKind {
     Postponed,
     /// It was made pending again.
     Redriven,
+    /// Somebody looked at its body.
+    Read,
     /// Its outcome was set.
     Settled(Outcome),
 }
@@ -268,13 +282,14 @@ impl StepKind {
         match self {
             Self::Postponed => "postponed",
             Self::Redriven => "redriven",
+            Self::Read => "read",
             Self::Settled(outcome) => outcome.as_str(),
         }
     }
 
     /// The step written as `text`.
     pub fn parse(text: &str) -> Option<Self> {
-        let plain = [Self::Postponed, Self::Redriven];
+        let plain = [Self::Postponed, Self::Redriven, Self::Read];
         let named = plain.into_iter().find(|step| step.as_str() == text);
         named.or_else(|| Outcome::parse(text).map(Self::Settled))
     }
@@ -287,7 +302,7 @@ pub struct Step {
     pub at: DateTime<Utc>,
     /// What was done.
     pub kind: StepKind,
-    /// Who asked for it, where somebody did.
+    /// Who asked for it or read it, where somebody did.
     pub actor: Option<String>,
     /// The code of the reason for an outcome.
     pub code: Option<String>,
@@ -377,6 +392,17 @@ pub trait Inbox: Send + Sync {
 
     /// Some deliveries, latest arrival first, without their bodies.
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError>;
+
+    /// The first `limit` deliveries whose key begins with `prefix`, by key, each with it and without its body.
+    async fn find(
+        &self,
+        key: DeliveryKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Delivery)>, StoreError>;
+
+    /// Keeps among the steps of a delivery that somebody looks at its body; once for each and [`ONE_READ`].
+    async fn note_read(&self, id: &str, actor: &Actor, now: DateTime<Utc>) -> Result<(), StoreError>;
 
     /// How many deliveries are pending.
     async fn pending(&self) -> Result<u64, StoreError>;

@@ -23,7 +23,7 @@ use crate::handling::{Owner, PROVIDER};
 use crate::inbox::Outcome;
 use crate::notebook::Unused;
 use crate::provider::{Found, Listed, Provider};
-use crate::stripe::translate::seen;
+use crate::stripe::translate::{payer_seen, seen};
 use crate::worker::{Trouble, Worker};
 
 /// Where the notebook has how far an unfinished comparison is.
@@ -316,6 +316,9 @@ impl Worker {
             self.owner_asked(&customer, named, &context).await?
         {
             return Ok(Compared::Unlinked(customer, why.detail));
+        }
+        if let Some(told) = payer_seen(&found.object, found.asked.as_of) {
+            self.payers.tell(told).await?;
         }
         let observation = Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };
         let mut look = Look { observation, cause: DriftCause::NotTold };

@@ -16,7 +16,7 @@ use domain::ids::{CustomerId, SubscriptionId};
 use domain::member::Member;
 use domain::metadata::Actor;
 use domain::payment::Payment;
-use domain::ports::{CommandBus, CommandError, EventFeed, StoreError};
+use domain::ports::{CommandBus, CommandError, EventFeed, Payers, StoreError};
 use domain::subscription::Subscription;
 use fail::fail_point;
 use metrics::{counter, histogram};
@@ -125,6 +125,8 @@ pub struct Worker {
     pub payments: Arc<dyn CommandBus<Payment>>,
     /// Tells members.
     pub members: Arc<dyn CommandBus<Member>>,
+    /// Who payers are.
+    pub payers: Arc<dyn Payers>,
     /// What is remembered between one step and the next.
     pub notebook: Arc<dyn Notebook>,
     /// Stripe, where there is a key to ask it with.

@@ -16,6 +16,7 @@ use crate::position::AnsweredAt;
 use crate::state::ApiState;
 use crate::support::export::{ExportFormat, ExportQuery, attachment, csv};
 use crate::support::state::{AccountStateBody, PaidBody};
+use crate::support::{PayerBody, payers_of};
 use crate::viewer::Viewer;
 
 /// Everything that is known of a member, in words for herself.
@@ -49,6 +50,8 @@ pub struct MyExportBody<'e> {
     /// Her ids at the payment provider.
     #[schema(value_type = Vec<String>)]
     customers: Vec<&'e str>,
+    /// Who pays, as the payment provider has it.
+    payers: Vec<PayerBody>,
     /// Her account.
     account: AccountStateBody,
     /// What happened, oldest first.
@@ -77,10 +80,11 @@ pub async fn export(
     let (email, external_id) = person.map(|person| (person.email, person.external_id)).unwrap_or_default();
     let now = state.now();
     let held = chronicle.state(AsOf::at(now));
+    let payers = payers_of(&state, &held).await?;
     let history = chronicle.told(&state.index.catalog()).into_iter().map(HistoryEntry::from);
     let answered_at = AnsweredAt(chronicle.position);
     if format == Some(ExportFormat::Csv) {
-        let facts = facts(&held, email, external_id).into_iter();
+        let facts = facts(&held, email, external_id, &payers).into_iter();
         let facts = facts.map(|fact| [String::new(), String::new(), "Fact".to_owned(), fact]);
         let rows = facts.chain(history.map(HistoryEntry::into_row));
         return Ok((answered_at, csv(&viewer.member, ["at", "by", "kind", "sentence"], rows)).into_response());
@@ -97,19 +101,31 @@ pub async fn export(
         paid: held.paid.iter().map(PaidBody::from).collect(),
         customers: held.customers.iter().map(|held| held.customer.as_str()).collect(),
         account: AccountStateBody::from(&held.account),
+        payers,
         history: history.collect(),
     };
     let headers = attachment(&viewer.member, "json");
     Ok((answered_at, headers, Json(body)).into_response())
 }
 
-fn facts(state: &MemberState, email: Option<String>, external_id: Option<String>) -> Vec<String> {
+fn facts(
+    state: &MemberState,
+    email: Option<String>,
+    external_id: Option<String>,
+    payers: &[PayerBody],
+) -> Vec<String> {
     let mut facts = vec![format!("Your id is {}", state.member)];
     facts.extend(email.map(|email| format!("Your e-mail address is {email}")));
     facts.extend(external_id.map(|id| format!("Your id at the site that registered you is {id}")));
     facts.extend(
         state.customers.iter().map(|held| format!("Your id at the payment provider is {}", held.customer)),
     );
+    for PayerBody { name, email, .. } in payers {
+        facts.extend(name.iter().map(|name| format!("Your name at the payment provider is {name}")));
+        facts.extend(
+            email.iter().map(|email| format!("Your e-mail address at the payment provider is {email}")),
+        );
+    }
     facts.extend(state.paid.iter().map(|paid| paid.sentence.clone()));
     facts.push(state.sentence.clone());
     facts

@@ -78,7 +78,7 @@ pub struct EventBody<'e> {
 )]
 pub async fn event(
     State(state): State<ApiState>,
-    _: Allowed<SupportRead>,
+    Allowed { caller, .. }: Allowed<SupportRead>,
     Ids((id, place)): Ids<(String, String)>,
 ) -> Result<Response, ApiError> {
     let chronicle = state.history()?.chronicle(&member(&id)?).await?;
@@ -86,7 +86,7 @@ pub async fn event(
     let event = Position::parse(&place).and_then(|place| chronicle.event(place)).ok_or_else(unknown)?;
     let delivery = state.deliveries.get(&event.entry.cause).await?;
     let body = match &delivery {
-        Some(_) => state.deliveries.body(&event.entry.cause).await?,
+        Some(_) => state.deliveries.read_body(&event.entry.cause, &caller.actor()).await?,
         None => None,
     };
     let body = EventBody {

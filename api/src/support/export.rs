@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::state::StateBody;
 use super::timeline::TimelineEntryBody;
+use super::{PayerBody, payers_of};
 use crate::auth::{Allowed, SupportRead};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Ids, Params, member};
@@ -56,6 +57,8 @@ pub struct ExportBody<'e> {
     /// Her id at the site that asked for her.
     #[schema(required = true)]
     external_id: Option<String>,
+    /// Who her payers are, as the billing provider has it.
+    payers: Vec<PayerBody>,
     /// When this was written.
     exported_at: DateTime<Utc>,
     /// How it stands with her.
@@ -138,6 +141,7 @@ pub async fn export(
         member: chronicle.member.as_str(),
         email,
         external_id,
+        payers: payers_of(&state, &held).await?,
         exported_at: now,
         state: StateBody::from(&held),
         events: events.collect(),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::state::StateBody;
+use super::{PayerBody, payers_of};
 use crate::auth::{Allowed, SupportRead};
 use crate::error::{ApiError, Problem};
 use crate::extract::{Ids, member};
@@ -31,6 +32,8 @@ pub struct ProfileBody<'p> {
     /// Her id at the site that asked for her.
     #[schema(required = true)]
     external_id: Option<&'p str>,
+    /// Who her payers are, as the billing provider has it.
+    payers: Vec<PayerBody>,
     /// When she was made.
     created_at: DateTime<Utc>,
     /// On how many devices she is signed in; null where people cannot sign in.
@@ -69,6 +72,7 @@ pub async fn profile(
         id: chronicle.member.as_str(),
         email: person.as_ref().and_then(|person| person.email.as_deref()),
         external_id: person.as_ref().and_then(|person| person.external_id.as_deref()),
+        payers: payers_of(&state, &held).await?,
         created_at: person.as_ref().map_or(chronicle.registered_at, |person| person.created_at),
         sessions,
         state: StateBody::from(&held),

@@ -270,7 +270,7 @@ pub struct TimelineQuery {
 /// A member's history.
 ///
 /// Everything that happened to her, her payers and her subscriptions, in the order it was true, in plain words: event by
-/// event, or with `group=cause` by what they follow from.
+/// event, or with `group=cause` by what they follow from, which tells of the latest 1,000 deliveries of each payer.
 #[utoipa::path(
     get, path = "/v1/support/members/{member}/timeline", operation_id = "showTimeline", tag = "Support",
     params(("member" = String, Path, description = "The member's id"), TimelineQuery),
@@ -299,7 +299,7 @@ pub async fn timeline(
     let chronicle = state.history()?.chronicle(&member(&id)?).await?;
     let page = if page.group.is_some() {
         let deliveries = deliveries_seen(state.deliveries.as_ref(), &chronicle).await?;
-        let groups = chronicle.story(deliveries, &filter, state.now()).groups;
+        let groups = chronicle.story(deliveries.seen, &filter, state.now()).groups;
         let group = |group: Group| TimelineItem::Group(group.into());
         of_page(groups, after, most, |group| group.id.clone(), group)?
     } else {

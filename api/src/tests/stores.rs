@@ -1,6 +1,6 @@
 //! Stand-ins for the ports over a log in memory: what is written to it is seen at once by the index and the directory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,9 +18,11 @@ use domain::ids::{CustomerId, GrantId, MemberId, RemarkId, SubscriptionId};
 use domain::member::{self, Member, MemberCommand};
 use domain::metadata::Actor;
 use domain::metadata::{Context, Metadata};
+use domain::payment::Payment;
 use domain::ports::{
-    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, People, PersonKey,
-    PersonRecord, PersonStored, Position, Recorded, Remark, Remarks, StoreError,
+    CommandBus, CommandError, Erased, Erasure, Erasures, EventFeed, Executed, Page, PayerKey, PayerRecord,
+    PayerTold, Payers, People, PersonKey, PersonRecord, PersonStored, Position, Recorded, Remark, Remarks,
+    StoreError,
 };
 use domain::subscription::{
     self, Difference, DriftCause, Subscription, SubscriptionCommand, SubscriptionEvent,
@@ -35,9 +37,7 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryRehearsal, DeliverySelection,
-    DeliveryStep, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Replayed, Resync,
-    ResyncError, ResyncFinding, ResyncReport, ResyncScope,
+    Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
 };
 
 /// What a store says when it is told to fail.
@@ -56,6 +56,7 @@ pub(super) struct Stores {
     log: Mutex<Vec<Recorded>>,
     rows: Mutex<Vec<DirectoryRow>>,
     pub(super) people: Mutex<Vec<PersonRecord>>,
+    pub(super) payers: Mutex<Vec<PayerRecord>>,
     pub(super) kept: Mutex<HashMap<[u8; 32], Held>>,
     pub(super) deliveries: Mutex<Vec<DeliveryRecord>>,
     pub(super) told: Mutex<Vec<String>>,
@@ -299,6 +300,37 @@ impl People for Stores {
     }
 }
 
+#[async_trait]
+impl Payers for Stores {
+    async fn tell(&self, told: PayerTold) -> Result<(), StoreError> {
+        let PayerTold { customer, name, email, .. } = told;
+        self.payers.lock().unwrap().push(PayerRecord { customer, name, email });
+        Ok(())
+    }
+
+    async fn get(&self, customers: &[CustomerId]) -> Result<Vec<PayerRecord>, StoreError> {
+        self.works()?;
+        let payers = self.payers.lock().unwrap();
+        Ok(payers.iter().filter(|held| customers.contains(&held.customer)).cloned().collect())
+    }
+
+    async fn find(&self, key: PayerKey, text: &str, limit: usize) -> Result<Vec<PayerRecord>, StoreError> {
+        let begins = |held: &&PayerRecord| match key {
+            PayerKey::Id => held.customer.as_str().starts_with(text),
+            PayerKey::Email => held.email.as_ref().is_some_and(|held| held.starts_with(text)),
+            PayerKey::Name => held.name.as_ref().is_some_and(|held| held.starts_with(text)),
+        };
+        Ok(self.payers.lock().unwrap().iter().filter(begins).take(limit).cloned().collect())
+    }
+
+    async fn payments(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let log = self.log.lock().unwrap();
+        let of_payments = log.iter().filter(|event| event.aggregate_type == Payment::TYPE);
+        let ids: BTreeSet<&str> = of_payments.map(|event| event.aggregate_id.as_str()).collect();
+        Ok(ids.into_iter().filter(|id| id.starts_with(prefix)).take(limit).map(str::to_owned).collect())
+    }
+}
+
 fn fits(held: &DeliveryRecord, of: &DeliverySelection) -> bool {
     of.outcome.is_none_or(|outcome| held.outcome == outcome)
         && of.reason.as_ref().is_none_or(|reason| held.reason.as_ref() == Some(reason))
@@ -377,7 +409,19 @@ impl Deliveries for Stores {
         Ok(held.map(|held| (held.clone(), vec![step(&held)])))
     }
 
-    async fn body(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn find(
+        &self,
+        key: ToldKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, DeliveryRecord)>, StoreError> {
+        let deliveries = self.deliveries.lock().unwrap();
+        let begins = |held: &&DeliveryRecord| key == ToldKey::Event && held.id.starts_with(prefix);
+        Ok(deliveries.iter().filter(begins).map(|held| (held.id.clone(), held.clone())).take(limit).collect())
+    }
+
+    async fn read_body(&self, id: &str, reader: &Actor) -> Result<Option<Vec<u8>>, StoreError> {
+        self.told.lock().unwrap().push(format!("{reader} reads {id}"));
         let known = self.deliveries.lock().unwrap().iter().any(|held| held.id == id);
         Ok(known.then(|| format!("{{\"id\":\"{id}\"}}").into_bytes()))
     }

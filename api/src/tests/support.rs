@@ -240,20 +240,40 @@ async fn one_box_finds_members_and_videos() {
         created_at: chrono::DateTime::UNIX_EPOCH,
     };
     world.stores.people.lock().unwrap().push(record);
+    let payer = |customer: &str, name: &str, email: &str| domain::ports::PayerRecord {
+        customer: customer.into(),
+        name: Some(name.to_owned()),
+        email: Some(email.to_owned()),
+    };
+    *world.stores.payers.lock().unwrap() = vec![
+        payer("cus_ada", "Ada Lovelace", "bills@example.com"),
+        payer("cus_nobodys", "Rosa Klein", "rosa@example.com"),
+    ];
     let held = delivery(7, Parked);
     let about_ada = crate::state::DeliveryRecord { customer: Some("cus_ada".to_owned()), ..held };
-    *world.stores.deliveries.lock().unwrap() = vec![about_ada];
+    *world.stores.deliveries.lock().unwrap() =
+        vec![about_ada, crate::state::DeliveryRecord { customer: None, ..delivery(9, Parked) }];
     let find = async |q: &str| world.get(&format!("/v1/support/members?q={q}")).await.json()["data"].clone();
     let ada = |matched: &str, value: &str| {
         json!([{ "object": "member_match", "member": "mem_ada", "matched": matched, "value": value,
-                 "email": "Ada@Example.com" }])
+                 "email": "Ada@Example.com", "name": "Ada Lovelace" }])
     };
     assert_eq!(find("aDA@").await, ada("email", "Ada@Example.com"));
     assert_eq!(find("42").await, ada("external_id", "42"));
     assert_eq!(find("mem_ad").await, ada("member", "mem_ada"));
     assert_eq!(find("%20cus_ad%20").await, ada("customer", "cus_ada"));
     assert_eq!(find("evt_7").await, ada("delivery", "evt_7"));
-    for nothing in ["evt_", "evt_8", "in_1", "nobody", "%25", "_", "%00", "%20"] {
+    assert_eq!(find("bills@").await, ada("billing_email", "bills@example.com"));
+    assert_eq!(find("Ada%20Love").await, ada("name", "Ada Lovelace"));
+    let both = find("evt_").await;
+    assert_eq!(both[0], ada("delivery", "evt_7")[0]);
+    assert_eq!((&both[1]["object"], &both[1]["delivery"]), (&json!("delivery_match"), &json!("evt_9")));
+    for q in ["cus_n", "Rosa", "rosa@"] {
+        let nobodys = json!([{ "object": "payer_match", "customer": "cus_nobodys", "email": "rosa@example.com",
+                               "name": "Rosa Klein" }]);
+        assert_eq!(find(q).await, nobodys, "{q}");
+    }
+    for nothing in ["evt_8", "in_1", "nobody", "%25", "_", "%00", "%20"] {
         assert_eq!(find(nothing).await, json!([]), "{nothing}");
     }
     let videos = find("Proj").await;

@@ -11,18 +11,19 @@ pub(crate) mod view;
 use api::ApiState;
 use api::error::ApiError;
 use api::extract::Ids;
-use api::support::deliveries_seen;
+use api::support::{deliveries_seen, payers_of};
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, TimeDelta, Utc};
 use domain::clock::can_be_written;
-use domain::ids::MemberId;
+use domain::ids::{CustomerId, MemberId};
 use domain::ports::{PersonRecord, Position};
 use projections::past::{AsOf, Chronicle, ExplainedSource, MemberState};
 
 use crate::acts::offered;
+use crate::deliveries::PATH as DELIVERIES;
 use crate::desk::{Desk, Frame};
 use crate::form::Fields;
 use crate::page::Page;
@@ -252,6 +253,9 @@ struct MemberPage {
     member: String,
     name: String,
     external_id: Option<String>,
+    names: Vec<String>,
+    billing: Vec<String>,
+    earlier: Vec<Earlier>,
     erased: bool,
     since: Moment,
     now: Standing,
@@ -268,6 +272,12 @@ struct MemberPage {
     acts: Vec<(&'static str, &'static str)>,
     notes: Vec<Note>,
     sessions: Vec<String>,
+}
+
+/// What came before the deliveries that the story tells of.
+struct Earlier {
+    customer: String,
+    link: String,
 }
 
 /// What a colleague noted.
@@ -312,7 +322,9 @@ pub(crate) async fn show(
     let now = chronicle.state(AsOf::at(when.now));
     let then = if when.is_past() { chronicle.state(when.as_of()) } else { now.clone() };
     let deliveries = deliveries_seen(state.deliveries.as_ref(), &chronicle).await?;
-    let whole = chronicle.whole_story(deliveries, when.now);
+    let earlier = deliveries.earlier.into_iter().map(|(customer, before)| Earlier::of(&customer, &before));
+    let earlier = earlier.collect();
+    let whole = chronicle.whole_story(deliveries.seen, when.now);
     let lanes = Lanes::of(&chronicle.member, &entries, &whole.groups, &then, &when);
     let part = whole.part(&asked.filter);
     let actors = part.groups.iter().map(|group| &group.actor);
@@ -341,6 +353,7 @@ pub(crate) async fn show(
         actor: staff.name(&note.actor),
         text: note.text.clone(),
     });
+    let (names, billing) = said_by_stripe(&state, &now, person.as_ref()).await?;
     let mut sessions = Vec::new();
     if let Some(accounts) = &state.accounts {
         for session in accounts.sessions(&chronicle.member).await? {
@@ -358,6 +371,9 @@ pub(crate) async fn show(
         member: chronicle.member.to_string(),
         name: called(&chronicle.member, person.as_ref()),
         external_id: person.as_ref().and_then(|person| person.external_id.clone()),
+        names,
+        billing,
+        earlier,
         erased: person.is_none(),
         since: Moment(chronicle.registered_at),
         now: Standing::of(&now, &staff),
@@ -375,6 +391,29 @@ pub(crate) async fn show(
         sessions,
     })
     .into_response())
+}
+
+/// Her names at Stripe, and the addresses that bills go to where they are others than the one she signs in with.
+async fn said_by_stripe(
+    state: &ApiState,
+    held: &MemberState,
+    person: Option<&PersonRecord>,
+) -> Result<(Vec<String>, Vec<String>), ApiError> {
+    let own = person.and_then(|person| person.email.as_deref()).unwrap_or_default().to_lowercase();
+    let (mut names, mut billing) = (Vec::new(), Vec::new());
+    for payer in payers_of(state, held).await? {
+        names.extend(payer.name.filter(|name| !names.contains(name)));
+        billing.extend(payer.email.filter(|email| email.to_lowercase() != own && !billing.contains(email)));
+    }
+    Ok((names, billing))
+}
+
+impl Earlier {
+    fn of(customer: &CustomerId, before: &str) -> Self {
+        let pairs = [("customer", customer.as_str()), ("before", before)];
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        Self { customer: customer.to_string(), link: format!("{DELIVERIES}?{query}") }
+    }
 }
 
 /// A stop of the slider has an address of its own, which stays what it is when more happens.

@@ -25,6 +25,7 @@ struct PrintPage {
     now: Moment,
     sentence: String,
     groups: Vec<ToldGroup>,
+    earlier: Vec<String>,
 }
 
 /// All of it, oldest first.
@@ -36,7 +37,8 @@ pub(crate) async fn show(
     let (chronicle, person) = read(&state, &id).await?;
     let now = state.now();
     let deliveries = deliveries_seen(state.deliveries.as_ref(), &chronicle).await?;
-    let story = chronicle.story(deliveries, &Filter { limit: Some(usize::MAX), ..Filter::default() }, now);
+    let story =
+        chronicle.story(deliveries.seen, &Filter { limit: Some(usize::MAX), ..Filter::default() }, now);
     let actors = story.groups.iter().map(|group| group.actor.to_string()).collect();
     let staff = Staff::of(&state, actors).await?;
     let when = When { at: None, known_at: None, position: None, now };
@@ -47,6 +49,7 @@ pub(crate) async fn show(
         since: Moment(chronicle.registered_at),
         now: Moment(now),
         sentence: chronicle.state(AsOf::at(now)).sentence,
+        earlier: deliveries.earlier.iter().map(|(customer, _)| customer.to_string()).collect(),
         groups: story.groups.iter().map(|group| ToldGroup::of(group, &when, &staff)).collect(),
     }))
 }

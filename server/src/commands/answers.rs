@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use api::support::deliveries_seen;
 use api::support::diff::DiffBody;
 use api::support::explain::ExplanationBody;
 use api::support::flips::FlipBody;
 use api::support::state::StateBody;
 use api::support::timeline::{TimelineEntryBody, TimelineGroupBody};
+use api::support::{DeliveriesSeen, deliveries_seen};
 use chrono::{DateTime, Utc};
 use domain::clock::{Clock, SystemClock};
 use domain::ids::MemberId;
@@ -70,12 +70,15 @@ pub(crate) async fn timeline(
     let chronicle = app.past.chronicle(&member).await;
     let deliveries = match &chronicle {
         Ok(chronicle) if group => deliveries_seen(app.deliveries().as_ref(), chronicle).await,
-        _ => Ok(Vec::new()),
+        _ => Ok(DeliveriesSeen::default()),
     };
     app.shutdown().await;
     let (chronicle, deliveries) = (chronicle?, deliveries?);
+    for (payer, before) in &deliveries.earlier {
+        tracing::warn!(%payer, before, "of this payer only the latest deliveries are told; others came before");
+    }
     if group {
-        let groups = chronicle.story(deliveries, filter, SystemClock.now()).groups;
+        let groups = chronicle.story(deliveries.seen, filter, SystemClock.now()).groups;
         if json {
             let groups: Vec<_> = groups.into_iter().map(TimelineGroupBody::from).collect();
             return print_json(&groups);

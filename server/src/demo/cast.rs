@@ -83,12 +83,46 @@ fn asked(at: DateTime<Utc>) -> Telling {
     Telling { video: "projections", at, known_at: None }
 }
 
+/// What everybody is called at Stripe, by address.
+const NAMES: [(&str, &str); 24] = [
+    ("ada@", "Ada Bergström"),
+    ("ben@", "Ben Okafor"),
+    ("cleo@", "Cléo Martin"),
+    ("dora@", "Dóra Kovács"),
+    ("emil@", "Emil Berg"),
+    ("fay@", "Fay O'Connor"),
+    ("gus@", "Gus Lindqvist"),
+    ("hana@", "Hana Nováková"),
+    ("ivo@", "Ivo Marković"),
+    ("june@", "June Delacroix"),
+    ("kit@", "Kit Nakamura"),
+    ("lou@", "Lou van Dijk"),
+    ("max@", "Max Weber"),
+    ("nils@", "Nils Østergård"),
+    ("olga@", "Olga Łukasik"),
+    ("pete@", "Pete Adeyemi"),
+    ("rosa@", "Rosa Klein"),
+    ("sam@", "Sam Rivera"),
+    ("tess@", "Tess de Vries"),
+    ("ulf@", "Ulf Groß"),
+    ("vera@", "Vera Antonova"),
+    ("wim@", "Wim Peeters"),
+    ("nobody@", "Nora Berger"),
+    ("mugs@", "Mo Khan"),
+];
+
+fn named(email: &str) -> &'static str {
+    NAMES.into_iter().find(|(begins, _)| email.starts_with(begins)).map_or("", |(_, name)| name)
+}
+
 /// Who it is about.
 pub(super) struct Part {
     /// Her id; none for whoever is no member.
     pub member: Option<&'static str>,
     /// Her e-mail address, until she is erased.
     pub email: &'static str,
+    /// Her name at Stripe.
+    pub name: &'static str,
     /// What happened to her, in a line.
     pub line: String,
     /// What is best asked about her.
@@ -129,7 +163,7 @@ pub(super) fn cast(now: DateTime<Utc>) -> Vec<Part> {
     let hours = TimeDelta::hours;
     let mut parts = Vec::new();
     let mut part = |member, email, line: &str, telling, steps: Vec<(DateTime<Utc>, Step)>| {
-        parts.push(Part { member, email, line: line.to_owned(), telling, steps });
+        parts.push(Part { member, email, name: named(email), line: line.to_owned(), telling, steps });
     };
 
     part(
@@ -369,6 +403,7 @@ fn strangers(now: DateTime<Utc>) -> Vec<Part> {
     let stranger = |email, price| Part {
         member: None,
         email,
+        name: named(email),
         line: String::new(),
         telling: asked(now),
         steps: vec![(now - Days::new(6), Step::IsSubscribed(price))],

@@ -119,10 +119,11 @@ impl Stage<'_> {
         let mut accounts: BTreeMap<&str, Account> = BTreeMap::new();
         let mut steps = Vec::new();
         for part in parts {
-            steps.extend(part.steps.into_iter().map(|(at, step)| (at, part.member, part.email, step)));
+            let who = (part.member, part.email, part.name);
+            steps.extend(part.steps.into_iter().map(|(at, step)| (at, who, step)));
         }
         steps.sort_by_key(|(at, ..)| *at);
-        for (at, member, email, step) in steps {
+        for (at, (member, email, name), step) in steps {
             self.until(at).await?;
             if let Step::RefundsEndAccess = step {
                 self.clock.set(at);
@@ -136,7 +137,7 @@ impl Stage<'_> {
                 }
             }
             let account = accounts.entry(email).or_default();
-            let done = perform(self.stripe, account, member, email, step);
+            let done = perform(self.stripe, account, member, (email, name), step);
             done.map_err(|error| Failure::Failed(format!("the demo's {email}: {error}")))?;
         }
         self.until(now).await
@@ -191,12 +192,13 @@ fn perform(
     stripe: &mut Simulator,
     account: &mut Account,
     member: Option<&str>,
-    email: &str,
+    (email, name): (&str, &str),
     step: Step,
 ) -> Result<(), ApiError> {
     if account.customer.is_empty() && !matches!(step, Step::Webhooks(_)) {
         let named = member.map(|member| format!("&metadata[member_id]={member}")).unwrap_or_default();
-        let made = stripe.call("POST", "/v1/customers", &format!("email={email}{named}"))?;
+        let form = format!("email={email}&name={}{named}", name.replace(' ', "+"));
+        let made = stripe.call("POST", "/v1/customers", &form)?;
         account.customer = text(&made, "id");
     }
     let (customer, latest) = (account.customer.clone(), account.subscriptions.last().cloned());

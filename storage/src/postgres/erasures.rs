@@ -24,11 +24,14 @@ const EMPTY_STEPS: &str = "UPDATE delivery_steps SET detail = NULL WHERE detail 
 pub(super) const ERASURE_LOCK: i32 = 723_683_724;
 /// What is being told for her at this moment is in the log before she is marked, or finds her marked.
 const WAIT_FOR_EVENTS: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
-/// What is being written about her at this moment is either there to be deleted or finds her erased.
-const WAIT_FOR_REMARKS: &str = "LOCK TABLE remarks, people IN SHARE ROW EXCLUSIVE MODE";
+/// What is being written or told of her at this moment is either there to be deleted or finds her erased.
+const WAIT_FOR_WRITERS: &str = "LOCK TABLE remarks, people, payers IN SHARE ROW EXCLUSIVE MODE";
 const DELETE_REMARKS: &str = "DELETE FROM remarks WHERE member = $1";
 const DELETE_TOKENS: &str = "DELETE FROM account_tokens WHERE member = $1 \
                              OR email_lower = (SELECT email_lower FROM people WHERE member = $1)";
+/// What they are found by goes with them.
+const DELETE_PAYERS: &str =
+    "DELETE FROM payers WHERE customer IN (SELECT id FROM erased_ids WHERE member = $1)";
 const DELETE_PERSON: &str = "DELETE FROM people WHERE member = $1";
 
 #[async_trait]
@@ -45,7 +48,7 @@ impl Postgres {
         let mut transaction = self.connections.pool().begin().await?;
         let wait = sqlx::query(WAIT_FOR_EVENTS).bind(ERASURE_LOCK).bind(member);
         wait.execute(&mut *transaction).await?;
-        sqlx::query(WAIT_FOR_REMARKS).execute(&mut *transaction).await?;
+        sqlx::query(WAIT_FOR_WRITERS).execute(&mut *transaction).await?;
         sqlx::query(MARK).bind(member).bind(at).execute(&mut *transaction).await?;
         sqlx::query(MARK_IDS).bind(ids).bind(member).execute(&mut *transaction).await?;
         sqlx::query(MARK_PAYMENTS).bind(deliveries).bind(member).execute(&mut *transaction).await?;
@@ -55,6 +58,7 @@ impl Postgres {
         sqlx::query(EMPTY_STEPS).execute(&mut *transaction).await?;
         let remarks = sqlx::query(DELETE_REMARKS).bind(member).execute(&mut *transaction).await?;
         sqlx::query(DELETE_TOKENS).bind(member).execute(&mut *transaction).await?;
+        sqlx::query(DELETE_PAYERS).bind(member).execute(&mut *transaction).await?;
         sqlx::query(DELETE_PERSON).bind(member).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(Erased { deliveries: emptied, remarks: remarks.rows_affected() })

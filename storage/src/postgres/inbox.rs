@@ -5,16 +5,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ids::{CustomerId, MemberId};
+use domain::metadata::Actor;
 use domain::ports::StoreError;
 use sqlx::postgres::PgRow;
 use sqlx::{QueryBuilder, Row};
 use webhook_ingest::inbox::{
-    Asked, Backlog, Delivery, DeliveryFilter, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED, NewDelivery,
-    Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, DeliveryKey, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED,
+    NewDelivery, ONE_READ, Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::error::store_error;
 use super::{Postgres, limit};
+use crate::range::range_of;
 
 macro_rules! columns {
     () => {
@@ -73,7 +75,7 @@ const REDRIVEN: &str = "), done AS (UPDATE inbox SET outcome = 'pending', redriv
                         SELECT arrival, ";
 /// What people asked for is kept apart from what the service did by itself, or starts would push it out.
 const FORGET_STEPS: &str = "DELETE FROM delivery_steps USING (SELECT number AS old FROM (SELECT number, \
-                            row_number() OVER (PARTITION BY arrival, coalesce(actor, 'system') = 'system' \
+                            row_number() OVER (PARTITION BY arrival, coalesce(actor, 'system') = 'system', step = 'read' \
                             ORDER BY number DESC) AS place FROM delivery_steps WHERE arrival = ANY($1)) AS placed \
                             WHERE place > $2) AS forgotten WHERE number = old";
 const STEPS: &str = "SELECT at, step, actor, code, detail FROM delivery_steps \
@@ -81,6 +83,20 @@ const STEPS: &str = "SELECT at, step, actor, code, detail FROM delivery_steps \
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = $1");
 /// Bodies are large, and whoever looks at many deliveries looks at no body.
 const LIST: &str = concat!("SELECT ", columns!("''::bytea AS body"), " FROM inbox WHERE arrival < ");
+const FIND_BY_ID: &str = concat!(
+    "SELECT ",
+    columns!("''::bytea AS body"),
+    ", inbox.id AS key FROM inbox WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3"
+);
+const FIND_BY_CONCERNS: &str = concat!(
+    "SELECT ",
+    columns!("''::bytea AS body"),
+    ", concerns AS key FROM inbox WHERE arrival IN (SELECT max(arrival) FROM inbox WHERE concerns >= $1 AND concerns < $2 \
+     GROUP BY concerns ORDER BY concerns LIMIT $3) ORDER BY concerns"
+);
+const NOTE_READ: &str = "INSERT INTO delivery_steps (arrival, at, step, actor) SELECT arrival, $2, 'read', $3 FROM inbox \
+                         WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM delivery_steps AS read \
+                         WHERE read.arrival = inbox.arrival AND step = 'read' AND actor = $3 AND at > $4 AND at <= $2)";
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = $1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
 const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \
@@ -216,6 +232,27 @@ impl Inbox for Postgres {
         let pool = self.connections.pool();
         let rows = self.connections.call(sql.build().fetch_all(&pool)).await?;
         rows.iter().map(delivery).collect()
+    }
+
+    async fn find(
+        &self,
+        key: DeliveryKey,
+        prefix: &str,
+        at_most: usize,
+    ) -> Result<Vec<(String, Delivery)>, StoreError> {
+        let sql = match key {
+            DeliveryKey::Id => FIND_BY_ID,
+            DeliveryKey::Concerns => FIND_BY_CONCERNS,
+        };
+        let [from, to] = range_of(prefix);
+        let find = sqlx::query(sql).bind(from).bind(to).bind(limit(at_most));
+        let rows = self.connections.call(find.fetch_all(&self.connections.pool())).await?;
+        rows.iter().map(|row| Ok((row.try_get("key").map_err(store_error)?, delivery(row)?))).collect()
+    }
+
+    async fn note_read(&self, id: &str, actor: &Actor, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let note = sqlx::query(NOTE_READ).bind(id).bind(now).bind(actor.to_string()).bind(now - ONE_READ);
+        self.connections.call(note.execute(&self.connections.pool())).await.map(drop)
     }
 
     async fn pending(&self) -> Result<u64, StoreError> {

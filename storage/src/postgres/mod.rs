@@ -11,6 +11,7 @@ mod idempotency;
 mod identities;
 mod inbox;
 mod notebook;
+mod payers;
 mod people;
 mod remarks;
 mod sequencer;

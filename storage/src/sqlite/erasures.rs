@@ -26,6 +26,9 @@ const EMPTY_STEPS: &str = "UPDATE delivery_steps SET detail = NULL WHERE detail 
 const DELETE_REMARKS: &str = "DELETE FROM remarks WHERE member = ?1";
 const DELETE_TOKENS: &str = "DELETE FROM account_tokens WHERE member = ?1 \
                              OR email_lower = (SELECT email_lower FROM people WHERE member = ?1)";
+/// What they are found by goes with them.
+const DELETE_PAYERS: &str =
+    "DELETE FROM payers WHERE customer IN (SELECT id FROM erased_ids WHERE member = ?1)";
 const DELETE_PERSON: &str = "DELETE FROM people WHERE member = ?1";
 
 #[async_trait]
@@ -49,6 +52,7 @@ fn erase(connection: &Connection, erasure: &Erasure) -> Result<Erased, StoreErro
     run(connection, EMPTY_STEPS, [])?;
     let remarks = run(connection, DELETE_REMARKS, [member])?;
     run(connection, DELETE_TOKENS, [member])?;
+    run(connection, DELETE_PAYERS, [member])?;
     run(connection, DELETE_PERSON, [member])?;
     Ok(Erased { deliveries: emptied, remarks })
 }

@@ -6,16 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::ids::{CustomerId, MemberId};
+use domain::metadata::Actor;
 use domain::ports::StoreError;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use webhook_ingest::inbox::{
-    Asked, Backlog, Delivery, DeliveryFilter, ERASED_MEMBER, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED,
-    NewDelivery, Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, DeliveryKey, ERASED_MEMBER, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED, NewDelivery, ONE_READ, Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::error::store_error;
 use super::{Sqlite, micros, moment};
+use crate::range::range_of;
 
 macro_rules! columns {
     () => {
@@ -72,13 +73,24 @@ const STEP: &str = "INSERT INTO delivery_steps (arrival, at, step, actor, code, 
                     SELECT arrival, ?2, ?3, ?4, ?5, ?6 FROM inbox WHERE id = ?1";
 /// What people asked for is kept apart from what the service did by itself, or starts would push it out.
 const FORGET_STEPS: &str = "DELETE FROM delivery_steps WHERE number IN (SELECT number FROM (SELECT number, \
-                            row_number() OVER (PARTITION BY coalesce(actor, 'system') = 'system' \
+                            row_number() OVER (PARTITION BY coalesce(actor, 'system') = 'system', step = 'read' \
                             ORDER BY number DESC) AS place FROM delivery_steps WHERE arrival = ?1) WHERE place > ?2)";
 const STEPS: &str = "SELECT at, step, actor, code, detail FROM delivery_steps \
                      WHERE arrival = (SELECT arrival FROM inbox WHERE id = ?1) ORDER BY number";
 const GET: &str = concat!("SELECT ", columns!(), " FROM inbox WHERE id = ?1");
 /// Bodies are large, and whoever looks at many deliveries looks at no body.
 const LIST: &str = concat!("SELECT ", columns!("x''"), " FROM inbox");
+const FIND_BY_ID: &str =
+    concat!("SELECT ", columns!("x''"), ", id FROM inbox WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3");
+const FIND_BY_CONCERNS: &str = concat!(
+    "SELECT ",
+    columns!("x''"),
+    ", concerns FROM inbox WHERE arrival IN (SELECT max(arrival) FROM inbox WHERE concerns >= ?1 AND concerns < ?2 \
+     GROUP BY concerns ORDER BY concerns LIMIT ?3) ORDER BY concerns"
+);
+const NOTE_READ: &str = "INSERT INTO delivery_steps (arrival, at, step, actor) SELECT arrival, ?2, 'read', ?3 FROM inbox \
+                         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery_steps AS read \
+                         WHERE read.arrival = inbox.arrival AND step = 'read' AND actor = ?3 AND at > ?4 AND at <= ?2)";
 const ARRIVAL: &str = "SELECT arrival FROM inbox WHERE id = ?1";
 const PENDING: &str = "SELECT count(*) FROM inbox WHERE outcome = 'pending'";
 const BACKLOG: &str = "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'pending'), \
@@ -231,6 +243,38 @@ impl Inbox for Sqlite {
 
     async fn list(&self, filter: DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
         self.readers.read(move |connection| list(connection, &filter)).await
+    }
+
+    async fn find(
+        &self,
+        key: DeliveryKey,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Delivery)>, StoreError> {
+        let sql = match key {
+            DeliveryKey::Id => FIND_BY_ID,
+            DeliveryKey::Concerns => FIND_BY_CONCERNS,
+        };
+        let ([from, to], limit) = (range_of(prefix), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.readers
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(sql).map_err(store_error)?;
+                let mut rows = statement.query(params![from, to, limit]).map_err(store_error)?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next().map_err(store_error)? {
+                    found.push((row.get(15).map_err(store_error)?, delivery(row)?.1));
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    async fn note_read(&self, id: &str, actor: &Actor, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let (id, actor) = (id.to_owned(), actor.to_string());
+        let change = move |connection: &Connection| {
+            execute(connection, NOTE_READ, params![id, micros(now), actor, micros(now - ONE_READ)])
+        };
+        self.write(change).await.map(drop)
     }
 
     async fn pending(&self) -> Result<u64, StoreError> {

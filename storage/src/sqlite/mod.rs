@@ -11,6 +11,7 @@ mod identities;
 mod inbox;
 mod lock;
 mod notebook;
+mod payers;
 mod people;
 mod readers;
 mod remarks;

@@ -103,6 +103,7 @@ impl Engine {
             payment: None,
             balance: 0,
             failures: Vec::new(),
+            payer: None,
         }
     }
 
@@ -141,19 +142,20 @@ impl Engine {
             return;
         };
         let now = self.now;
-        let (mut number, mut balance) = (None, 0);
+        let (mut number, mut balance, mut payer) = (None, 0, None);
         self.touch::<Customer>(&invoice.customer, |kept| {
             kept.invoices += 1;
             kept.currency.get_or_insert(invoice.currency.clone());
             number = Some(format!("{}-{:04}", kept.invoice_prefix, kept.invoices));
             balance = kept.balance;
+            payer = Some((kept.name.clone(), kept.email.clone()));
             kept.balance = invoice.total().saturating_add(balance).min(0);
         });
         self.touch::<Invoice>(id, |kept| {
             kept.status = InvoiceStatus::Open;
             kept.finalized_at = Some(now);
             (kept.finalizes_at, kept.next_attempt) = (None, None);
-            (kept.number, kept.balance) = (number, balance);
+            (kept.number, kept.balance, kept.payer) = (number, balance, payer);
         });
         let due = self.invoice(id).map_or(0, Invoice::due);
         if due > 0 {

@@ -388,6 +388,9 @@ pub(crate) struct Invoice {
     /// When attempts failed.
     #[serde(default)]
     pub(crate) failures: Vec<Seconds>,
+    /// Who paid when it was finalised, which is what it says from then on: name and address.
+    #[serde(default)]
+    pub(crate) payer: Option<(Option<String>, Option<String>)>,
 }
 
 impl Invoice {

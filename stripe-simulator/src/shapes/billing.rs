@@ -94,6 +94,9 @@ fn pending_update(subscription: &Subscription, store: &Store) -> Value {
 
 pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
     let customer = store.customers.find(&invoice.customer);
+    let payer =
+        invoice.payer.clone().or_else(|| customer.map(|kept| (kept.name.clone(), kept.email.clone())));
+    let (name, email) = payer.unwrap_or_default();
     let metadata = &invoice.metadata;
     let lines: Vec<_> = invoice.lines.iter().map(|kept| line(kept, invoice, metadata, store)).collect();
     let (total, due, paid) = (invoice.total(), invoice.due(), invoice.paid());
@@ -114,8 +117,8 @@ pub(crate) fn invoice(invoice: &Invoice, store: &Store) -> Value {
         "automatically_finalizes_at": invoice.finalizes_at, "billing_reason": invoice.reason,
         "collection_method": "charge_automatically", "created": invoice.created, "currency": invoice.currency,
         "custom_fields": null, "customer": invoice.customer, "customer_account": null, "customer_address": null,
-        "customer_email": customer.and_then(|customer| customer.email.as_ref()),
-        "customer_name": customer.and_then(|customer| customer.name.as_ref()),
+        "customer_email": email,
+        "customer_name": name,
         "customer_phone": customer.and_then(|customer| customer.phone.as_ref()), "customer_shipping": null,
         "customer_tax_exempt": "none", "customer_tax_ids": [], "default_payment_method": null,
         "default_source": null, "default_tax_rates": [], "description": null, "discounts": [],

@@ -272,3 +272,20 @@ fn assert_old(event: &Value, version: &str) {
         _ => {}
     }
 }
+
+#[test]
+fn an_invoice_says_who_paid_when_it_was_finalized() {
+    let (mut world, subscription) = World::member(BASIC, GOOD, 0);
+    let customer =
+        world.get(&format!("/v1/subscriptions/{subscription}"))["customer"].as_str().unwrap().to_owned();
+    let mut named = |name: &str| {
+        world.stripe.call("POST", &format!("/v1/customers/{customer}"), &format!("name={name}")).unwrap();
+        let invoices = world.get(&format!("/v1/invoices?customer={customer}"));
+        (
+            invoices["data"][0]["customer_name"].clone(),
+            world.get(&format!("/v1/customers/{customer}"))["name"].clone(),
+        )
+    };
+    let (on_invoice, now) = named("Ada+Lovelace");
+    assert_eq!((on_invoice, now), (Value::Null, "Ada Lovelace".into()), "a later name is not on it");
+}

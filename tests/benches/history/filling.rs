@@ -22,7 +22,7 @@ use domain::subscription::{Item, Kind, Observation, PaymentAttempt, Status, Subs
 use projections::directory::Directory;
 use projections::past::{AsOf, DeliverySeen, Filter, MemberState, Past, Story, USUALLY_TOLD};
 use projections::runner::{follow, progress};
-use projections::search::{Search, understand};
+use projections::search::{Found, Search, understand};
 use storage::{Access, Storage};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -350,17 +350,18 @@ async fn main() {
     println!("read by the member directory in {:.0} s", begun.elapsed().as_secs_f64());
 
     println!("\n{:<28} {:<12} {:>9} {:>9}", "milliseconds", "member with", "median", "p99");
-    let search = Search::new(feed.clone(), views.clone(), filling.storage.people.clone());
+    let (people, payers) = (filling.storage.people.clone(), filling.storage.payers.clone());
+    let search = Search::new(feed.clone(), views.clone(), people, payers);
     let past = Past::new(feed, views, filling.storage.remarks.clone(), directory);
     for group in &groups {
         let find = async |number| {
             // Some of her address, which is the beginning of others', too.
             let typed = understand(&format!("member{}", number / 10));
             let found = match &typed {
-                Some(typed) => search.members(typed, None, 20).await.unwrap_or_default(),
-                None => Vec::new(),
+                Some(typed) => search.find(typed, &[], 20).await.unwrap_or_default(),
+                None => Found::default(),
             };
-            assert!(!found.is_empty(), "nobody was found");
+            assert!(!found.members.is_empty(), "nobody was found");
         };
         measure("search by e-mail", "", group, find).await;
         let explain = async |number| {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use domain::metadata::Actor;
 use storage::{Access, Storage};
 use webhook_ingest::inbox::{
-    Asked, Delivery, DeliveryFilter, KEPT_STEPS, MOST_POSTPONED, NewDelivery, Origin, Outcome, Redrive,
-    Redriven, Selection, Step, StepKind, Stored, Why,
+    Asked, Delivery, DeliveryFilter, DeliveryKey, KEPT_STEPS, MOST_POSTPONED, NewDelivery, Origin, Outcome,
+    Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
 };
 
 use super::{Place, clock, noon, on_both, seconds};
@@ -42,6 +42,9 @@ on_both! {
     no_step_is_taken_that_cannot_be_kept,
     a_delivery_that_is_looked_at_for_ever_keeps_its_latest_steps_and_what_people_asked_for,
     pending_deliveries_are_counted,
+    deliveries_are_found_by_how_their_ids_and_what_they_concern_begin,
+    who_reads_a_body_is_among_its_steps_once_an_hour,
+    no_read_pushes_out_what_people_asked_for,
 }
 
 fn delivery(id: &str) -> NewDelivery {
@@ -573,4 +576,62 @@ async fn leases_of_a_dead_process_are_released_when_sqlite_is_opened() {
     drop(storage);
     let again = storage::open(&place.url(), Access::Write, clock()).await.unwrap();
     assert_eq!(again.inbox.claim(noon(), LEASE, 1).await.unwrap().len(), 1);
+}
+
+async fn deliveries_are_found_by_how_their_ids_and_what_they_concern_begin(place: Place) {
+    let inbox = place.open().await.inbox;
+    for (id, concerns) in
+        [("evt_1B", Some("in_1")), ("evt_1a", Some("in_1")), ("evt_2", Some("in_2")), ("evt_3", None)]
+    {
+        let concerns = concerns.map(str::to_owned);
+        inbox.store(NewDelivery { concerns, ..delivery(id) }).await.unwrap();
+    }
+    let find = async |key, prefix: &str, limit| {
+        let found = inbox.find(key, prefix, limit).await.unwrap();
+        assert!(found.iter().all(|(_, held)| held.body.is_empty()), "nobody looks at bodies here");
+        found.into_iter().map(|(key, held)| format!("{key} {}", held.id)).collect::<Vec<_>>()
+    };
+    assert_eq!(find(DeliveryKey::Id, "evt_1", 9).await, ["evt_1B evt_1B", "evt_1a evt_1a"]);
+    assert_eq!(find(DeliveryKey::Id, "evt_", 2).await, ["evt_1B evt_1B", "evt_1a evt_1a"]);
+    assert_eq!(find(DeliveryKey::Id, "evt_%", 9).await, [""; 0]);
+    assert_eq!(
+        find(DeliveryKey::Concerns, "in_", 9).await,
+        ["in_1 evt_1a", "in_2 evt_2"],
+        "the latest of each"
+    );
+    assert_eq!(find(DeliveryKey::Concerns, "in_", 1).await, ["in_1 evt_1a"]);
+}
+
+async fn who_reads_a_body_is_among_its_steps_once_an_hour(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1", "evt_2"]).await;
+    let [sue, tom] = ["mem_sue", "mem_tom"].map(|member| Actor::staff(&member.into()));
+    for (who, after) in [(&sue, 0), (&sue, 3_599), (&tom, 60), (&sue, 3_600), (&sue, 3_700)] {
+        storage.inbox.note_read("evt_1", who, noon() + seconds(after)).await.unwrap();
+    }
+    let steps = storage.inbox.steps("evt_1").await.unwrap();
+    let told: Vec<_> =
+        steps.iter().map(|step| (step.kind, step.actor.as_deref().unwrap(), step.at)).collect();
+    let read = |who, after| (StepKind::Read, who, noon() + seconds(after));
+    assert_eq!(told, [read("staff:mem_sue", 0), read("staff:mem_tom", 60), read("staff:mem_sue", 3_600)]);
+    assert_eq!(storage.inbox.steps("evt_2").await.unwrap(), []);
+    storage.inbox.note_read("evt_none", &sue, noon()).await.unwrap();
+}
+
+async fn no_read_pushes_out_what_people_asked_for(place: Place) {
+    let storage = place.open().await;
+    store(&storage, &["evt_1"]).await;
+    let redrive = async |why: &str| {
+        storage.inbox.redrive(Redrive::Id("evt_1".to_owned()), asked_by_staff(why)).await.unwrap();
+    };
+    redrive("the first").await;
+    let sue = Actor::staff(&"mem_sue".into());
+    for hour in 0..i64::from(KEPT_STEPS) + 5 {
+        storage.inbox.note_read("evt_1", &sue, noon() + seconds(hour * 3_600)).await.unwrap();
+    }
+    redrive("the second").await;
+    let steps = storage.inbox.steps("evt_1").await.unwrap();
+    let asked: Vec<_> = steps.iter().filter_map(|step| step.detail.as_deref()).collect();
+    assert_eq!(asked, ["the first", "the second"]);
+    assert_eq!(steps.iter().filter(|step| step.kind == StepKind::Read).count(), KEPT_STEPS as usize);
 }

@@ -10,6 +10,7 @@ mod idempotency;
 mod identities;
 mod inbox;
 mod notebook;
+mod payers;
 mod people;
 mod remarks;
 mod views;

@@ -975,7 +975,8 @@ export interface paths {
         };
         /**
          * Looks for members and videos.
-         * @description Finds by e-mail address or id, by how these begin; no name of a person is kept. Nothing in `q` is a wildcard.
+         * @description Finds by e-mail address, name or id, by how these begin. Nothing in `q` is a wildcard. Somebody of the staff sees shortened
+         *     names and addresses, but for what was typed whole: what she reads of a member she opens, and that is recorded.
          */
         get: operations["searchMembers"];
         put?: never;
@@ -1453,7 +1454,7 @@ export interface paths {
         /**
          * A member's history.
          * @description Everything that happened to her, her payers and her subscriptions, in the order it was true, in plain words: event by
-         *     event, or with `group=cause` by what they follow from.
+         *     event, or with `group=cause` by what they follow from, which tells of the latest 1,000 deliveries of each payer.
          */
         get: operations["showTimeline"];
         put?: never;
@@ -2323,7 +2324,7 @@ export interface components {
         /** @description Something that was done with a delivery. */
         DeliveryStep: {
             /**
-             * @description Who had it looked at again.
+             * @description Who had it looked at again, or read what it says.
              * @example service:helpdesk
              */
             actor: string | null;
@@ -2337,7 +2338,7 @@ export interface components {
             /** @description A stable code for the outcome. */
             reason: string | null;
             /**
-             * @description What: `postponed`, `redriven`, or the outcome that it got.
+             * @description What: `postponed`, `redriven`, `read`, or the outcome that it got.
              * @example redriven
              */
             step: string;
@@ -2998,12 +2999,12 @@ export interface components {
          * @description What a member was found by.
          * @enum {string}
          */
-        MatchedKind: "member" | "customer" | "subscription" | "grant" | "checkout" | "payment" | "delivery" | "email" | "external_id";
+        MatchedKind: "member" | "customer" | "subscription" | "grant" | "checkout" | "payment" | "delivery" | "email" | "billing_email" | "name" | "external_id";
         /** @description What was found. */
         Matches: {
-            /** @description Members first, by what the word says they were meant by, then videos. */
+            /** @description Members first, by what the word says they were meant by, then events and payers that are nobody's, then videos. */
             data: components["schemas"]["SearchMatch"][];
-            /** @description Whether there are more; type more of it to find them. */
+            /** @description Whether there may be more; type more of it to find them. */
             has_more: boolean;
             /**
              * @description Always `list`.
@@ -3142,6 +3143,8 @@ export interface components {
              * @example member_export
              */
             object: string;
+            /** @description Who her payers are, as the billing provider has it. */
+            payers: components["schemas"]["Payer"][];
             /** @description How it stands with her. */
             state: components["schemas"]["MemberState"];
         };
@@ -3166,6 +3169,8 @@ export interface components {
              * @example member_profile
              */
             object: string;
+            /** @description Who her payers are, as the billing provider has it. */
+            payers: components["schemas"]["Payer"][];
             /** @description On how many devices she is signed in; null where people cannot sign in. */
             sessions: number | null;
             /** @description How it stands with her now. */
@@ -3327,6 +3332,8 @@ export interface components {
             object: string;
             /** @description What she has paid, by currency. */
             paid: components["schemas"]["PaidInAll"][];
+            /** @description Who pays, as the payment provider has it. */
+            payers: components["schemas"]["Payer"][];
             /** @description The best plan that is open to her. */
             plan: string | null;
             /**
@@ -3608,6 +3615,18 @@ export interface components {
              * @description The new one: 8 to 128 characters, better 15 or more.
              */
             new_password: string;
+        };
+        /** @description Who a payer of a member's is, as the billing provider has it. */
+        Payer: {
+            /**
+             * @description The payer.
+             * @example cus_NffrFeUfNV2Hib
+             */
+            customer: string;
+            /** @description The address that bills go to. */
+            email: string | null;
+            /** @description Her name. */
+            name: string | null;
         };
         /** @description Something that is sold. */
         Plan: {
@@ -4104,10 +4123,44 @@ export interface components {
              * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
              */
             member: string;
+            /** @description Her name, where the billing provider said one. */
+            name: string | null;
             /** @enum {string} */
             object: "member_match";
             /** @description That, whole. */
             value: string;
+        } | {
+            /**
+             * @description The payer.
+             * @example cus_NffrFeUfNV2Hib
+             */
+            customer: string;
+            /** @description The address that bills go to. */
+            email: string | null;
+            /** @description Her name. */
+            name: string | null;
+            /** @enum {string} */
+            object: "payer_match";
+        } | {
+            /**
+             * @description Its id.
+             * @example evt_1MqqbKLt4dXK03v5qaIbiNCC
+             */
+            delivery: string;
+            /** @enum {string} */
+            object: "delivery_match";
+            /** @description What became of it. */
+            outcome: components["schemas"]["DeliveryOutcome"];
+            /**
+             * Format: date-time
+             * @description When it first arrived.
+             */
+            received_at: string;
+            /**
+             * @description Its type.
+             * @example charge.dispute.created
+             */
+            type: string;
         } | {
             /** @description Its name. */
             name: string;
@@ -14523,8 +14576,9 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description The beginning of an e-mail address, of an external id, or of an id: `mem_`, `cus_`, `sub_`, `cs_`, `grt_`; a whole id of
-                 *     a payment or an event: `in_`, `pi_`, `ch_`, `evt_`; or the beginning of a video's id, name or id at Vimeo.
+                 * @description The beginning of an e-mail address, also of the one that bills go to; of words of a name, in any order and however they
+                 *     are accented; of an external id; of an id: `mem_`, `cus_`, `sub_`, `cs_`, `grt_`, `in_`, `pi_`, `ch_`, `evt_`; or of a
+                 *     video's id, name or id at Vimeo.
                  * @example ada@
                  */
                 q: string;

@@ -1,7 +1,7 @@
 import { type Page } from "@playwright/test";
 
 import type { Demo, Part } from "../support/demo.js";
-import { expect, inspect, walk } from "../support/test.js";
+import { WIDTHS, expect, inspect, walk } from "../support/test.js";
 
 async function signIn(demo: Demo, page: Page): Promise<void> {
   await page.goto(demo.supportsClick);
@@ -30,6 +30,8 @@ async function ask(demo: Demo, page: Page, { member, email, video, at, known_at 
 
 for (const [turn, name] of ["one half", "the other half"].entries()) {
   walk(`${name} of the cast is explained in the browser in the words of the command line`, async ({ demo, page }) => {
+    // One half is clicked through on a laptop, the other on a telephone.
+    await page.setViewportSize({ width: WIDTHS[1 - turn] ?? 1_280, height: 800 });
     await signIn(demo, page);
     expect(demo.cast.length).toBeGreaterThanOrEqual(22);
     for (const part of demo.cast.filter((_, place) => place % 2 === turn)) {
@@ -65,6 +67,36 @@ walk("every kind of page can be used by everybody, on a telephone and by night",
     await page.goto(`${demo.url}/console${path}`);
     await inspect(page, name);
   }
+});
+
+walk("what was found, by name too, and one delivery can be used by everybody", async ({ demo, page }) => {
+  await signIn(demo, page);
+  const find = async (typed: string) => {
+    await page.keyboard.press("Control+k");
+    await page.keyboard.type(typed);
+    await page.keyboard.press("Enter");
+  };
+  await find("BER");
+  const members = page.getByRole("region", { name: "Members" });
+  await expect(members.getByRole("link", { name: "Ada B." })).toBeVisible();
+  await expect(members.getByText("a…@example.com"), "addresses are short").toBeVisible();
+  await expect(page.getByRole("region", { name: "Customers at Stripe that are nobody's" })).toContainText("Nora B.");
+  expect(page.url(), "an address of a page holds no name").not.toMatch(/Berg|Nora/);
+  await inspect(page, "console-found");
+  await find("evt_");
+  await expect(page.getByText("There may be more")).toBeVisible();
+  await inspect(page, "console-found-deliveries");
+  await find("nobody like this");
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Nobody was found");
+  await inspect(page, "console-found-nobody");
+  await find("bergstrom ada");
+  await expect(page.getByText("Ada Bergström"), "her page has her whole name").toBeVisible();
+
+  await page.goto(`${demo.url}/console/deliveries?outcome=parked`);
+  await page.locator("[data-event]").first().click();
+  await page.getByText("Show it").click();
+  await expect(page.getByText("what it says was read")).toBeVisible();
+  await inspect(page, "console-delivery");
 });
 
 walk("what is told of rosa as it was then, why, what differs, and each event can be used by everybody", async ({ demo, page }) => {

@@ -1,10 +1,11 @@
 //! What an event means: pure, from Stripe's words to commands. Nothing here is an error; what cannot be used is parked
 //! or ignored with a reason.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use domain::customer::Deletion;
 use domain::ids::{CustomerId, InvoiceId, PaymentId, SourceEventId, SubscriptionId};
 use domain::member::{Checkout, CheckoutEnd, CheckoutOutcome};
+use domain::ports::PayerTold;
 use domain::subscription::{
     Dispute, DisputeStatus, InvoiceNote, Item, Kind, NextPlans, Noted, Notice, Observation, PaymentAttempt,
     Refund, RefundTold, Reversal, Schedule, Status, Terms,
@@ -281,6 +282,51 @@ pub(crate) fn invoice_seen(object: &Value) -> Option<(InvoiceId, Option<Subscrip
 /// The member that any object of Stripe's names.
 pub(crate) fn member_named(object: &Value) -> Option<String> {
     wire::named_member(object)
+}
+
+/// What an event says of who its payer is. Stripe's times are whole seconds: of two events of one, what is told of the payer
+/// itself counts for more than what something else says of her beside.
+pub(crate) fn payer_told(event: &Envelope) -> Option<PayerTold> {
+    let (object, created) = (event.object.as_ref()?, event.created?);
+    let (at, weight, of, name, email) = match event.plain_type() {
+        // What nobody is known to have could be forgotten on nobody's behalf.
+        "customer.deleted" => (created, 3, &Value::Null, "name", "email"),
+        "customer.updated" => (created, 2, object, "name", "email"),
+        "customer.created" => (created, 1, object, "name", "email"),
+        "checkout.session.completed" => (created, 0, object.get("customer_details")?, "name", "email"),
+        told if told.starts_with("invoice.") => {
+            (wire::finalized_at(object).unwrap_or(created), 0, object, "customer_name", "customer_email")
+        }
+        _ => return None,
+    };
+    let mut names = named_by(object);
+    names.extend(wire::invoice(object).and_then(|invoice| invoice.named_member));
+    Some(PayerTold {
+        customer: event.customer()?,
+        name: wire::text(of, name),
+        email: wire::text(of, email),
+        is_whole: weight > 0,
+        at: at + TimeDelta::microseconds(weight),
+        names,
+    })
+}
+
+/// What Stripe said of who pays for a subscription that it was asked for, if it was asked for that too. An event of the same
+/// second may have been made after the answer.
+pub(crate) fn payer_seen(subscription: &Value, at: DateTime<Utc>) -> Option<PayerTold> {
+    let payer = subscription.get("customer").filter(|payer| payer.is_object())?;
+    if payer.get("deleted").and_then(Value::as_bool) == Some(true) {
+        return None;
+    }
+    let names = [wire::named_member(subscription), wire::named_member(payer)].into_iter().flatten();
+    Some(PayerTold {
+        customer: wire::text(payer, "id")?.into(),
+        name: wire::text(payer, "name"),
+        email: wire::text(payer, "email"),
+        is_whole: true,
+        at: at.trunc_subsecs(0),
+        names: names.collect(),
+    })
 }
 
 fn source(event: &Envelope) -> SourceEventId {

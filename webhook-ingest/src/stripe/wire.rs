@@ -78,10 +78,11 @@ impl Envelope {
         id_of(object.get("customer")).map(Into::into)
     }
 
-    /// The payment or invoice the event speaks of, for events that name no subscription.
+    /// The payment, invoice or checkout the event speaks of; the subscription, where it is about what is to become of one.
     pub fn concerns(&self) -> Option<String> {
         let object = self.object.as_ref()?;
         match object.get("object").and_then(Value::as_str)? {
+            "invoice" | "checkout.session" => text(object, "id"),
             "invoice_payment" => id_of(object.get("invoice")),
             "subscription_schedule" => schedule(object).map(|(subscription, _)| subscription.to_string()),
             "charge" | "refund" | "dispute" | "radar.early_fraud_warning" => {
@@ -209,6 +210,11 @@ pub(super) struct Invoice {
     pub(super) amount_paid: Option<i64>,
     /// What paid it, where the invoice says.
     pub(super) payment: Option<PaymentId>,
+}
+
+/// When an invoice was finalized: what it says of its payer is what was so then, however much later it is told.
+pub(super) fn finalized_at(invoice: &Value) -> Option<DateTime<Utc>> {
+    moment(invoice.pointer("/status_transitions/finalized_at"))
 }
 
 /// Reads an invoice: the link to its subscription moved with API version 2025-03-31.basil.

@@ -509,3 +509,58 @@ fn a_schedule_tells_its_next_change() {
     last["subscription"] = Value::Null;
     assert_eq!(code(translate(&event("subscription_schedule.created", &last))), "no_subscription");
 }
+
+fn part(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn who_a_payer_is_is_told_by_herself_her_checkouts_and_her_invoices() {
+    let created = at(1_700_000_000).unwrap();
+    let told = |kind: &str, object: &Value| payer_told(&event(kind, object)).unwrap();
+    let ada = json!({ "id": "cus_1", "object": "customer", "name": "Ada", "email": "ada@example.com",
+        "metadata": { "member_id": "mem_ada" } });
+    let changed = told("customer.updated", &ada);
+    assert_eq!((&changed.name, &changed.email), (&part("Ada"), &part("ada@example.com")));
+    assert_eq!((changed.customer.as_str(), &*changed.names), ("cus_1", &["mem_ada".to_owned()][..]));
+    assert!(changed.is_whole, "a name that is missing was taken away");
+    let details = json!({ "name": "Ada B.", "email": null });
+    let session = json!({ "id": "cs_1", "object": "checkout.session", "customer": "cus_1", "customer_details": details,
+        "client_reference_id": "mem_ada", "mode": "subscription" });
+    let finished = told("checkout.session.completed", &session);
+    assert_eq!((&finished.name, &finished.email, finished.is_whole), (&part("Ada B."), &None, false));
+    assert_eq!(finished.names, ["mem_ada"]);
+    // Of one second, what is told of herself counts for more.
+    let begun = told("customer.created", &ada);
+    assert!(changed.at > begun.at && begun.at > finished.at && finished.at == created);
+    let invoice = json!({ "id": "in_1", "object": "invoice", "customer": "cus_1", "customer_name": "Ada",
+        "customer_email": "old@example.com", "status_transitions": { "finalized_at": 1_600_000_000 } });
+    let paid = told("invoice.paid", &invoice);
+    assert_eq!((&paid.name, &paid.email), (&part("Ada"), &part("old@example.com")));
+    assert_eq!(paid.at, at(1_600_000_000).unwrap(), "an invoice says what was so when it was finalized");
+    let mut draft = invoice;
+    draft["status_transitions"] = Value::Null;
+    assert_eq!(told("invoice.finalization_failed", &draft).at, created);
+    // Of a payer who is deleted and nobody's, nothing is known from then on.
+    let gone = told("customer.deleted", &ada);
+    assert_eq!((gone.name, gone.email, gone.is_whole), (None, None, true));
+    assert_eq!(payer_told(&event("customer.subscription.updated", &modern())), None);
+    for concerned in [("invoice.paid", &draft, "in_1"), ("checkout.session.completed", &session, "cs_1")] {
+        let (kind, object, id) = concerned;
+        assert_eq!(event(kind, object).concerns().as_deref(), Some(id));
+    }
+}
+
+#[test]
+fn who_a_payer_is_is_told_by_a_subscription_that_was_asked_for_with_her() {
+    let asked = DateTime::from_timestamp(1_700_000_000, 700_000_000).unwrap();
+    let mut seen = modern();
+    assert_eq!(payer_seen(&seen, asked), None, "her id alone tells nothing");
+    seen["customer"] = json!({ "id": "cus_1", "object": "customer", "name": "Ada", "email": null });
+    let told = payer_seen(&seen, asked).unwrap();
+    assert_eq!((told.name, told.email, told.is_whole), (part("Ada"), None, true));
+    assert_eq!(Some(told.at), at(1_700_000_000), "an event of the same second counts for more");
+    assert_eq!(terms_of(&seen).customer.as_str(), "cus_1");
+    seen["customer"]["deleted"] = json!(true);
+    assert_eq!(payer_seen(&seen, asked), None);
+}
