@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use accounts::ServiceCaller;
+use accounts::{AccountView, ServiceCaller};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -220,13 +220,8 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
     if !matches!(scope, Scope::SupportRead | Scope::SupportWrite) {
         return Err(ApiError::Unauthenticated);
     }
-    let sign_in = state.sign_in()?;
-    // The account and not the token: rights that were taken away, and a second factor, count at once.
-    let account = sign_in.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
-    if account.role.min(viewer.role) < Role::Support {
-        return Err(ApiError::NotStaff);
-    }
-    if sign_in.strict_staff && !account.second_factor.enabled {
+    let account = account_of_staff(state, &viewer).await?;
+    if state.sign_in()?.strict_staff && !account.second_factor.enabled {
         return Err(ApiError::SecondFactorRequired);
     }
     // A form that is shown once more, with what was wrong with it, shows of her what its page does.
@@ -236,6 +231,13 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
         record_read(state, &viewer, &member, &what, request).await?;
     }
     Ok(Caller { actor: Actor::staff(&viewer.member), scopes: Arc::new([scope]) })
+}
+
+/// The account of somebody of the staff, whether it has a second factor or not. The account and not the token: rights that were
+/// taken away, and a second factor, count at once.
+pub async fn account_of_staff(state: &ApiState, viewer: &Viewer) -> Result<AccountView, ApiError> {
+    let account = state.sign_in()?.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
+    if account.role.min(viewer.role) < Role::Support { Err(ApiError::NotStaff) } else { Ok(account) }
 }
 
 /// Records that somebody of the staff looks at something of a member's, before it is shown.

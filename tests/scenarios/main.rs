@@ -11,6 +11,8 @@ mod bad_input;
 mod buying;
 mod cold_start;
 mod command_line;
+#[cfg(test)]
+mod console_account;
 mod corpus;
 mod crash;
 // Said once more, so that clippy takes the helpers for tests too.
