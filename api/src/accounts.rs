@@ -381,17 +381,10 @@ async fn welcome(
     visit: Visit,
     signed_in: SignedIn,
 ) -> Result<Response, ApiError> {
-    let ended = leave(sign_in, before, &visit).await?;
-    state.deliveries.member_signed_in(&signed_in.member);
-    let mut set = HeaderMap::new();
-    sign_in.give(&mut set, &signed_in, state.now());
-    if visit.challenge.is_some() {
-        sign_in.cookies.give_challenge(&mut set, "", Duration::ZERO);
-    }
-    let SignedIn { member, session, role, session_expires_at: expires_at, position, .. } = signed_in;
-    let position = position.max(ended.unwrap_or_default());
+    let (member, session) = (signed_in.member.clone(), signed_in.session.clone());
+    let SignedIn { role, session_expires_at: expires_at, .. } = signed_in;
     let body = SignedInBody { object: "signed_in", member, session, role, expires_at };
-    Ok((set, AnsweredAt(position), Json(LoginBody::SignedIn(body))).into_response())
+    welcome_with(Json(LoginBody::SignedIn(body)), state, sign_in, before, visit, signed_in).await
 }
 
 /// The same for a page: it goes on at `to`, a page of ours.
@@ -403,11 +396,27 @@ pub async fn welcome_to(
     visit: Visit,
     signed_in: SignedIn,
 ) -> Result<Response, ApiError> {
-    let mut response = welcome(state, sign_in, before, visit, signed_in).await?;
-    let moved = Redirect::to(to).into_response();
-    *response.status_mut() = moved.status();
-    response.headers_mut().extend(moved.headers().clone());
-    Ok(response)
+    welcome_with(Redirect::to(to), state, sign_in, before, visit, signed_in).await
+}
+
+/// The same with any answer, such as a page.
+pub async fn welcome_with(
+    answer: impl IntoResponse,
+    state: &ApiState,
+    sign_in: &SignIn,
+    before: Option<Viewer>,
+    visit: Visit,
+    signed_in: SignedIn,
+) -> Result<Response, ApiError> {
+    let ended = leave(sign_in, before, &visit).await?;
+    state.deliveries.member_signed_in(&signed_in.member);
+    let mut set = HeaderMap::new();
+    sign_in.give(&mut set, &signed_in, state.now());
+    if visit.challenge.is_some() {
+        sign_in.cookies.give_challenge(&mut set, "", Duration::ZERO);
+    }
+    let position = signed_in.position.max(ended.unwrap_or_default());
+    Ok((set, AnsweredAt(position), answer).into_response())
 }
 
 /// Ends the session that a request's cookies belong to.

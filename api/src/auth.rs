@@ -4,8 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use accounts::ServiceCaller;
 use accounts::policy::{Deed, Doer, Target, may};
+use accounts::{AccountView, ServiceCaller};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -238,17 +238,8 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
     if !matches!(scope, Scope::SupportRead | Scope::SupportWrite) {
         return Err(ApiError::Unauthenticated);
     }
-    let sign_in = state.sign_in()?;
-    // The account and not the token: rights that were taken away, a lock, and a second factor, count at once.
-    let account = sign_in.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
-    if account.lock.is_some() {
-        return Err(ApiError::NotSignedIn);
-    }
-    let role = account.role.min(viewer.role);
-    if role < Role::Support {
-        return Err(ApiError::NotStaff);
-    }
-    if sign_in.strict_staff && !account.second_factor.enabled {
+    let account = account_of_staff(state, &viewer).await?;
+    if state.sign_in()?.strict_staff && !account.second_factor.enabled {
         return Err(ApiError::SecondFactorRequired);
     }
     // A form that is shown once more, with what was wrong with it, shows of her what its page does.
@@ -257,8 +248,18 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
         let request = parts.extensions.get::<Asked>().map(Asked::request_id).unwrap_or_default();
         record_read(state, &viewer, &member, &what, request).await?;
     }
-    let (actor, doer) = (Actor::staff(&viewer.member), Doer::Staff(role));
+    let (actor, doer) = (Actor::staff(&viewer.member), Doer::Staff(account.role.min(viewer.role)));
     Ok(Caller { actor, doer, scopes: Arc::new([scope]) })
+}
+
+/// The account of somebody of the staff, whether it has a second factor or not. The account and not the token: rights that were
+/// taken away, a lock, and a second factor, count at once.
+pub async fn account_of_staff(state: &ApiState, viewer: &Viewer) -> Result<AccountView, ApiError> {
+    let account = state.sign_in()?.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
+    if account.lock.is_some() {
+        return Err(ApiError::NotSignedIn);
+    }
+    if account.role.min(viewer.role) < Role::Support { Err(ApiError::NotStaff) } else { Ok(account) }
 }
 
 /// Records that somebody of the staff looks at something of a member's, before it is shown.

@@ -42,6 +42,11 @@
     });
   }
 
+  for (const button of all("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => print());
+  }
+
   // The slider: each stop is the address of a state, fetched and put in the place of the present one.
   const slider = one("[data-slider]");
   if (slider) {

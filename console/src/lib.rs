@@ -3,6 +3,8 @@
 //! | module | pages |
 //! |---|---|
 //! | `sign_in` | signing in and out |
+//! | `second_factor` | setting up a second factor, without which staff sees nothing else |
+//! | `account` | one's own account: second factor, sessions, password |
 //! | `overview` | the search box, and what needs somebody |
 //! | `member` | how a member stands, now or then, her history, why an answer was what it was |
 //! | `search` | whom a typed word means |
@@ -15,6 +17,7 @@
 //! Every page is an address, works without a script and says its moments in UTC. What it shows and does comes from the crate
 //! `api`: who may see it, what is recorded of that, what an act does (see `docs/adr/0010-…`).
 
+mod account;
 mod accounts;
 mod acts;
 mod assets;
@@ -26,7 +29,9 @@ mod health;
 mod member;
 mod overview;
 mod page;
+mod qr;
 mod search;
+mod second_factor;
 mod sign_in;
 mod time;
 mod who;
@@ -57,6 +62,15 @@ fn pages() -> Router<ApiState> {
         .route(sign_in::PROVIDER, post(sign_in::through_provider))
         .route(sign_in::SIGN_OUT, post(sign_in::sign_out))
         .route(sign_in::RENEW, any(sign_in::renew))
+        .route(second_factor::SET_UP, get(second_factor::show))
+        .route(second_factor::ENROL, post(second_factor::enrol))
+        .route(second_factor::CONFIRM, post(second_factor::confirm))
+        .route(second_factor::BACKUP_CODES, post(second_factor::backup_codes))
+        .route(second_factor::DISABLE, post(second_factor::disable))
+        .route(account::ACCOUNT, get(account::show))
+        .route(account::END, post(account::end))
+        .route(account::END_OTHERS, post(account::end_others))
+        .route(account::PASSWORD, post(account::password))
         .route("/console/members/{member}", get(member::show))
         .route("/console/members/{member}/events/{position}", get(member::event::show))
         .route("/console/members/{member}/explain", get(member::explain::show))

@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::desk::Frame;
 use crate::form::Fields;
+use crate::second_factor::SET_UP;
 use crate::sign_in::RENEW;
 
 /// Nothing but our own stylesheet and script, nothing written into the page, and nobody frames it.
@@ -122,7 +123,11 @@ impl Asked {
         let status = response.status();
         if let Some(problem) = Pending::take(&mut response, &self.request_id) {
             if matches!(problem.code, "unauthenticated" | "not_signed_in") && !self.by_token {
-                return self.to_the_door(response.headers());
+                return self.led_to(RENEW, response.headers());
+            }
+            // A form that was sent stays: what was typed into it is not lost on the way.
+            if problem.code == "second_factor_required" && self.method.is_safe() {
+                return self.led_to(SET_UP, response.headers());
             }
             return self.problem(response, &problem);
         }
@@ -158,12 +163,13 @@ impl Asked {
         response
     }
 
-    /// Where a session is renewed, or begun: the cookie that renews is not sent to pages. What a form sent goes along.
-    fn to_the_door(&self, given: &HeaderMap) -> Response {
+    /// Leads to `door`, which leads back: where a session is renewed, or begun, since the cookie that renews is not sent to pages;
+    /// or where a second factor is set up. What a form sent goes along.
+    fn led_to(&self, door: &str, given: &HeaderMap) -> Response {
         let to = self.uri.path_and_query().map_or("/console", |path| path.as_str());
         let to = if is_path(to) { to } else { "/console" };
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("to", to).finish();
-        let door = format!("{RENEW}?{query}");
+        let door = format!("{door}?{query}");
         let mut response =
             if self.method.is_safe() { Redirect::to(&door) } else { Redirect::temporary(&door) }
                 .into_response();

@@ -3,7 +3,7 @@
 
 use accounts::{AccountError, Login};
 use api::accounts::identities::{page, sent};
-use api::accounts::{logout, welcome_to};
+use api::accounts::{logout, welcome_to, welcome_with};
 use api::error::ApiError;
 use api::extract::is_path;
 use api::sign_in::Visit;
@@ -14,10 +14,12 @@ use axum::extract::State;
 use axum::http::header::{LOCATION, REFRESH};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::account::Role;
 
 use crate::desk::Frame;
 use crate::form::Fields;
 use crate::page::{Page, refused};
+use crate::second_factor;
 
 /// Takes an address and a password.
 pub(crate) const SIGN_IN: &str = "/v1/auth/console/sign-in";
@@ -69,11 +71,12 @@ struct SecondFactorPage<'p> {
 }
 
 /// Where to go on: a page of the console, and nothing else.
-fn destination(to: Option<&str>) -> &str {
+pub(crate) fn destination(to: Option<&str>) -> &str {
     to.filter(|to| is_path(to) && to.starts_with(HOME) && !to.starts_with(DOOR)).unwrap_or(HOME)
 }
 
-fn door(state: &ApiState) -> Result<&SignIn, ApiError> {
+/// What signs people in, where anybody does.
+pub(crate) fn door(state: &ApiState) -> Result<&SignIn, ApiError> {
     state.sign_in.as_ref().ok_or(ApiError::SignInNotConfigured)
 }
 
@@ -151,6 +154,13 @@ pub(crate) async fn sign_in(
     let sign_in = door(&state)?;
     let (to, email) = (destination(fields.filled("to")), fields.filled("email").unwrap_or_default());
     match sign_in.accounts.login(email, fields.text("password"), &visit.origin).await {
+        // Whoever was let in with a password alone has nothing else: of the staff, she sets it up with the same password.
+        Ok(Login::SignedIn(signed_in)) if sign_in.strict_staff && signed_in.role >= Role::Support => {
+            let page =
+                second_factor::begun(sign_in, &signed_in.member, fields.text("password"), &visit.origin, to)
+                    .await?;
+            welcome_with(page, &state, sign_in, before, visit, *signed_in).await
+        }
         Ok(Login::SignedIn(signed_in)) => welcome_to(to, &state, sign_in, before, visit, *signed_in).await,
         Ok(Login::SecondFactorRequired { challenge, .. }) => {
             let page = SecondFactorPage { frame: Frame::bare(), to, challenge: &challenge, mistake: None };
@@ -190,7 +200,10 @@ pub(crate) async fn second_factor(
 }
 
 /// The form once more, with what was wrong. What is nobody's mistake is an error like any other.
-fn again(error: AccountError, form: impl FnOnce(String) -> Response) -> Result<Response, ApiError> {
+pub(crate) fn again(
+    error: AccountError,
+    form: impl FnOnce(String) -> Response,
+) -> Result<Response, ApiError> {
     let error = ApiError::from(error);
     if !matches!(error, ApiError::Account(_) | ApiError::Invalid { .. }) {
         return Err(error);
@@ -205,10 +218,14 @@ pub(crate) async fn sign_out(
     viewer: Option<Viewer>,
     visit: Visit,
 ) -> Result<Response, ApiError> {
-    let mut response = logout(State(state), viewer, visit).await?;
+    logout(State(state), viewer, visit).await.map(left)
+}
+
+/// An answer that took the cookies away, as one that leads to where somebody signs in.
+pub(crate) fn left(mut response: Response) -> Response {
     *response.status_mut() = StatusCode::SEE_OTHER;
     response.headers_mut().insert(LOCATION, HeaderValue::from_static("/console/sign-in?signed_out=1"));
-    Ok(response)
+    response
 }
 
 /// Comes here with the renewing cookie, which has been used when this is asked, and goes back to where it came from with a new

@@ -13,6 +13,8 @@ mod cold_start;
 mod command_line;
 #[cfg(test)]
 mod comparing;
+#[cfg(test)]
+mod console_account;
 mod corpus;
 mod crash;
 // Said once more, so that clippy takes the helpers for tests too.

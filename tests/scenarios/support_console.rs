@@ -5,7 +5,7 @@ use std::io::Write;
 use chrono::Months;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::app::{Home, Store, TestApp};
@@ -19,38 +19,39 @@ const CANARY: &str = "<script>alert('canary')</script>";
 const SCRIPT: &str = "<script>alert";
 
 /// What a browser was given.
-struct Page {
-    status: StatusCode,
-    location: String,
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) location: String,
     kind: String,
     policy: String,
-    html: String,
+    pub(crate) html: String,
 }
 
 impl Page {
     #[track_caller]
-    fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.html);
         self
     }
 
     #[track_caller]
-    fn says(&self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         assert!(self.html.contains(text), "{text:?} is not in {}", self.html);
     }
 
     /// A hidden field's value.
-    fn hidden(&self, name: &str) -> String {
+    pub(crate) fn hidden(&self, name: &str) -> String {
         let field = self.html.split(&format!("name=\"{name}\" value=\"")).nth(1);
         field.and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
     }
 }
 
-async fn page(browser: &Browser, path: &str) -> Page {
+pub(crate) async fn page(browser: &Browser, path: &str) -> Page {
     given(browser.request(Method::GET, path)).await
 }
 
-async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Page {
+pub(crate) async fn send(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Page {
     let body: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let kind = "application/x-www-form-urlencoded";
     given(browser.request(Method::POST, path).header(CONTENT_TYPE, kind).body(body.join("&"))).await
@@ -68,8 +69,8 @@ async fn given(request: reqwest::RequestBuilder) -> Page {
         value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
     };
     let (location, kind, policy) = (header(LOCATION), header(CONTENT_TYPE), header(CONTENT_SECURITY_POLICY));
-    let status = response.status();
-    Page { status, location, kind, policy, html: response.text().await.expect("a page is text") }
+    let (status, headers) = (response.status(), response.headers().clone());
+    Page { status, headers, location, kind, policy, html: response.text().await.expect("a page is text") }
 }
 
 /// A service with Ada, who pays, and whose renewal failed.
@@ -138,7 +139,11 @@ async fn pages_are_for_staff_with_a_second_factor_and_what_it_reads_of_a_member_
         let door = page(&stranger, path).await.is(303).location;
         assert!(door.starts_with("/v1/auth/console/renew?to=%2Fconsole"), "{path} leads to {door}");
         page(&member, path).await.is(403).says("This is for staff");
-        page(&staff, path).await.is(403).says("Set up a second factor first");
+        let set_up = page(&staff, path).await.is(303).location;
+        assert!(
+            set_up.starts_with("/console/account/second-factor?to=%2Fconsole"),
+            "{path} leads to {set_up}"
+        );
     }
     assert_eq!(reads(&app).await, 0, "a page that was refused is on record");
     staff.second_factor().await;

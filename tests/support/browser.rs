@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::header::{COOKIE, SET_COOKIE};
+use reqwest::header::{COOKIE, HeaderMap, SET_COOKIE};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -176,12 +176,13 @@ impl Browser {
             None => request,
         })
         .await;
-        self.keep(&reply);
+        self.keep(&reply.headers);
         reply
     }
 
-    fn keep(&mut self, reply: &Reply) {
-        for set in reply.headers.get_all(SET_COOKIE) {
+    /// Keeps the cookies of an answer.
+    pub fn keep(&mut self, headers: &HeaderMap) {
+        for set in headers.get_all(SET_COOKIE) {
             let text = set.to_str().expect("cookies are text");
             let (name, rest) = text.split_once('=').expect("a cookie has a name");
             let value = rest.split(';').next().unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::error::AccountError;
 use crate::letters::Letter;
 use crate::parts::Origin;
 use crate::second_factor::{SECRET, backup_code, backup_codes, enrolment, step};
-use crate::secrets::{bytes, hash};
+use crate::secrets::{bytes, hash, same};
 use crate::store::{AccountRecord, Change, TokenKind, TotpRecord};
 use crate::throttle::{Counter, Rule};
 
@@ -86,8 +86,25 @@ impl Accounts {
         if !self.inner.parts.store.change_account(member, change, None).await? {
             return Err(AccountError::SecondFactorSet);
         }
-        let name = account.email.unwrap_or_else(|| member.to_string());
-        Ok(enrolment(&secret, &name, &self.inner.settings.service_name)?)
+        self.given(&account, &secret)
+    }
+
+    /// What her app was given, once more, for a form that came back with a wrong code. None where `secret` is not the one that
+    /// waits to be confirmed: another has replaced it, or it was confirmed meanwhile.
+    pub async fn enrolment_again(
+        &self,
+        member: &MemberId,
+        secret: &str,
+    ) -> Result<Option<Enrolment>, AccountError> {
+        let account = self.open_account_of(member).await?;
+        let Some(totp) = account.totp.as_ref().filter(|totp| !totp.confirmed) else { return Ok(None) };
+        let given = self.given(&account, &totp.secret)?;
+        Ok(same(&hash(&given.secret), &hash(secret)).then_some(given))
+    }
+
+    fn given(&self, account: &AccountRecord, secret: &[u8]) -> Result<Enrolment, AccountError> {
+        let name = account.email.clone().unwrap_or_else(|| account.member.to_string());
+        Ok(enrolment(secret, &name, &self.inner.settings.service_name)?)
     }
 
     /// Confirms it with a code of the app. From now on a code is asked for, and her other sessions, which began without one, end.

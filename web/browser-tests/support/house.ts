@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -20,6 +20,12 @@ export function program(): string {
   return resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug", "membership");
 }
 
+/** Somebody of the staff, with a password and nothing else. */
+export interface Staff {
+  email: string;
+  password: string;
+}
+
 /** The service and a Stripe simulator that deliver to each other, in a folder of their own. */
 export class House {
   private readonly processes: Process[] = [];
@@ -33,14 +39,17 @@ export class House {
     readonly api: MembershipClient,
   ) {}
 
-  /** Starts both. Somebody else may take a port between our finding and using it; then others are tried. */
-  static async open(): Promise<House> {
+  /**
+   * Starts both, with somebody of the staff who may sign in, if there is to be one. Somebody else may take a port between our
+   * finding and using it; then others are tried.
+   */
+  static async open(staff?: Staff): Promise<House> {
     for (let attempt = 0; attempt < 5; attempt += 1) {
       const [service, stripe] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
       const folder = mkdtempSync(join(tmpdir(), "membership-browser-"));
       const api = createClient({ baseUrl: `http://${service}`, token: TOKEN });
       const house = new House(folder, `http://${service}`, `http://${stripe}`, api);
-      if (await house.start(service, stripe)) {
+      if (await house.start(service, stripe, staff)) {
         return house;
       }
       house.close();
@@ -48,11 +57,11 @@ export class House {
     throw new Error("no two free ports in 5 attempts");
   }
 
-  private async start(service: string, stripe: string): Promise<boolean> {
+  private async start(service: string, stripe: string, staff?: Staff): Promise<boolean> {
     const webhook = `http://${service}/webhooks/stripe`;
     const simulator = ["stripe-sim", "--listen", stripe, "--webhook", webhook, "--secret", SECRET];
     this.run("stripe-sim", simulator, {});
-    this.run("serve", ["serve"], {
+    const settings: Record<string, string> = {
       LISTEN: service,
       DATABASE_URL: `sqlite://${join(this.folder, "membership.db")}`,
       CATALOG,
@@ -60,7 +69,16 @@ export class House {
       STRIPE_SECRET_KEY: "sk_test_browser",
       STRIPE_WEBHOOK_SECRETS: SECRET,
       SERVICE_TOKENS: `browser:access.read+support.read+members.write:${TOKEN}`,
-    });
+      ...(staff && { SESSION_KEYS: `browser:${Buffer.alloc(32, "b").toString("base64")}` }),
+    };
+    if (staff !== undefined) {
+      const create = ["account", "create", "--email", staff.email, "--role", "support", "--password-stdin"];
+      const made = spawnSync(program(), create, { cwd: this.folder, env: settings, input: `${staff.password}\n`, encoding: "utf8" });
+      if (made.status !== 0) {
+        throw new Error(`no account is made: ${made.stderr}`);
+      }
+    }
+    this.run("serve", ["serve"], settings);
     const addresses = [`${this.service}/readyz`, `${this.stripe}/`];
     return (await Promise.all(addresses.map((address) => this.answers(address)))).every(Boolean);
   }

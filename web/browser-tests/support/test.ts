@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { type Page, expect, test as base } from "@playwright/test";
 
 import { Demo } from "./demo.js";
-import { House } from "./house.js";
+import { House, type Staff } from "./house.js";
 
 export { expect } from "@playwright/test";
 
@@ -12,10 +12,11 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 /** A small telephone, and a laptop. */
 export const WIDTHS = [360, 1_280];
 
-/** A test with a house of its own; what its programs said is shown when it fails. */
-export const test = base.extend<{ house: House }>({
-  house: async ({}, use, info) => {
-    const house = await House.open();
+/** A test with a house of its own, and staff where `test.use` names somebody; what its programs said is shown when it fails. */
+export const test = base.extend<{ staff: Staff | undefined; house: House }>({
+  staff: [undefined, { option: true }],
+  house: async ({ staff }, use, info) => {
+    const house = await House.open(staff);
     await use(house);
     if (info.status !== info.expectedStatus) {
       await info.attach("programs.log", { body: house.log(), contentType: "text/plain" });

@@ -55,6 +55,8 @@ const KINDS: [name: string, path: string][] = [
   ["console-deliveries", "/deliveries"],
   ["console-drift", "/drift"],
   ["console-health", "/health"],
+  ["console-account", "/account"],
+  ["console-account-no-password", "/account/second-factor"],
   ["console-view", "/members/mem_fay/view"],
   ["console-print", "/members/mem_june/print"],
   ["console-act", "/members/mem_dora/acts/extend_grace"],
