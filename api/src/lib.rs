@@ -73,7 +73,9 @@ pub use shell::serve_shell;
 pub use sign_in::{Renewals, SignIn};
 pub use state::{
     ApiParts, ApiState, Deliveries, DeliveryFilter, DeliveryOrigin, DeliveryOutcome, DeliveryRecord,
-    DeliveryRehearsal, DeliverySelection, DeliveryStep, LearnerParts, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
+    DeliveryRehearsal, DeliverySelection, DeliveryStep, LearnerParts, Probe, Purchase, Purchases,
+    RebuildReport, RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport,
+    ResyncScope, ToldKey,
 };
 pub use viewer::Viewer;
 

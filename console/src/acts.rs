@@ -339,7 +339,9 @@ async fn page(
         looked.map(|body| Some(Preview::comparing(body, state.now())))
     } else {
         match asked_for(act, fields) {
-            Ok(Some(wanted)) => preview(state, caller, member, &wanted).await.map(|body| Some(Preview::from(body))),
+            Ok(Some(wanted)) => {
+                preview(state, caller, member, &wanted).await.map(|body| Some(Preview::from(body)))
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use accounts::{Accounts, Keys, Mailer, NoProviders, Parts, Paying, Providers, SystemRandom};
 use api::{
     ApiParts, ApiState, CallerLimits, CookieStyle, DeliveryFilter, DeliveryOrigin, DeliveryOutcome,
-    DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks, Origins, Purchase, Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
+    DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, EventStreams, LearnerParts, Looks,
+    Origins, Purchase, Renewals, Replayed, ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
 };
 use async_trait::async_trait;
 use domain::access::State;

@@ -69,8 +69,9 @@ impl Accounts {
         actor: Actor,
         request_id: &str,
     ) -> Result<Position, AccountError> {
+        let letter = self.ready_letter(member, StaffLetter::Invitation).await?;
         let given = self.set_role(member, role, actor.clone(), request_id).await?;
-        let sent = self.send_letter(member, StaffLetter::Invitation, remark, actor, request_id).await?;
+        let sent = self.send_letter(letter, remark, actor, request_id).await?;
         Ok(given.max(sent))
     }
 

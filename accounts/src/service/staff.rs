@@ -25,6 +25,14 @@ pub struct ReadyLetter {
     to: String,
 }
 
+/// What the link of a letter is spent as.
+fn kind_of(letter: StaffLetter) -> TokenKind {
+    match letter {
+        StaffLetter::Verification => TokenKind::Registration,
+        StaffLetter::PasswordReset | StaffLetter::Invitation => TokenKind::Reset,
+    }
+}
+
 impl Accounts {
     /// Whether a letter of this kind can be sent to a member: to confirm her address as long as she has not, to choose a password
     /// from then on.
@@ -40,11 +48,7 @@ impl Accounts {
         letter: StaffLetter,
     ) -> Result<ReadyLetter, AccountError> {
         let email = self.address_for(member, letter).await?;
-        let kind = match letter {
-            StaffLetter::Verification => TokenKind::Registration,
-            StaffLetter::PasswordReset | StaffLetter::Invitation => TokenKind::Reset,
-        };
-        if !self.may_write_to(&email, kind, &Origin::default()).await? {
+        if !self.may_write_to(&email, kind_of(letter), &Origin::default()).await? {
             return Err(AccountError::Throttled { retry_after: AN_HOUR.to_std().unwrap_or_default() });
         }
         Ok(ReadyLetter { member: member.clone(), letter, to: email.written })
@@ -59,23 +63,14 @@ impl Accounts {
         actor: Actor,
         request_id: &str,
     ) -> Result<Position, AccountError> {
-        let address = Some(to.clone());
-        // Its link first: whoever is erased from here on takes it along.
-        let (kind, (token, expires_at)) = match letter {
-            StaffLetter::Verification => {
-                let kind = TokenKind::Registration;
-                (kind, self.new_token(kind, LINK_LIFE, (None, address, None)).await?)
-            }
-            StaffLetter::PasswordReset => {
-                let kind = TokenKind::Reset;
-                (kind, self.new_token(kind, RESET_LIFE, (Some(member.clone()), address, None)).await?)
-            }
-            StaffLetter::Invitation => {
-                let of = (Some(member.clone()), address, None);
-                let (token, expires_at) = self.new_token(kind, LINK_LIFE, of).await?;
-                Letter::Invitation { token, expires_at }
-            }
+        let (kind, address) = (kind_of(letter), Some(to.clone()));
+        let (life, of) = match letter {
+            StaffLetter::Verification => (LINK_LIFE, (None, address, None)),
+            StaffLetter::PasswordReset => (RESET_LIFE, (Some(member.clone()), address, None)),
+            StaffLetter::Invitation => (LINK_LIFE, (Some(member.clone()), address, None)),
         };
+        // Its link first: whoever is erased from here on takes it along.
+        let (token, expires_at) = self.new_token(kind, life, of).await?;
         let context = self.context(actor, request_id).for_member(&member);
         let position =
             match self.tell(&member, AccountCommand::RecordLetter { letter, remark }, context).await {
@@ -88,6 +83,7 @@ impl Accounts {
         let posted = match letter {
             StaffLetter::Verification => Letter::VerifyEmail { token, expires_at },
             StaffLetter::PasswordReset => Letter::ResetPassword { token, expires_at },
+            StaffLetter::Invitation => Letter::Invitation { token, expires_at },
         };
         self.post(&to, posted);
         Ok(position)

@@ -37,7 +37,9 @@ use serde::de::DeserializeOwned;
 
 use super::dial::Dial;
 use crate::state::{
-    Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryRehearsal, DeliverySelection, DeliveryStep, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Replayed, Resync, ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
+    Deliveries, DeliveryFilter, DeliveryOutcome, DeliveryRecord, DeliveryRehearsal, DeliverySelection,
+    DeliveryStep, Probe, Purchase, Purchases, RebuildReport, RebuildState, Rebuilds, Replayed, Resync,
+    ResyncError, ResyncFinding, ResyncReport, ResyncScope, ToldKey,
 };
 
 /// What a store says when it is told to fail.

@@ -126,7 +126,13 @@ impl Postgres {
         if person.execute(&mut *transaction).await?.rows_affected() == 0 {
             return Ok(OpenedWith::Taken);
         }
-        sqlx::query(OPEN).bind(member).bind(now).bind(None::<String>).bind(true).execute(&mut *transaction).await?;
+        sqlx::query(OPEN)
+            .bind(member)
+            .bind(now)
+            .bind(None::<String>)
+            .bind(true)
+            .execute(&mut *transaction)
+            .await?;
         if !add(&mut transaction, identity).await? {
             let held = whose(&mut transaction, identity).await?;
             return Ok(held.map_or(OpenedWith::Taken, OpenedWith::Held));

@@ -11,7 +11,9 @@ use domain::ports::StoreError;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 use webhook_ingest::inbox::{
-    Asked, Backlog, Delivery, DeliveryFilter, DeliveryKey, ERASED_MEMBER, Inbox, KEPT_STEPS, MOST_COUNTED, MOST_POSTPONED, NewDelivery, ONE_READ, Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind, Stored, Why,
+    Asked, Backlog, Delivery, DeliveryFilter, DeliveryKey, ERASED_MEMBER, Inbox, KEPT_STEPS, MOST_COUNTED,
+    MOST_POSTPONED, NewDelivery, ONE_READ, Origin, Outcome, Redrive, Redriven, Selection, Step, StepKind,
+    Stored, Why,
 };
 
 use super::error::store_error;
