@@ -103,7 +103,9 @@ impl Worker {
             request.clone_into(&mut context.correlation_id);
         }
         let settled = self.carry_out_event(&event, delivery.attempts > 1, context).await?;
-        self.tell_payer(&event, &settled).await?;
+        if !self.rehearsing {
+            self.tell_payer(&event, &settled).await?;
+        }
         Ok(settled)
     }
 

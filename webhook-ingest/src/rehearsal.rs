@@ -44,6 +44,7 @@ impl Worker {
             customers: stage.clone(),
             payments: stage.clone(),
             members: stage.clone(),
+            payers: self.payers.clone(),
             notebook: self.notebook.clone(),
             provider: self.provider.clone(),
             looks: Arc::new(Notify::new()),
