@@ -15,6 +15,8 @@ mod command_line;
 mod comparing;
 mod corpus;
 mod crash;
+#[cfg(test)]
+mod cut_off;
 // Said once more, so that clippy takes the helpers for tests too.
 #[cfg(test)]
 mod demo;
