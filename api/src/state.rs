@@ -144,6 +144,12 @@ pub trait Purchases: Send + Sync {
     /// A subscription that was just changed by a request.
     async fn subscription(&self, subscription: &SubscriptionId, request: &str) -> Result<(), ResyncError>;
 
+    /// Remembers that a member's wish is being asked for, so that how it ended is found out should this process end.
+    async fn wish_begun(&self, member: &MemberId, key: &str) -> Result<(), StoreError>;
+
+    /// How a wish ended is known.
+    async fn wish_ended(&self, key: &str) -> Result<(), StoreError>;
+
     /// All that a payer has.
     async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError>;
 }

@@ -303,6 +303,9 @@ fn member(event: &MemberEvent) -> String {
         MemberEvent::RequestUnanswered { .. } => {
             "The provider gave no answer: it may have been done or not".to_owned()
         }
+        MemberEvent::RequestNotCarriedOut { .. } => {
+            "The provider was asked later how it ended: it was not done, and is not tried again".to_owned()
+        }
         MemberEvent::NoteAdded { .. } => "Note of staff".to_owned(),
         MemberEvent::NoteWithdrawn { .. } => "A note of staff was withdrawn".to_owned(),
         MemberEvent::ComparisonRequested { remark } => {

@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::billing::When;
 use crate::catalog::Catalog;
-use crate::ids::{CustomerId, PlanId, SubscriptionId};
-use crate::subscription::{NextPlans, Standing, Status, Subscription};
+use crate::ids::{CustomerId, PlanId, PriceId, SubscriptionId};
+use crate::member::{NewPlan, Wish};
+use crate::subscription::{Item, NextPlans, Standing, Status, Subscription};
 
 /// A subscription of a member's as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +72,46 @@ impl Held {
         self.standing.terms.cancels_at.filter(|_| self.is_running())
     }
 
+    /// Whether it sells this price.
+    pub fn sells(&self, price: &PriceId) -> bool {
+        sells(&self.standing.terms.items, price)
+    }
+
+    /// Whether the plan that was asked for is the next.
+    pub fn changes_to(&self, asked: &NewPlan) -> bool {
+        self.next
+            .as_ref()
+            .is_some_and(|next| next.plans.contains(&asked.to) || sells(&next.items, &asked.price))
+    }
+
+    /// Whether it is as a member wished, or sure to become so.
+    pub fn fulfils(&self, wish: &Wish) -> bool {
+        match wish {
+            Wish::PlanChange(asked) => match asked.when {
+                When::PeriodEnd => self.changes_to(asked),
+                When::Now => self.sells(&asked.price) && self.next.is_none(),
+            },
+            Wish::Cancellation(asked) => {
+                self.status().is_final() || (asked.when == When::PeriodEnd && self.ends_at().is_some())
+            }
+            Wish::Resumption { .. } => self.is_running() && !self.rests(),
+            Wish::Checkout(_) | Wish::Portal { .. } => false,
+        }
+    }
+
+    /// Whether it has an end or is suspended, which can be taken back.
+    pub fn rests(&self) -> bool {
+        self.ends_at().is_some() || *self.status() == Status::Paused
+    }
+
     fn rank(&self) -> (bool, bool, bool, Option<DateTime<Utc>>) {
         let usable = matches!(self.status(), Status::Trialing | Status::Active);
         (usable, self.is_paying(), self.is_running(), self.standing.terms.started_at)
     }
+}
+
+fn sells(items: &[Item], price: &PriceId) -> bool {
+    items.iter().any(|item| item.price.as_ref() == Some(price))
 }
 
 impl Membership {

@@ -156,6 +156,9 @@ fn member(event: &MemberEvent, catalog: &Catalog) -> Option<String> {
         }
         MemberEvent::ResumptionRequested { .. } => "You asked to go on with your membership.".to_owned(),
         MemberEvent::RequestRefused { .. } => "What you asked for could not be done.".to_owned(),
+        MemberEvent::RequestNotCarriedOut { .. } => {
+            "What you asked for was not done; ask again if you still want it.".to_owned()
+        }
         MemberEvent::RequestUnanswered { .. } => {
             "The payment provider did not answer; what you asked for may or may not have been done."
                 .to_owned()

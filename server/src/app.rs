@@ -706,6 +706,14 @@ impl api::Purchases for Purchases {
         self.worker.follow(subscription, request).await.map_err(not_looked_at)
     }
 
+    async fn wish_begun(&self, member: &MemberId, key: &str) -> Result<(), StoreError> {
+        self.worker.wish_begun(member, key).await
+    }
+
+    async fn wish_ended(&self, key: &str) -> Result<(), StoreError> {
+        self.worker.wish_ended(key).await
+    }
+
     async fn payer(&self, payer: &CustomerId, request: &str) -> Result<(), ResyncError> {
         self.worker.follow_payer(payer, request).await.map_err(not_looked_at)
     }

@@ -1,6 +1,7 @@
 //! What tests may do to the program, told by the variable `FAILPOINTS`: `NAME=panic` kills it when it comes to that place,
 //! `NAME=3*off->panic` the fourth time. The places are `fail_point!` in the crates; the ways to break it are here.
 
+use std::path::Path;
 use std::process::abort;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,10 @@ const SETTLE_FIRST: &str = "sabotage::settle_first";
 
 /// Grants are given whether or not their member was erased meanwhile.
 const TELL_THE_ERASED: &str = "sabotage::tell_the_erased";
+
+/// Grants wait, decided on and not told, until this file is there.
+const GIVE_LATE: &str = "sabotage::give_late";
+const LET_GO: &str = "let-go";
 
 /// Reads what to do, once, at the start.
 pub(crate) fn arm() {
@@ -63,6 +68,9 @@ impl CommandBus<Grant> for Unguarded {
         command: GrantCommand,
         context: Context,
     ) -> Result<Executed<GrantEvent>, CommandError<GrantError>> {
+        while is_on(GIVE_LATE) && !Path::new(LET_GO).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let about = context.about.filter(|_| !is_on(TELL_THE_ERASED));
         self.0.execute(id, command, Context { about, ..context }).await
     }
@@ -115,8 +123,8 @@ impl Inbox for Sabotaged {
         self.0.forget_payer(payer, erased).await
     }
 
-    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
-        self.0.keep_payer(payer).await
+    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.0.keep_payer(payer, now).await
     }
 
     async fn postpone(

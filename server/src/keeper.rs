@@ -39,6 +39,9 @@ pub async fn run(worker: Arc<Worker>, backfill: Backfill, schedule: Schedule) {
         {
             next_reconcile = Instant::now() + compare(&worker, every).await;
         }
+        if let Err(error) = worker.settle_wishes().await {
+            tracing::warn!(%error, "how members' wishes ended is found out later");
+        }
         if let Err(error) = worker.look_at_what_waits().await {
             tracing::warn!(%error, "looks at the billing provider wait");
             // Whatever wakes us meanwhile waits for the same.

@@ -124,8 +124,8 @@ impl<B: Inbox> Inbox for Measured<B> {
         measured("inbox_forget_payer", self.0.forget_payer(payer, erased)).await
     }
 
-    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
-        measured("inbox_keep_payer", self.0.keep_payer(payer)).await
+    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        measured("inbox_keep_payer", self.0.keep_payer(payer, now)).await
     }
 
     async fn postpone(

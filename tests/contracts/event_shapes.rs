@@ -277,6 +277,7 @@ fn request_events() -> Vec<MemberEvent> {
         MemberEvent::RequestConfirmed { key: key() },
         MemberEvent::RequestRefused { key: key(), code: "card_declined".to_owned() },
         MemberEvent::RequestUnanswered { key: key() },
+        MemberEvent::RequestNotCarriedOut { key: key() },
     ]
 }
 

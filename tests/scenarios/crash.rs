@@ -9,7 +9,7 @@ use tests::app::Store;
 use tests::crash::{Plan, Report, kill_often, places};
 use tests::on_every_store;
 
-use crate::erasing;
+use crate::{cut_off, erasing};
 
 /// How often the program is killed in the short form; on PostgreSQL a cycle takes longer.
 fn kills(store: Store) -> usize {
@@ -81,7 +81,7 @@ fn the_program_is_killed_at_every_failpoint_there_is() {
         written.extend(named.map(str::to_owned));
     }
     let killed_at = [Store::Sqlite, Store::Postgres].into_iter().flat_map(places);
-    let killed_at = killed_at.map(|(place, _)| place).chain(erasing::places());
+    let killed_at = killed_at.map(|(place, _)| place).chain(erasing::places()).chain(cut_off::places());
     let killed_at: BTreeSet<_> = killed_at.map(str::to_owned).collect();
     assert_eq!(written, killed_at);
 }

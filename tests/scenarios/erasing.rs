@@ -85,12 +85,10 @@ pub(crate) fn places() -> impl Iterator<Item = &'static str> {
 
 /// Erases Ada while a grant for her has been decided on and not yet been appended. What the grant was answered with.
 async fn erased_amid_a_grant(store: Store, sabotage: &str) -> (Home, Reply) {
+    let failing = format!("sabotage::give_late=return{sabotage}");
     let home = Home::new(store).await;
-    let app = home.serve().await;
-    app.register("mem_ada").await;
-    drop(app);
-    let failing = format!("command::decided=1*sleep(3000){sabotage}");
     let app = home.clone().with("FAILPOINTS", &failing).serve().await;
+    app.register("mem_ada").await;
     let body = json!({ "plan": "pro", "until": "forever", "reason": REASON });
     let given = tokio::spawn(answer(app.request(Method::POST, &of("mem_ada", "grants")).json(&body)));
     let begun = Instant::now();
@@ -99,6 +97,7 @@ async fn erased_amid_a_grant(store: Store, sabotage: &str) -> (Home, Reply) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     erase(&app, "mem_ada").await;
+    home.write("let-go", "");
     let given = given.await.expect("the grant is answered");
     app.settled().await;
     (home, given)
@@ -173,6 +172,8 @@ on_every_store! {
         app.link("mem_new", &story.customer_id()).await;
         app.settled().await;
         assert_eq!(app.check("mem_new", BASIC).await["reason"], "subscription");
+        let waiting = app.get("/v1/support/deliveries?outcome=parked").await.body;
+        assert_eq!(waiting["data"], json!([]), "nothing waits for anybody any more");
         app.deliver_all([&event("evt_kept", "customer.updated", now(), &about)]).await;
         assert!(app.delivery("evt_kept").await["erased_at"].is_null());
         home.done(&["replay", "--verify"]);

@@ -17,6 +17,8 @@ mod comparing;
 mod console_account;
 mod corpus;
 mod crash;
+#[cfg(test)]
+mod cut_off;
 // Said once more, so that clippy takes the helpers for tests too.
 #[cfg(test)]
 mod demo;

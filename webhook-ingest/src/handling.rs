@@ -657,7 +657,7 @@ impl Worker {
         Ok(of_erased(customer.as_str(), member))
     }
 
-    async fn member(&self, member: &MemberId) -> Result<Member, StoreError> {
+    pub(crate) async fn member(&self, member: &MemberId) -> Result<Member, StoreError> {
         let mut state = Member::default();
         for event in self.stream(Member::TYPE, member.as_str()).await? {
             if let Event::Member(_, event) = event {

@@ -355,8 +355,9 @@ pub trait Inbox: Send + Sync {
     /// Keeps nothing of what is delivered about a payer from now on, as somebody who was erased is named for her.
     async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError>;
 
-    /// Keeps what is delivered about a payer again, since she turned out to be somebody else's.
-    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError>;
+    /// Keeps what is delivered about a payer again, since she turned out to be somebody else's. What was parked as
+    /// [`ERASED_MEMBER`] for her waits for nobody any more: what it told has been kept.
+    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError>;
 
     /// Gives a claimed delivery back, to be taken again at `due`.
     async fn postpone(

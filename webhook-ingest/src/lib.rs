@@ -18,4 +18,5 @@ pub mod reconcile;
 pub mod rehearsal;
 pub mod routes;
 pub mod stripe;
+mod wishes;
 pub mod worker;

@@ -10,6 +10,7 @@ use domain::ids::{MemberId, SubscriptionId};
 use domain::member::{Answer, MemberCommand, MemberEvent, Request, Wish};
 use domain::metadata::Context;
 use domain::ports::Position;
+use fail::fail_point;
 use projections::dossier::Dossier;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -141,11 +142,21 @@ impl Asking {
             Before::Confirmed => return Ok(()),
             Before::Done => Ok(()),
             Before::Open => {
+                self.learner().purchases.wish_begun(self.member(), &self.key).await?;
                 self.ask(wish).await?;
-                work.await
+                fail_point!("asking::asked");
+                let done = work.await;
+                fail_point!("asking::answered");
+                done
             }
         };
-        self.answered(&self.key, done, |()| Answer::Confirmed).await?;
+        let told = self.answered(&self.key, done, |()| Answer::Confirmed).await;
+        let is_known =
+            matches!(told, Ok(()) | Err(ApiError::BillingRefused { .. } | ApiError::BillingNotConfigured));
+        if is_known && let Err(error) = self.learner().purchases.wish_ended(&self.key).await {
+            tracing::warn!(%error, "a wish whose end is known is looked at once more");
+        }
+        told?;
         self.look(subscription).await
     }
 

@@ -9,7 +9,6 @@ use domain::ids::{PlanId, PriceId, SubscriptionId};
 use domain::member::{CancelReason, Cancellation, NewPlan, Request, Wish};
 use domain::membership::{Held, Membership};
 use domain::ports::Position;
-use domain::subscription::{Item, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -222,7 +221,7 @@ impl Asking {
         let held = chosen(&membership, wanted.subscription.as_deref())?.clone();
         let from = held.plan(&catalog);
         let same_plan = from.as_ref() == Some(&plan.id);
-        let same = same_plan && (wanted.price.is_none() || sells(&held, &price));
+        let same = same_plan && (wanted.price.is_none() || held.sells(&price));
         // The plan she has is chosen to take back another one that was to come.
         let takes_back = same && held.next.is_some();
         if same && !takes_back {
@@ -246,7 +245,8 @@ impl Asking {
         let (request, before) = match self.before().await? {
             Some(Request { wish: Wish::PlanChange(asked), confirmed, .. }) if wanted.is(&asked) => {
                 self.look(&asked.subscription).await?;
-                let is_so = self.held(&asked.subscription).await?.is_some_and(|held| is_so(&held, &asked));
+                let wish = Wish::PlanChange(asked.clone());
+                let is_so = self.held(&asked.subscription).await?.is_some_and(|held| held.fulfils(&wish));
                 (asked, Before::of(confirmed, is_so))
             }
             Some(_) => return Err(Refusal::KeyReused.into()),
@@ -264,8 +264,8 @@ impl Asking {
         let (membership, held, position) = self.seen(&held.id).await?;
         let held = held.ok_or(Refusal::TakenBack)?;
         let state = match request.when {
-            When::PeriodEnd if comes(&held, &request) => ChangeState::Scheduled,
-            _ if sells(&held, &request.price) => ChangeState::Done,
+            When::PeriodEnd if held.changes_to(&request) => ChangeState::Scheduled,
+            _ if held.sells(&request.price) => ChangeState::Done,
             When::Now => ChangeState::PaymentPending,
             When::PeriodEnd => return Err(Refusal::TakenBack.into()),
         };
@@ -318,28 +318,27 @@ impl Asking {
     async fn end(self, wanted: WantedEnd) -> Result<(MembershipBody, Position), ApiError> {
         let billing = self.billing()?;
         let named = wanted.subscription.as_deref();
-        let is_so = |held: &Held, when| {
-            held.status().is_final() || (when == When::PeriodEnd && held.ends_at().is_some())
-        };
         let (end, before) = match self.before().await? {
             Some(Request { wish: Wish::Cancellation(asked), confirmed, .. })
                 if is_named(named, &asked.subscription) =>
             {
                 self.look(&asked.subscription).await?;
                 let held = self.held(&asked.subscription).await?;
-                let is_so = held.is_some_and(|held| is_so(&held, asked.when));
+                let wish = Wish::Cancellation(asked.clone());
+                let is_so = held.is_some_and(|held| held.fulfils(&wish));
                 (asked, Before::of(confirmed, is_so))
             }
             Some(_) => return Err(Refusal::KeyReused.into()),
             None => {
                 let held = self.looked_at(named).await?;
                 let when = wanted.when.map_or(When::PeriodEnd, When::from);
-                if is_so(&held, when) {
+                let reason = wanted.reason.map(CancelReason::from);
+                let asked = Cancellation { subscription: held.id.clone(), when, reason };
+                if held.fulfils(&Wish::Cancellation(asked.clone())) {
                     let (body, _, position) = self.seen(&held.id).await?;
                     return Ok((body, position));
                 }
-                let reason = wanted.reason.map(CancelReason::from);
-                (Cancellation { subscription: held.id, when, reason }, Before::Open)
+                (asked, Before::Open)
             }
         };
         let done = billing.cancel(&end.subscription, end.when, &self.key);
@@ -351,20 +350,19 @@ impl Asking {
     async fn go_on(self, wanted: WantedResumption) -> Result<(MembershipBody, Position), ApiError> {
         let billing = self.billing()?;
         let named = wanted.subscription.as_deref();
-        let rests = |held: &Held| held.ends_at().is_some() || *held.status() == Status::Paused;
         let (subscription, before) = match self.before().await? {
             Some(Request { wish: Wish::Resumption { subscription }, confirmed, .. })
                 if is_named(named, &subscription) =>
             {
                 self.look(&subscription).await?;
                 let held = self.held(&subscription).await?;
-                let is_so = held.is_some_and(|held| held.is_running() && !rests(&held));
+                let is_so = held.is_some_and(|held| held.is_running() && !held.rests());
                 (subscription, Before::of(confirmed, is_so))
             }
             Some(_) => return Err(Refusal::KeyReused.into()),
             None => {
                 let held = self.looked_at(named).await?;
-                if !rests(&held) {
+                if !held.rests() {
                     return Err(Refusal::NothingToResume.into());
                 }
                 (held.id, Before::Open)
@@ -388,24 +386,6 @@ impl WantedPlan {
 /// Whether this subscription is named, or none is.
 fn is_named(named: Option<&str>, id: &SubscriptionId) -> bool {
     named.is_none_or(|named| named == id.as_str())
-}
-
-fn sells(held: &Held, price: &PriceId) -> bool {
-    held.standing.terms.items.iter().any(|item| item.price.as_ref() == Some(price))
-}
-
-/// Whether this plan is the next.
-fn comes(held: &Held, asked: &NewPlan) -> bool {
-    let sold = |item: &Item| item.price.as_ref() == Some(&asked.price);
-    held.next.as_ref().is_some_and(|next| next.plans.contains(&asked.to) || next.items.iter().any(sold))
-}
-
-/// Whether she has what she asked for, or is sure to get it.
-fn is_so(held: &Held, asked: &NewPlan) -> bool {
-    match asked.when {
-        When::PeriodEnd => comes(held, asked),
-        When::Now => sells(held, &asked.price) && held.next.is_none(),
-    }
 }
 
 /// The subscription that is meant.

@@ -556,6 +556,14 @@ impl Purchases for Stores {
         Err(BillingError::NotConfigured.into())
     }
 
+    async fn wish_begun(&self, _member: &MemberId, _key: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn wish_ended(&self, _key: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn payer(&self, _payer: &CustomerId, _request: &str) -> Result<(), ResyncError> {
         Err(BillingError::NotConfigured.into())
     }

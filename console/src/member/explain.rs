@@ -22,6 +22,8 @@ struct ExplainPage {
     member: String,
     name: String,
     video: String,
+    /// What the video is called, or its id where the catalogue of that moment did not have it.
+    title: String,
     videos: Vec<(String, String)>,
     when: When,
     at: Moment,
@@ -107,6 +109,7 @@ pub(crate) async fn show(
     let (chronicle, person) = read(&state, &id).await?;
     let explanation = chronicle.explain(&video, when.as_of())?;
     let catalog = state.history()?.catalog(when.as_of()).await?;
+    let title = catalog.video(&video).map_or_else(|| video.clone(), |video| video.name.clone());
     let at = Moment(explanation.as_of.at);
     let member = chronicle.member.to_string();
     // With its moment, so that it says the same tomorrow.
@@ -147,6 +150,7 @@ pub(crate) async fn show(
         text: explanation.text(),
         permalink,
         member,
+        title,
         video,
         when,
     }))

@@ -293,6 +293,12 @@ pub enum MemberEvent {
         /// The key of the request.
         key: String,
     },
+    /// It was found out later that the provider did not do it. Nobody asks for it again but she.
+    #[serde(rename = "RequestNotCarriedOut")]
+    RequestNotCarriedOut {
+        /// The key of the request.
+        key: String,
+    },
     /// Somebody of the staff noted something.
     #[serde(rename = "NoteAdded")]
     NoteAdded {
@@ -425,6 +431,7 @@ fn record(member: &Member, key: String, answer: Answer) -> Result<Vec<MemberEven
         Answer::Opened { session } => request.session.as_ref() == Some(session),
         Answer::Confirmed => request.confirmed,
         Answer::Refused { .. } | Answer::Unanswered => request.answered,
+        Answer::NotCarriedOut => request.over,
     };
     if known {
         return Ok(Vec::new());
@@ -434,6 +441,7 @@ fn record(member: &Member, key: String, answer: Answer) -> Result<Vec<MemberEven
         Answer::Confirmed => MemberEvent::RequestConfirmed { key },
         Answer::Refused { code } => MemberEvent::RequestRefused { key, code },
         Answer::Unanswered => MemberEvent::RequestUnanswered { key },
+        Answer::NotCarriedOut => MemberEvent::RequestNotCarriedOut { key },
     }])
 }
 
@@ -454,12 +462,13 @@ pub fn evolve(member: &mut Member, event: &MemberEvent) {
             member.asked(key, Wish::Resumption { subscription });
         }
         MemberEvent::CheckoutOpened { key, session } => {
-            member.answered(&key, |request| (request.session, request.confirmed) = (Some(session), true));
+            member.over(&key, |request| (request.session, request.confirmed) = (Some(session), true));
         }
-        MemberEvent::RequestConfirmed { key } => member.answered(&key, |request| request.confirmed = true),
-        MemberEvent::RequestRefused { key, .. } | MemberEvent::RequestUnanswered { key } => {
-            member.answered(&key, |_| {});
+        MemberEvent::RequestConfirmed { key } => member.over(&key, |request| request.confirmed = true),
+        MemberEvent::RequestRefused { key, .. } | MemberEvent::RequestNotCarriedOut { key } => {
+            member.over(&key, |_| {});
         }
+        MemberEvent::RequestUnanswered { key } => member.answered(&key, |_| {}),
         MemberEvent::NoteAdded { remark } => member.notes.push(remark),
         MemberEvent::NoteWithdrawn { note, .. } => member.notes.retain(|held| *held != note),
         MemberEvent::ComparisonRequested { .. }
@@ -471,7 +480,15 @@ pub fn evolve(member: &mut Member, event: &MemberEvent) {
 
 impl Member {
     fn asked(&mut self, key: String, wish: Wish) {
-        self.requests.push(Request { key, wish, session: None, answered: false, confirmed: false });
+        let (answered, confirmed, over) = (false, false, false);
+        self.requests.push(Request { key, wish, session: None, answered, confirmed, over });
+    }
+
+    fn over(&mut self, key: &str, how: impl FnOnce(&mut Request)) {
+        self.answered(key, |request| {
+            request.over = true;
+            how(request);
+        });
     }
 
     fn answered(&mut self, key: &str, how: impl FnOnce(&mut Request)) {
@@ -499,6 +516,7 @@ impl MemberEvent {
             Self::RequestConfirmed { .. } => "RequestConfirmed",
             Self::RequestRefused { .. } => "RequestRefused",
             Self::RequestUnanswered { .. } => "RequestUnanswered",
+            Self::RequestNotCarriedOut { .. } => "RequestNotCarriedOut",
             Self::NoteAdded { .. } => "NoteAdded",
             Self::NoteWithdrawn { .. } => "NoteWithdrawn",
             Self::ComparisonRequested { .. } => "ComparisonRequested",

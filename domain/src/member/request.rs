@@ -132,6 +132,8 @@ pub enum Answer {
     },
     /// Nothing that could be understood: it may have been done or not.
     Unanswered,
+    /// It was found out later that it was not done.
+    NotCarriedOut,
 }
 
 /// A request with its answer.
@@ -147,6 +149,21 @@ pub struct Request {
     pub answered: bool,
     /// Whether it was done.
     pub confirmed: bool,
+    /// Whether it is known how it ended.
+    #[serde(default)]
+    pub over: bool,
+}
+
+impl Wish {
+    /// The subscription that is to be changed, where the wish is about one.
+    pub fn subscription(&self) -> Option<&SubscriptionId> {
+        match self {
+            Self::PlanChange(change) => Some(&change.subscription),
+            Self::Cancellation(cancellation) => Some(&cancellation.subscription),
+            Self::Resumption { subscription } => Some(subscription),
+            Self::Checkout(_) | Self::Portal { .. } => None,
+        }
+    }
 }
 
 impl Member {

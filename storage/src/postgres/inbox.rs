@@ -59,7 +59,12 @@ const SETTLE: &str = "WITH erased AS (SELECT arrival FROM inbox WHERE id = $1 AN
                       INSERT INTO delivery_steps (arrival, at, step, code, detail) \
                       SELECT arrival, $5, $2, $3, CASE WHEN $3 <> 'erased_member' AND EXISTS (SELECT 1 FROM erased) THEN NULL ELSE $4 END FROM settled";
 const FORGET_PAYER: &str = "INSERT INTO erased_ids (id, member) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
-const KEEP_PAYER: &str = "DELETE FROM erased_ids WHERE id = $1";
+const KEEP_PAYER: &str = "WITH kept AS (DELETE FROM erased_ids WHERE id = $1), \
+                          solved AS (UPDATE inbox SET outcome = 'applied', why_code = 'applied', \
+                          why_detail = 'its payer is linked', settled_at = $2 \
+                          WHERE customer = $1 AND outcome = 'parked' AND why_code = 'erased_member' RETURNING arrival) \
+                          INSERT INTO delivery_steps (arrival, at, step, code, detail) \
+                          SELECT arrival, $2, 'applied', 'applied', 'its payer is linked' FROM solved";
 const POSTPONE: &str = "WITH postponed AS (UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, \
                         claimed_until = NULL WHERE id = $1 AND outcome = 'pending' RETURNING arrival) \
                         INSERT INTO delivery_steps (arrival, at, step, code, detail) \
@@ -155,8 +160,8 @@ impl Inbox for Postgres {
         self.connections.call(forget.execute(&self.connections.pool())).await.map(|_| ())
     }
 
-    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
-        let keep = sqlx::query(KEEP_PAYER).bind(payer.as_str());
+    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let keep = sqlx::query(KEEP_PAYER).bind(payer.as_str()).bind(now);
         self.connections.call(keep.execute(&self.connections.pool())).await.map(|_| ())
     }
 

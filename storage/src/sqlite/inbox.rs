@@ -59,6 +59,11 @@ const ERASE_CONCERNED: &str = "INSERT INTO erased_ids (id, member) SELECT concer
                                WHERE inbox.id = ?1 AND concerns IS NOT NULL ON CONFLICT (id) DO NOTHING";
 const FORGET_PAYER: &str = "INSERT INTO erased_ids (id, member) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
 const KEEP_PAYER: &str = "DELETE FROM erased_ids WHERE id = ?1";
+const SOLVE: &str = "UPDATE inbox SET outcome = 'applied', why_code = 'applied', why_detail = 'its payer is linked', \
+                     settled_at = ?2 WHERE customer = ?1 AND outcome = 'parked' AND why_code = 'erased_member'";
+const SOLVED: &str = "INSERT INTO delivery_steps (arrival, at, step, code, detail) \
+                      SELECT arrival, ?2, 'applied', 'applied', 'its payer is linked' FROM inbox \
+                      WHERE customer = ?1 AND outcome = 'parked' AND why_code = 'erased_member'";
 const POSTPONE: &str = "UPDATE inbox SET why_code = ?2, why_detail = ?3, due_at = ?4, claimed_until = NULL \
                         WHERE id = ?1 AND outcome = 'pending'";
 const RELEASE: &str = "UPDATE inbox SET claimed_until = NULL, attempts = max(attempts - 1, 0) \
@@ -158,9 +163,14 @@ impl Inbox for Sqlite {
         self.write(change).await
     }
 
-    async fn keep_payer(&self, payer: &CustomerId) -> Result<(), StoreError> {
+    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let payer = payer.clone();
-        self.write(move |connection| execute(connection, KEEP_PAYER, [payer.as_str()]).map(|_| ())).await
+        let change = move |connection: &Connection| {
+            execute(connection, KEEP_PAYER, [payer.as_str()])?;
+            execute(connection, SOLVED, params![payer.as_str(), micros(now)])?;
+            execute(connection, SOLVE, params![payer.as_str(), micros(now)]).map(|_| ())
+        };
+        self.write(change).await
     }
 
     async fn postpone(

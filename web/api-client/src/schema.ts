@@ -1336,8 +1336,9 @@ export interface paths {
         put?: never;
         /**
          * Compare a member's subscriptions with the billing provider.
-         * @description Asks the provider about all her subscriptions now. What differs is put right where that is possible, and becomes part of
-         *     her history with its likely cause.
+         * @description Asks the provider about all her subscriptions now, and changes nothing there. What differs is put right here where that is
+         *     possible. Her history says who asked and why, what differed with its likely cause, and what it came to, also where nothing
+         *     did. Without a body it says that nobody said why.
          */
         post: operations["resyncMember"];
         delete?: never;
@@ -2073,6 +2074,73 @@ export interface components {
              */
             code: string;
         };
+        /** @description A payer, or a subscription of hers, that the provider is asked about. */
+        Compares: {
+            /**
+             * @description The payer.
+             * @example cus_NffrFeUfNV2Hib
+             */
+            customer: string;
+            /**
+             * Format: date-time
+             * @description When something was last recorded of it.
+             */
+            heard_at: string | null;
+            /**
+             * @description The same in words.
+             * @example sub_1 of cus_NffrFeUfNV2Hib: active, last heard of on 3 May 2026, 10:00 UTC
+             */
+            sentence: string;
+            /**
+             * @description How it stands here, in the provider's word.
+             * @example active
+             */
+            status: string | null;
+            /**
+             * @description The subscription; null where none of this payer is known here.
+             * @example sub_1
+             */
+            subscription: string | null;
+        };
+        /** @description What a comparison came to, or would look at. */
+        ComparisonBody: components["schemas"]["ComparisonPreview"] | components["schemas"]["Resync"];
+        /** @description What a comparison would look at. */
+        ComparisonPreview: {
+            /**
+             * @description Always `resync`.
+             * @example resync
+             */
+            act: string;
+            /**
+             * Format: date-time
+             * @description When all of this was last compared, for her alone or with everybody.
+             */
+            compared_at: string | null;
+            /** @description What the provider is asked about. */
+            compares: components["schemas"]["Compares"][];
+            /**
+             * @description The events it appends beside what is found, by their stored names.
+             * @example [
+             *       "ComparisonRequested",
+             *       "ComparisonDone"
+             *     ]
+             */
+            events: string[];
+            /**
+             * @description Whose subscriptions.
+             * @example mem_ada
+             */
+            member: string;
+            /**
+             * @description Always `act_preview`.
+             * @example act_preview
+             */
+            object: string;
+            /** @description What it comes to. */
+            sentence: string;
+            /** @description What whoever does it should know before. */
+            warnings: components["schemas"]["ActWarning"][];
+        };
         /** @description The password, to show again who she is. */
         Confirmed: {
             /**
@@ -2293,6 +2361,34 @@ export interface components {
             /** @description Always `pending`. */
             outcome: components["schemas"]["DeliveryOutcome"];
         };
+        /** @description What looking at a delivery again would do. */
+        DeliveryReplayPreview: {
+            /** @description The delivery as it is. */
+            delivery: components["schemas"]["Delivery"];
+            /** @description Why: a sentence. */
+            detail: string;
+            /** @description What it would append to the log, in order; nothing when it would change nothing. */
+            events: components["schemas"]["FollowingEvent"][];
+            /**
+             * @description Whose the payer is that it speaks of, as far as it is known or would be then.
+             * @example mem_ada
+             */
+            member: string | null;
+            /**
+             * @description Always `delivery_replay_preview`.
+             * @example delivery_replay_preview
+             */
+            object: string;
+            /** @description The outcome that it would get. */
+            outcome: components["schemas"]["DeliveryOutcome"];
+            /** @description Why: a stable code. */
+            reason: string;
+            /**
+             * @description What it comes to.
+             * @example customer.subscription.updated is parked (unknown_customer). Looked at again it would be applied: Active with pro.
+             */
+            sentence: string;
+        };
         /** @description A delivery of the billing provider beside what followed from it. */
         DeliverySeen: {
             /** @description Why: a sentence. */
@@ -2482,6 +2578,16 @@ export interface components {
             text: string;
             /** @description What is answered from then on. */
             to: components["schemas"]["Verdict"];
+        };
+        /** @description An event that would follow. */
+        FollowingEvent: {
+            /** @description The event in words. */
+            sentence: string;
+            /**
+             * @description Its stored name.
+             * @example SubscriptionActivated
+             */
+            type: string;
         };
         /** @description Another end. */
         GrantEnd: {
@@ -4059,6 +4165,11 @@ export interface components {
              * @description How many of those do not differ any more.
              */
             repaired: number;
+            /**
+             * @description What it came to, as her history says it.
+             * @example Compared 2 subscriptions with the provider: nothing differed
+             */
+            sentence: string;
         };
         /** @description One thing that differed. */
         ResyncDifference: {
@@ -14294,7 +14405,10 @@ export interface operations {
     };
     replayDelivery: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then. */
+                preview?: boolean;
+            };
             header?: {
                 /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
                 "Membership-Position"?: string;
@@ -14315,6 +14429,25 @@ export interface operations {
             };
         };
         responses: {
+            /** @description What it would do */
+            200: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryReplayPreview"];
+                };
+            };
             /** @description It waits to be looked at */
             202: {
                 headers: {
@@ -18647,7 +18780,10 @@ export interface operations {
     };
     resyncMember: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description `true` to be told what it would do; nothing is changed then, and no reason needed. */
+                preview?: boolean;
+            };
             header?: {
                 /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
                 "Membership-Position"?: string;
@@ -18662,9 +18798,13 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Because"] | null;
+            };
+        };
         responses: {
-            /** @description What was compared and what came of it */
+            /** @description What was compared and what came of it, or what would be */
             200: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */
@@ -18680,7 +18820,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Resync"];
+                    "application/json": components["schemas"]["ComparisonBody"];
                 };
             };
             /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json`; `bad_idempotency_key` */
@@ -18761,6 +18901,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `billing_not_configured`: this service has no key for the provider; `idempotency_key_in_use`: the same command is being carried out */
             409: {
                 headers: {
@@ -18782,7 +18941,45 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `idempotency_key_reused`: the key was used for another body or query */
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description Only when this is the answer of an earlier request with the same key: `true`. */
+                    "Idempotent-Replayed"?: string;
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid` or `wrong_shape`; `idempotency_key_reused`: the key was used for another body or query */
             422: {
                 headers: {
                     /** @description Only when this is the answer of an earlier request with the same key: `true`. */

@@ -15,7 +15,7 @@ use crate::state::ApiState;
 pub(super) async fn carry_out(
     state: &ApiState,
     by: &By,
-    case: Case,
+    case: &Case,
     act: &Act,
     new: &New,
 ) -> Result<Position, ApiError> {
@@ -26,10 +26,10 @@ pub(super) async fn carry_out(
         position = accounts.erase(&case.id, by.actor.clone(), &by.request_id).await?;
     }
     fail_point!("erase::signed_out");
-    forget(state, &case).await?;
+    forget(state, case).await?;
     // She is marked now, so that nothing more is told for her. What came in while she was being marked is found here.
     let late = state.history()?.case(&case.id, None, case.catalog.clone()).await?;
-    if of_hers(&late) != of_hers(&case) || late.causes != case.causes {
+    if of_hers(&late) != of_hers(case) || late.causes != case.causes {
         forget(state, &late).await?;
     }
     fail_point!("erase::forgotten");

@@ -313,7 +313,7 @@ pub async fn perform(
     }
     fail_point!("acts::written");
     let position = match act {
-        Act::Erase(_) => erase::carry_out(state, by, case, act, &new).await?,
+        Act::Erase(_) => erase::carry_out(state, by, &case, act, &new).await?,
         Act::EndSessions { session } => {
             let (session, remark) = (session.as_ref(), new.remark.clone());
             let accounts = &state.sign_in()?.accounts;
