@@ -40,12 +40,12 @@ struct Row {
 impl From<OverviewBody> for Row {
     fn from(body: OverviewBody) -> Self {
         let tag = |is_so: bool, words: &str, bad: bool| is_so.then(|| (words.to_owned(), bad));
-        let locked = match body.locked_until {
-            Some(until) => format!("locked until {}", Moment(until).text()),
-            None => "locked for good".to_owned(),
-        };
+        let locked = body.lock.map(|lock| match lock.until {
+            Some(until) => (format!("locked until {}", Moment(until).text()), true),
+            None => ("locked for good".to_owned(), true),
+        });
         let tags = [
-            tag(body.locked, &locked, true),
+            locked,
             tag(!body.verified, "invited, address not confirmed", false),
             tag(body.second_factor, "second factor", false),
             tag(body.role > Role::Member && !body.second_factor, "no second factor", true),
@@ -155,15 +155,13 @@ pub(crate) async fn invite(
     };
     let mut page = InvitePage::of(&state, desk, &fields, role);
     match done {
-        Ok(body) => match (body.member, body.position) {
-            (Some(member), Some(position)) => {
-                Ok(Redirect::to(&format!("{}?done={position}", path(&member))).into_response())
+        Ok(body) => {
+            if let (Some(member), Some(position)) = (body.member, body.position) {
+                return Ok(Redirect::to(&format!("{}?done={position}", path(&member))).into_response());
             }
-            _ => {
-                page.sentence = Some(body.sentence);
-                Ok(Page(page).into_response())
-            }
-        },
+            page.sentence = Some(body.sentence);
+            Ok(Page(page).into_response())
+        }
         Err(error) if is_a_mistake(&error) => {
             page.mistake = Some(error.to_string());
             Ok(refused(error, Page(page)))

@@ -548,7 +548,9 @@ pub fn evolve(account: &mut Account, event: &AccountEvent) {
         AccountEvent::SecondFactorDisabled => account.second_factor = false,
         AccountEvent::RoleChanged { role, remark } => {
             account.role = *role;
-            remark.iter().for_each(|remark| remember(&mut account.acts, remark.clone()));
+            if let Some(remark) = remark {
+                remember(&mut account.acts, remark.clone());
+            }
         }
         AccountEvent::AccountLocked { until, remark } => {
             account.lock = Some(Lock { until: *until });

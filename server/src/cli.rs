@@ -564,28 +564,7 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
             commands::member::link(&settings()?, &member, &customer, json).await
         }
         Command::Member(MemberCommand::List) => commands::member::list(&settings()?, json).await,
-        Command::Account(AccountCommand::Create { email, role, password_stdin }) => {
-            commands::account::create(&settings()?, &email, role, password_stdin, json).await
-        }
-        Command::Account(AccountCommand::Role { member, role }) => {
-            commands::account::role(&settings()?, &member, role, json).await
-        }
-        Command::Account(AccountCommand::List { role }) => {
-            commands::account::list(&settings()?, role, json).await
-        }
-        Command::Account(AccountCommand::Show { member }) => {
-            commands::account::show(&settings()?, &member, json).await
-        }
-        Command::Account(AccountCommand::Lock { member, until, reason }) => {
-            let lock = Some(Lock { until });
-            commands::account::lock(&settings()?, &member, lock, &reason, json).await
-        }
-        Command::Account(AccountCommand::Unlock { member, reason }) => {
-            commands::account::lock(&settings()?, &member, None, &reason, json).await
-        }
-        Command::Account(AccountCommand::SecondFactorOff { member }) => {
-            commands::account::second_factor_off(&settings()?, &member, json).await
-        }
+        Command::Account(command) => keep_accounts(command, &settings()?, json).await,
         Command::Token(TokenCommand::Create { name, scope }) => {
             commands::token::create(&settings()?, &name, &scope, json).await
         }
@@ -646,6 +625,31 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "membership", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn keep_accounts(
+    command: AccountCommand,
+    settings: &Settings,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    use commands::account;
+    match command {
+        AccountCommand::Create { email, role, password_stdin } => {
+            account::create(settings, &email, role, password_stdin, json).await
+        }
+        AccountCommand::Role { member, role } => account::role(settings, &member, role, json).await,
+        AccountCommand::List { role } => account::list(settings, role, json).await,
+        AccountCommand::Show { member } => account::show(settings, &member, json).await,
+        AccountCommand::Lock { member, until, reason } => {
+            account::lock(settings, &member, Some(Lock { until }), &reason, json).await
+        }
+        AccountCommand::Unlock { member, reason } => {
+            account::lock(settings, &member, None, &reason, json).await
+        }
+        AccountCommand::SecondFactorOff { member } => {
+            account::second_factor_off(settings, &member, json).await
         }
     }
 }

@@ -127,7 +127,7 @@ on_every_store! {
         // A lock is about signing in: what is paid for is open, where she reaches it otherwise.
         assert_eq!(app.check(&bob.id, BASIC).await["reason"], "subscription");
         let overview = support.browser.get(&bob.path("account")).await.body;
-        assert_eq!((&overview["locked"], &overview["locked_until"]), (&json!(true), &Value::Null), "{overview}");
+        assert_eq!(overview["lock"], json!({ "until": null }), "{overview}");
         let history = told(&app, &bob.id).await;
         let lock = named(&history, "AccountLocked");
         assert_eq!((lock.len(), &lock[0]["actor"]), (1, &json!(format!("staff:{}", support.id))), "{lock:?}");
@@ -280,7 +280,7 @@ on_every_store! {
         ids.sort_unstable();
         assert_eq!(ids, expected, "who has no account is not listed");
         let of_bob = listed.iter().find(|account| account["email"] == BOB).expect("he is listed");
-        assert_eq!((&of_bob["role"], &of_bob["verified"], &of_bob["locked"]), (&json!("member"), &json!(true), &json!(false)));
+        assert_eq!((&of_bob["role"], &of_bob["verified"], &of_bob["lock"]), (&json!("member"), &json!(true), &Value::Null));
         assert!(of_bob["signed_in_at"].is_string() && of_bob["second_factor"] == false, "{of_bob}");
         let one = support.browser.get(&bob.path("account")).await;
         assert_eq!(one.body, *of_bob, "and alone she is the same");

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use domain::account::Role;
+use domain::account::{Lock, Role};
 use domain::ids::{MemberId, RemarkId};
 use domain::ports::{Position, Remark};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,21 @@ use crate::position::{AnsweredAt, maybe};
 use crate::shell::Asked;
 use crate::state::ApiState;
 use crate::viewer::Viewer;
+
+/// A lock, under which nobody signs in.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = AccountLock)]
+pub struct LockBody {
+    /// When it ends by itself; null where it does not.
+    #[schema(required = true)]
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl From<Lock> for LockBody {
+    fn from(Lock { until }: Lock) -> Self {
+        Self { until }
+    }
+}
 
 /// An account as staff sees it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -45,11 +60,9 @@ pub struct OverviewBody {
     pub has_password: bool,
     /// Whether a code is asked for beside the password.
     pub second_factor: bool,
-    /// Whether she cannot sign in, since staff locked the account.
-    pub locked: bool,
-    /// Until when; null for good, or when it is not locked.
+    /// The lock under which she cannot sign in; null where there is none.
     #[schema(required = true)]
-    pub locked_until: Option<DateTime<Utc>>,
+    pub lock: Option<LockBody>,
     /// Since when there is an account.
     pub created_at: DateTime<Utc>,
     /// When she last signed in; null where she never did.
@@ -68,8 +81,7 @@ impl From<AccountView> for OverviewBody {
             verified,
             has_password,
             second_factor: view.second_factor.enabled,
-            locked: lock.is_some(),
-            locked_until: lock.and_then(|lock| lock.until),
+            lock: lock.map(LockBody::from),
             created_at,
             signed_in_at: view.signed_in_at,
         }

@@ -12,6 +12,7 @@ use projections::past::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::accounts::LockBody;
 use super::as_of;
 use super::explain::SourceBody;
 use crate::auth::{Allowed, SupportRead};
@@ -229,11 +230,9 @@ pub struct AccountStateBody {
     /// Her rights.
     #[schema(example = "member")]
     role: &'static str,
-    /// Whether she cannot sign in, since staff locked the account.
-    locked: bool,
-    /// Until when; null for good, or when it is not locked.
+    /// The lock under which she cannot sign in; null where there is none.
     #[schema(required = true)]
-    locked_until: Option<DateTime<Utc>>,
+    lock: Option<LockBody>,
     /// When it was deleted.
     #[schema(required = true)]
     deleted_at: Option<DateTime<Utc>>,
@@ -378,8 +377,7 @@ impl From<&AccountState> for AccountStateBody {
             refused_at,
             second_factor,
             role: role.as_str(),
-            locked: lock.is_some(),
-            locked_until: lock.and_then(|lock| lock.until),
+            lock: lock.map(LockBody::from),
             deleted_at,
         }
     }
