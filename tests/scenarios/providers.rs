@@ -296,8 +296,7 @@ on_every_store! {
         }
         ada.post(START, &json!({ "return_to": format!("{LEARN}/x") })).await.is(200);
         let foreign = ada.clone().saying("origin", "https://evil.example").saying(FETCH_SITE, "cross-site");
-        for path in [START, LINK] {
-            let body = json!({ "return_to": "/learn", "password": PASSWORD });
+        for (path, body) in [(START, going()), (LINK, json!({ "return_to": "/learn", "password": PASSWORD }))] {
             foreign.clone().post(path, &body).await.problem(403, "foreign_origin");
             ada.post(path, &body).await.is(200);
         }
