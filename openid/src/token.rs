@@ -169,7 +169,8 @@ mod tests {
     fn pair(kid: &str) -> Pair {
         let made = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&made).unwrap();
-        let signs = EncodingKey::from_rsa_der(der.as_ref());
+        // The key itself (PKCS #1) is behind what says that it is one (PKCS #8).
+        let signs = EncodingKey::from_rsa_der(&der.as_ref()[26..]);
         let mut public = Jwk::from_encoding_key(&signs, Algorithm::RS256).unwrap();
         public.common.key_id = Some(kid.to_owned());
         Pair { signs, public, public_der: made.public_key().as_ref().to_vec() }

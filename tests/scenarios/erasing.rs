@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::app::{Home, Reply, Store, TestApp, answer};
 use tests::browser::{Browser, PASSWORD, signed_up};
+use tests::fake_provider::{FakeProvider, agreed, arrives};
 use tests::on_every_store;
 use tests::stripe::{BASIC, Price, Story, bought, changed, days_ago, event, events, now};
 
@@ -14,9 +15,11 @@ const CARD_HOLDER: &str = "Augusta Ada Canary-King";
 const NOTE: &str = "Canary note: lives in Marylebone.";
 const REASON: &str = "Canary reason: her cat was ill.";
 const EXTERNAL: &str = "canary-external-4711";
+const SUBJECT: &str = "canary-subject-at-the-provider";
+const EMAIL_THERE: &str = "augusta.canary@id.example";
 /// A word of her name, as it is looked for.
 const FOLDED: &str = "augusta";
-const CANARIES: [&str; 6] = [EMAIL, CARD_HOLDER, NOTE, REASON, EXTERNAL, FOLDED];
+const CANARIES: [&str; 8] = [EMAIL, CARD_HOLDER, NOTE, REASON, EXTERNAL, SUBJECT, EMAIL_THERE, FOLDED];
 
 fn of(member: &str, what: &str) -> String {
     format!("/v1/support/members/{member}/{what}")
@@ -32,9 +35,19 @@ async fn erase(app: &TestApp, member: &str) -> Value {
     done(app, &of(member, "erase"), json!({ "reason": "asked_for" })).await
 }
 
-/// Somebody with an account, a membership that has ended, a grant, a note, and a card in her name. Her id, and her story.
-async fn known(app: &TestApp) -> (String, Story, Browser) {
-    let (browser, member) = signed_up(app, EMAIL).await;
+/// A service whose members can sign in with a provider, where Ada is.
+async fn serving(store: Store) -> (Home, FakeProvider) {
+    let provider = FakeProvider::start().await;
+    provider.is(SUBJECT, EMAIL_THERE, true);
+    (Home::new(store).await.with_accounts().with("OIDC_PROVIDERS", &provider.setting("id")), provider)
+}
+
+/// Somebody with an account that a provider is linked to, a membership that has ended, a grant, a note, and a card in her name. Her id, and her story.
+async fn known(app: &TestApp, provider: &FakeProvider) -> (String, Story, Browser) {
+    let (mut browser, member) = signed_up(app, EMAIL).await;
+    let body = json!({ "return_to": "/learn", "password": PASSWORD });
+    let back = agreed(&mut browser, provider, "/v1/auth/providers/id/link", &body).await;
+    arrives(&mut browser, app, &back).await.is(303);
     app.home.sql(&format!("UPDATE people SET external_id = '{EXTERNAL}' WHERE member = '{member}'")).await;
     let mut story = Story::new("ada");
     bought(&mut story, &member, Price::BasicMonth, days_ago(40));
@@ -207,9 +220,9 @@ on_every_store! {
     }
 
     async fn of_an_erased_member_nothing_personal_is_left_and_her_history_stays(store: Store) {
-        let home = Home::new(store).await.with_accounts();
+        let (home, provider) = serving(store).await;
         let app = home.serve().await;
-        let (member, story, mut browser) = known(&app).await;
+        let (member, story, mut browser) = known(&app, &provider).await;
         assert_eq!(found(&home).await, CANARIES, "the test can find what it looks for");
         let before = app.get(&of(&member, "timeline")).await.body["data"].as_array().map_or(0, Vec::len);
         assert_eq!(app.check(&member, BASIC).await["reason"], "grant");
@@ -290,9 +303,9 @@ on_every_store! {
 
     async fn an_erasure_that_was_killed_anywhere_is_finished_by_asking_again(store: Store) {
         for place in WHILE_ERASING.into_iter().chain(["command::appended"]) {
-            let home = Home::new(store).await.with_accounts();
+            let (home, provider) = serving(store).await;
             let app = home.serve().await;
-            let (member, ..) = known(&app).await;
+            let (member, ..) = known(&app, &provider).await;
             drop(app);
             let mut app = home.clone().with("FAILPOINTS", &format!("{place}=panic")).serve().await;
             let body = json!({ "reason": "asked_for" });

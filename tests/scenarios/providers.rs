@@ -4,7 +4,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use tests::app::{Home, Reply, Store, TestApp};
 use tests::browser::{Browser, FETCH_SITE, PASSWORD, code, signed_up};
-use tests::fake_provider::{FakeProvider, Lie, setting_of};
+use tests::fake_provider::{FakeProvider, Lie, agreed, arrives, back_to, setting_of};
 use tests::on_every_store;
 
 const ADA: &str = "ada@example.com";
@@ -26,25 +26,6 @@ async fn serving(store: Store) -> (TestApp, FakeProvider) {
     let acme = FakeProvider::start().await;
     acme.is(SUBJECT, ADA, true);
     (with(store, &acme.setting("acme")).await, acme)
-}
-
-/// Is sent to the provider, agrees there, and gives where she is sent back to.
-async fn agreed(browser: &mut Browser, provider: &FakeProvider, path: &str, body: &Value) -> String {
-    let departure = browser.post(path, body).await;
-    departure.is(200);
-    back_to(&provider.agree(departure.body["url"].as_str().expect("it says where to go")).await)
-}
-
-fn back_to(url: &Url) -> String {
-    format!("{}?{}", url.path(), url.query().unwrap_or_default())
-}
-
-/// Comes from another site, as a browser that a provider sends.
-async fn arrives(browser: &mut Browser, app: &TestApp, path: &str) -> Reply {
-    let mut arriving = browser.clone().saying(FETCH_SITE, "cross-site").saying("origin", "");
-    let reply = arriving.get(path).await;
-    *browser = arriving.saying(FETCH_SITE, "same-origin").asking(app);
-    reply
 }
 
 fn going() -> Value {
@@ -315,8 +296,7 @@ on_every_store! {
         }
         ada.post(START, &json!({ "return_to": format!("{LEARN}/x") })).await.is(200);
         let foreign = ada.clone().saying("origin", "https://evil.example").saying(FETCH_SITE, "cross-site");
-        for path in [START, LINK] {
-            let body = json!({ "return_to": "/learn", "password": PASSWORD });
+        for (path, body) in [(START, going()), (LINK, json!({ "return_to": "/learn", "password": PASSWORD }))] {
             foreign.clone().post(path, &body).await.problem(403, "foreign_origin");
             ada.post(path, &body).await.is(200);
         }

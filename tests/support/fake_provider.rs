@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::browser::token;
+use crate::app::{Reply, TestApp};
+use crate::browser::{Browser, FETCH_SITE, token};
 use crate::stripe::now;
 
 /// As whom this service is known there.
@@ -155,6 +156,26 @@ impl FakeProvider {
         let location = reply.headers()["location"].to_str().expect("it is text");
         location.parse().expect("it is an address")
     }
+}
+
+/// Is sent to the provider, agrees there, and gives where she is sent back to.
+pub async fn agreed(browser: &mut Browser, provider: &FakeProvider, path: &str, body: &Value) -> String {
+    let departure = browser.post(path, body).await;
+    departure.is(200);
+    back_to(&provider.agree(departure.body["url"].as_str().expect("it says where to go")).await)
+}
+
+/// The path and query of an address.
+pub fn back_to(url: &Url) -> String {
+    format!("{}?{}", url.path(), url.query().unwrap_or_default())
+}
+
+/// Comes from another site, as a browser that a provider sends.
+pub async fn arrives(browser: &mut Browser, app: &TestApp, path: &str) -> Reply {
+    let mut arriving = browser.clone().saying(FETCH_SITE, "cross-site").saying("origin", "");
+    let reply = arriving.get(path).await;
+    *browser = arriving.saying(FETCH_SITE, "same-origin").asking(app);
+    reply
 }
 
 /// What `OIDC_PROVIDERS` says of a provider with this name and issuer.

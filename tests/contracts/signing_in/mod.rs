@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use accounts::{
     AccountError, AccountStore, Accounts, Keys, Letter, Login, MailError, Mailer, NewAccount, NoProviders,
-    Origin, Parts, Paying, Providers, Settings, SignedIn, SystemRandom,
+    Origin, Parts, Paying, Settings, SignedIn, SystemRandom,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -111,31 +111,28 @@ impl World {
         place: &Place,
         tamper: impl FnOnce(Arc<dyn AccountStore>) -> Arc<dyn AccountStore>,
     ) -> Self {
-        Self::with_providers(place, tamper, Arc::new(NoProviders)).await
+        Self::of(place, |parts| Parts { store: tamper(parts.store.clone()), ..parts }).await
     }
 
-    async fn with_providers(
-        place: &Place,
-        tamper: impl FnOnce(Arc<dyn AccountStore>) -> Arc<dyn AccountStore>,
-        providers: Arc<dyn Providers>,
-    ) -> Self {
+    /// With other parts than the usual ones.
+    async fn of(place: &Place, change: impl FnOnce(Parts) -> Parts) -> Self {
         let noon: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let clock = Arc::new(MovableClock::standing_at(noon));
         let storage = storage::open(&place.url(), Access::Write, clock.clone()).await.unwrap();
         let line = Arc::new(Line { bus: storage.accounts.clone(), cut: Mutex::new(Cut::Nobodys) });
         let outside = Arc::new(Outside { paying: AtomicBool::new(false), sent: Mutex::default() });
-        let store = tamper(storage.account_store.clone());
-        let parts = Parts {
-            store: store.clone(),
+        let parts = change(Parts {
+            store: storage.account_store.clone(),
             identities: storage.identities.clone(),
-            providers,
+            providers: Arc::new(NoProviders),
             accounts: line.clone(),
             members: storage.members.clone(),
             clock: clock.clone(),
             random: Arc::new(SystemRandom),
             mailer: outside.clone(),
             paying: outside.clone(),
-        };
+        });
+        let store = parts.store.clone();
         let keys = Keys::parse("one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
         let settings = Settings { hashing: (8, 1, 1), ..Settings::new(keys, "https://learn.example") };
         let (accounts, background) = Accounts::new(parts, settings);

@@ -2,10 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use accounts::identities::{Answer, Claims, Provider, ProviderError, Providers, Request};
-use accounts::{AccountError, Arrival, Departure, Login, Outcome, SignedIn};
+use accounts::identities::{
+    Answer, Claims, FirstSignIn, Flow, IdentityRecord, IdentityStore, Linked, OpenedWith, Provider,
+    ProviderError, Providers, Request, Unlinked,
+};
+use accounts::store::{Hash, News};
+use accounts::{AccountError, Arrival, Departure, Login, Outcome, Parts, SignedIn};
 use async_trait::async_trait;
-use domain::ids::MemberId;
+use chrono::{DateTime, Utc};
+use domain::ids::{IdentityId, MemberId};
+use domain::ports::StoreError;
 
 use super::{Cut, EMAIL, PASSWORD, World, origin};
 use crate::store::{Place, on_both};
@@ -16,6 +22,9 @@ on_both! {
     a_link_that_the_log_could_not_be_told_of_is_told_later_and_once,
     who_has_no_password_links_and_unlinks_only_soon_after_a_sign_in,
     the_code_is_spent_with_what_only_this_browser_can_show,
+    an_answer_counts_once_and_in_no_other_browser,
+    flows_that_any_browser_may_use_are_noticed,
+    flows_that_count_again_are_noticed,
 }
 
 /// A provider.
@@ -44,7 +53,82 @@ impl Providers for Id {
     }
 }
 
+/// Flows without one of their protections.
+struct Loose {
+    store: Arc<dyn IdentityStore>,
+    flows: Mutex<Vec<Flow>>,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    AnyBrowser,
+    Again,
+}
+
+#[async_trait]
+impl IdentityStore for Loose {
+    async fn add_flow(&self, flow: Flow) -> Result<(), StoreError> {
+        self.flows.lock().unwrap().push(flow.clone());
+        self.store.add_flow(flow).await
+    }
+
+    async fn take_flow(
+        &self,
+        state: &Hash,
+        browser: &Hash,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Flow>, StoreError> {
+        let known = self.flows.lock().unwrap().iter().find(|flow| flow.state == *state).cloned();
+        match (self.fault, known) {
+            (Fault::AnyBrowser, Some(flow)) => self.store.take_flow(state, &flow.browser, now).await,
+            (Fault::Again, Some(flow)) => Ok(Some(flow).filter(|flow| flow.browser == *browser)),
+            _ => self.store.take_flow(state, browser, now).await,
+        }
+    }
+
+    async fn use_identity(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<MemberId>, StoreError> {
+        self.store.use_identity(issuer, subject, now).await
+    }
+
+    async fn identities(&self, member: &MemberId) -> Result<Vec<IdentityRecord>, StoreError> {
+        self.store.identities(member).await
+    }
+
+    async fn open_with(&self, first: FirstSignIn, news: News) -> Result<OpenedWith, StoreError> {
+        self.store.open_with(first, news).await
+    }
+
+    async fn link_identity(&self, identity: IdentityRecord, news: News) -> Result<Linked, StoreError> {
+        self.store.link_identity(identity, news).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        member: &MemberId,
+        identity: &IdentityId,
+        issuers: &[String],
+        news: News,
+    ) -> Result<Unlinked, StoreError> {
+        self.store.unlink_identity(member, identity, issuers, news).await
+    }
+
+    async fn sweep_flows(&self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.store.sweep_flows(now).await
+    }
+}
+
 async fn world(place: &Place) -> (World, Arc<Id>) {
+    faulty(place, Fault::None).await
+}
+
+async fn faulty(place: &Place, fault: Fault) -> (World, Arc<Id>) {
     let provider = Provider { name: "id".to_owned(), issuer: "https://id.example".to_owned() };
     let claims = Claims {
         issuer: provider.issuer.clone(),
@@ -54,7 +138,10 @@ async fn world(place: &Place) -> (World, Arc<Id>) {
     };
     let (list, claims) = (vec![provider], Mutex::new(claims));
     let id = Arc::new(Id { list, claims, sent: Mutex::default(), verifiers: Mutex::default() });
-    (World::with_providers(place, |store| store, id.clone()).await, id)
+    let loose = |store| Arc::new(Loose { store, flows: Mutex::default(), fault });
+    let change =
+        |parts: Parts| Parts { providers: id.clone(), identities: loose(parts.identities.clone()), ..parts };
+    (World::of(place, change).await, id)
 }
 
 async fn depart(world: &World) -> Departure {
@@ -172,4 +259,28 @@ async fn the_code_is_spent_with_what_only_this_browser_can_show(place: Place) {
     for ((_, asked), (_, shown)) in sent.iter().zip(verifiers.iter()) {
         assert_eq!(asked, shown, "the token has to hold what the browser was sent with");
     }
+}
+
+/// Whether an answer counts in a browser that was not sent for it, and whether it counts a second time in the one that was.
+async fn attacked(world: &World) -> (bool, bool) {
+    let (mine, hers) = (depart(world).await, depart(world).await);
+    let planted = Departure { browser: hers.browser.clone(), ..mine.clone() };
+    let elsewhere = arrive(world, &planted).await;
+    assert!(elsewhere.is_ok() || matches!(elsewhere, Err(AccountError::BadFlow)));
+    arrive(world, &hers).await.unwrap();
+    let again = arrive(world, &hers).await;
+    assert!(again.is_ok() || matches!(again, Err(AccountError::BadFlow)));
+    (elsewhere.is_ok(), again.is_ok())
+}
+
+async fn an_answer_counts_once_and_in_no_other_browser(place: Place) {
+    assert_eq!(attacked(&world(&place).await.0).await, (false, false));
+}
+
+async fn flows_that_any_browser_may_use_are_noticed(place: Place) {
+    assert_eq!(attacked(&faulty(&place, Fault::AnyBrowser).await.0).await, (true, false));
+}
+
+async fn flows_that_count_again_are_noticed(place: Place) {
+    assert_eq!(attacked(&faulty(&place, Fault::Again).await.0).await, (false, true));
 }
