@@ -214,7 +214,7 @@ pub(crate) async fn show(
     Ids(event): Ids<String>,
 ) -> Result<Page<impl Template>, ApiError> {
     let (record, _) = find(&state, &event).await?;
-    let body = state.deliveries.read_body(&record.id, &desk.actor).await?;
+    let body = state.deliveries.read_body(&record.id, &desk.caller.actor()).await?;
     if let (Some(viewer), Some(_), Some(customer)) = (viewer, &body, &record.customer) {
         // What Stripe sent speaks of whoever pays.
         let (found, _) = search::find(&state, customer, 1).await?;

@@ -83,7 +83,7 @@ pub(crate) async fn show(
     let delivery = match state.deliveries.get(&entry.cause).await? {
         None => None,
         Some((record, _)) => {
-            let raw = state.deliveries.read_body(&record.id, &desk.actor).await?;
+            let raw = state.deliveries.read_body(&record.id, &desk.caller.actor()).await?;
             let raw = raw.map(|body| laid_out(&body));
             let received = Moment(record.received_at);
             let (id, event_type, times) = (record.id, record.event_type, record.times_received);
