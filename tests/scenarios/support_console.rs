@@ -145,6 +145,9 @@ async fn pages_are_for_staff_with_a_second_factor_and_what_it_reads_of_a_member_
             "{path} leads to {set_up}"
         );
     }
+    let sent = send(&staff, "/console/search", &[("q", "ada")]).await.is(403);
+    sent.says("Set up a second factor first");
+    sent.says("href=\"/console/account/second-factor\"");
     assert_eq!(reads(&app).await, 0, "a page that was refused is on record");
     staff.second_factor().await;
     for path in &pages {
