@@ -3,7 +3,7 @@
 //!
 //! Nothing is asked of a provider before somebody wants to sign in with it, so one that is down holds up no start. What it tells
 //! of itself is kept for an hour, its keys too; a key that is not known yet is looked for once more. Signatures are checked by
-//! jsonwebtoken, as those of our own tokens are; what a token has to say is in [`token`].
+//! jsonwebtoken, as those of our own tokens are; `token.rs` says what is believed of one.
 
 mod client;
 mod settings;

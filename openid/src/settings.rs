@@ -143,7 +143,7 @@ mod tests {
         let secret = "hush-hush";
         let good = format!("a|https://a.example|id|{secret}");
         for (entry, problem) in [
-            ("".to_owned(), "four or five"),
+            (String::new(), "four or five"),
             (format!("a|https://a.example|{secret}"), "four or five"),
             (format!("a|https://a.example|id|{secret}|openid|x"), "four or five"),
             (format!("A B|https://a.example|id|{secret}"), "its name"),

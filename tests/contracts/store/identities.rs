@@ -41,7 +41,7 @@ fn flow(number: u8) -> Flow {
         browser: hash(100),
         provider: "id".to_owned(),
         return_to: "https://learn.example/x".to_owned(),
-        link: (number % 2 == 0).then(|| ("mem_ada".into(), "ses_1".into())),
+        link: number.is_multiple_of(2).then(|| ("mem_ada".into(), "ses_1".into())),
         expires_at: noon() + seconds(i64::from(number)),
     }
 }
