@@ -258,6 +258,7 @@ on_every_store! {
         let own = left.path("role");
         left.browser.post(&own, &less).await.problem(409, "last_owner");
         done(left, &support.path("role"), json!({ "role": "member" })).await;
+        app.settled().await;
         support.browser.get(ACCOUNTS).await.problem(401, "unauthenticated");
     }
 
