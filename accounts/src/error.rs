@@ -24,7 +24,7 @@ pub enum AccountError {
     )]
     WrongCredentials,
     /// Who she is was shown, and her account is locked.
-    #[error("this account is locked {}; answer whoever runs this service", .0.words())]
+    #[error("this account is locked {}; ask whoever runs this service about it", .0.words())]
     Locked(Lock),
     /// Nobody would be left who gives rights.
     #[error("she is the only owner who can sign in; make somebody else an owner first")]

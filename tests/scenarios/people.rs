@@ -112,7 +112,7 @@ on_every_store! {
         let right = Browser::of(&app).try_login(BOB, PASSWORD).await;
         right.problem(403, "account_locked");
         let detail = right.body["detail"].as_str().unwrap_or_default().to_owned();
-        assert!(detail.contains("locked for good") && detail.contains("answer whoever runs"), "{detail}");
+        assert!(detail.contains("locked for good") && detail.contains("ask whoever runs"), "{detail}");
 
         // A letter from before counts no more, and one from now chooses a password and lets nobody in.
         let choose = |token: &str| json!({ "token": token, "password": OTHER });
@@ -258,6 +258,7 @@ on_every_store! {
         let own = left.path("role");
         left.browser.post(&own, &less).await.problem(409, "last_owner");
         done(left, &support.path("role"), json!({ "role": "member" })).await;
+        app.settled().await;
         support.browser.get(ACCOUNTS).await.problem(401, "unauthenticated");
     }
 
