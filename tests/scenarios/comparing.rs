@@ -109,4 +109,52 @@ on_every_store! {
             app.send(Method::POST, RESYNC, Some(&body), "").await.problem(422, "invalid");
         }
     }
+
+    async fn a_preview_of_looking_again_says_exactly_what_is_then_told(store: Store) {
+        let app = TestApp::on(store).await;
+        app.register("mem_ann").await;
+        app.register("mem_bob").await;
+        let mut story = Story::new("ann");
+        bought(&mut story, "mem_ann", Price::BasicMonth, days_ago(20));
+        let customer = story.customer_id().to_owned();
+        app.link("mem_bob", &customer).await;
+        let told = events(story);
+        app.deliver_all(&told).await;
+        let names_her = told.iter().find(|event| event["type"] == "checkout.session.completed");
+        let event = names_her.and_then(|event| event["id"].as_str()).expect("her checkout names her");
+        let path = format!("/v1/support/deliveries/{event}/replay");
+        let preview = async || {
+            let there = app.home.count("events").await;
+            let reply = app.send(Method::POST, &format!("{path}?preview=true"), None, "").await;
+            reply.is(200);
+            assert_eq!(app.home.count("events").await, there, "{reply:?}");
+            assert_eq!(app.delivery(event).await["outcome"], "parked");
+            reply.body
+        };
+        let first = preview().await;
+        assert_eq!((&first["outcome"], &first["events"]), (&json!("parked"), &json!([])), "{first}");
+        let said = first["sentence"].as_str().unwrap_or_default();
+        assert!(said.contains("is parked (contradiction)") && said.contains("nothing would change"), "{first}");
+
+        let unlink = format!("/v1/support/members/mem_bob/stripe-customers/{customer}");
+        app.send(Method::DELETE, &unlink, Some(&json!({ "reason": WHY })), "").await.is(200);
+        app.settled().await;
+        let second = preview().await;
+        assert_eq!((&second["outcome"], &second["member"]), (&json!("applied"), &json!("mem_ann")), "{second}");
+        let would: Vec<&Value> = second["events"].as_array().into_iter().flatten().map(|event| &event["type"]).collect();
+        assert!(would.contains(&&json!("MemberLinked")) && would.len() > 1, "{second}");
+
+        app.send(Method::POST, &path, None, "").await.is(202);
+        app.settled().await;
+        assert_eq!(app.delivery(event).await["outcome"], "applied");
+        let timeline = app.get("/v1/support/members/mem_ann/timeline").await.body;
+        let entries = timeline["data"].as_array().expect("the timeline is a list");
+        let mut did: Vec<(&str, &Value)> = entries
+            .iter()
+            .filter(|entry| entry["cause"] == event)
+            .map(|entry| (entry["position"].as_str().unwrap_or_default(), &entry["event_type"]))
+            .collect();
+        did.sort_by_key(|(position, _)| (position.len(), *position));
+        assert_eq!(did.into_iter().map(|(_, name)| name).collect::<Vec<_>>(), would, "{timeline}");
+    }
 }
