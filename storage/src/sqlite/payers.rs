@@ -135,6 +135,7 @@ fn payer(row: &Row<'_>) -> rusqlite::Result<PayerRecord> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::views::CUSTOMERS_OF;
     use super::*;
 
     /// How each statement finds its rows, line by line.
@@ -155,6 +156,11 @@ mod tests {
             let by_index = plan.iter().all(|line| line.starts_with("SEARCH") || line.contains("SUBQUERY"));
             assert!(by_index && !plan.is_empty(), "{sql}\n{plan:#?}");
         }
+        let named = plan(CUSTOMERS_OF);
+        assert!(
+            named[0].contains("member=?"),
+            "who was found is named without going through all payers: {named:?}"
+        );
         let control = plan("SELECT customer FROM payers WHERE name LIKE '%ada%'");
         assert!(control[0].starts_with("SCAN"), "{control:?}");
     }

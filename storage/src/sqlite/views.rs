@@ -75,7 +75,8 @@ const SWEEP_PARKED: &str = "DELETE FROM parked_streams WHERE generation = ?1";
 const SWEPT: &str = "DELETE FROM generations WHERE generation = ?1";
 /// How many rows of a table are removed at once: whoever else writes waits meanwhile.
 const SWEPT_AT_ONCE: i64 = 2_000;
-const CUSTOMERS_OF: &str = "SELECT customer FROM directory_customers \
+/// Named, the index keeps SQLite from walking all payers in the order of their ids to save itself a look at their rows.
+pub(super) const CUSTOMERS_OF: &str = "SELECT customer FROM directory_customers INDEXED BY directory_customers_member \
                             WHERE generation = (SELECT generation FROM projections WHERE name = ?1) AND member = ?2 AND linked \
                             ORDER BY customer";
 const CUSTOMERS_EVER_OF: &str = "SELECT customer FROM directory_customers \

@@ -256,7 +256,7 @@ mod long {
     use super::*;
 
     const MEMBERS: usize = 50_000;
-    const AT_ONCE: usize = 64;
+    const AT_ONCE: usize = 8;
     const FIRST: [&str; 10] =
         ["Ada", "Ben", "Cl\u{e9}o", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "June"];
     /// So many searches of each kind.
