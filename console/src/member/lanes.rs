@@ -18,8 +18,10 @@ const MIDDLE: u32 = 27;
 const TOP: u32 = 8;
 /// More lanes than these of one kind are not drawn.
 const MOST_LANES: usize = 6;
-/// More dots than these on one lane are drawn without links, which would be too many to go through.
+/// More dots than these on one lane are drawn without links, which would be too many to go through, and those that would lie upon
+/// each other as one: so many have a place.
 const MOST_LINKS: usize = 60;
+const PLACES: i64 = 50;
 /// How many names of months fit.
 const TICKS: i32 = 4;
 
@@ -92,6 +94,12 @@ impl Span {
         let whole = (self.until - self.from).num_seconds().max(1) as f64;
         let part = (moment - self.from).num_seconds() as f64;
         (part / whole * 100.0).clamp(0.0, 100.0)
+    }
+
+    /// Which of the places it is at that dots have beside each other.
+    fn place(self, moment: DateTime<Utc>) -> i64 {
+        let (whole, part) = ((self.until - self.from).num_seconds().max(1), moment - self.from);
+        part.num_seconds().saturating_mul(PLACES) / whole
     }
 
     fn x(self, moment: DateTime<Utc>) -> String {
@@ -182,19 +190,9 @@ impl Lanes {
             if of_kind.is_empty() {
                 continue;
             }
-            let many = of_kind.len() > MOST_LINKS;
-            let dots = of_kind.iter().map(|entry| Dot {
-                x: span.x(entry.occurred_at),
-                class: tone(&entry.event_type),
-                title: format!("{}: {}", Moment(entry.occurred_at).text(), entry.with_remark()),
-                link: link(Some(entry.position)).filter(|_| !many),
-            });
-            lanes.push(Lane {
-                name: name.to_owned(),
-                y: place(&lanes),
-                bars: Vec::new(),
-                dots: dots.collect(),
-            });
+            let dots =
+                if of_kind.len() > MOST_LINKS { merged(&of_kind, span) } else { each(&of_kind, span, &link) };
+            lanes.push(Lane { name: name.to_owned(), y: place(&lanes), bars: Vec::new(), dots });
         }
         let height = place(&lanes) + 22;
         Self {
@@ -214,6 +212,39 @@ impl Lanes {
     pub(super) fn words_y(&self) -> u32 {
         self.height - 6
     }
+}
+
+/// A dot for each event.
+fn each(
+    entries: &[&TimelineEntry],
+    span: Span,
+    link: &impl Fn(Option<Position>) -> Option<String>,
+) -> Vec<Dot> {
+    let dots = entries.iter().map(|entry| Dot {
+        x: span.x(entry.occurred_at),
+        class: tone(&entry.event_type),
+        title: format!("{}: {}", Moment(entry.occurred_at).text(), entry.with_remark()),
+        link: link(Some(entry.position)),
+    });
+    dots.collect()
+}
+
+/// A dot for all events of one colour that would lie upon each other: there are never more than fit.
+fn merged(entries: &[&TimelineEntry], span: Span) -> Vec<Dot> {
+    let mut places: BTreeMap<(i64, &'static str), Vec<&TimelineEntry>> = BTreeMap::new();
+    for entry in entries {
+        places.entry((span.place(entry.occurred_at), tone(&entry.event_type))).or_default().push(entry);
+    }
+    let day = |entry: &TimelineEntry| entry.occurred_at.format("%-d %b %Y").to_string();
+    let dots = places.into_iter().map(|((_, class), entries)| {
+        let (first, last) = (entries[0], entries[entries.len() - 1]);
+        let title = match entries.len() {
+            1 => format!("{}: {}", day(first), first.with_remark()),
+            count => format!("{count} events from {} to {}", day(first), day(last)),
+        };
+        Dot { x: span.x(first.occurred_at), class, title, link: None }
+    });
+    dots.collect()
 }
 
 fn is_drawn(entry: &TimelineEntry, kind: EntryKind) -> bool {

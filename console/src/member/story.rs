@@ -1,7 +1,7 @@
 //! What happened to a member, grouped by what it followed from.
 
 use api::error::ApiError;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use domain::ports::Position;
 use projections::past::{EntryKind, Filter, Group, Story};
 
@@ -134,7 +134,8 @@ pub(crate) fn learned(at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> Option<(
     let late = recorded_at - at;
     (late.abs() >= LATE).then(|| {
         let how = if late < TimeDelta::zero() { "before its own time" } else { "late" };
-        (Moment(recorded_at), format!("{} {how}", length(late)))
+        // The event's own page tells the fractions of its seconds.
+        (Moment(recorded_at.trunc_subsecs(0)), format!("{} {how}", length(late)))
     })
 }
 
