@@ -23,10 +23,11 @@ help:
 run:
 	$(CARGO) run --package server -- demo
 
-# The program is built with the whole workspace, so with the places where tests kill it; `make run` builds it without.
+# The program is built with the whole workspace, so with the places where tests kill it; `make run` builds it without. Most
+# tests wait for programs and databases that they started, so twice as many as there are cores run at once.
 test: tools
 	$(CARGO) build --workspace --bin membership
-	$(CARGO) nextest run --workspace --no-fail-fast
+	$(CARGO) nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc)))
 	npm test --silent --prefix web
 
 # Journeys through the real program in Chromium. SCREENSHOTS=folder keeps pictures of what they see.
@@ -64,7 +65,7 @@ fuzz: $(TOOLS)/bin/cargo-fuzz
 
 bench:
 	$(CARGO) bench --package tests --bench access
-	$(CARGO) bench --package storage --bench history
+	$(CARGO) bench --package tests --bench history
 
 web:
 	@scripts/build-web

@@ -73,9 +73,14 @@ fn schemathesis() -> PathBuf {
     folder.expect("schemathesis is not installed; run: make tools").join("bin/schemathesis")
 }
 
+/// All that schemathesis does. What it calls coverage tries each value of each parameter at its edges, whatever the number of
+/// examples.
+const ALL_PHASES: &str = "examples,coverage,fuzzing,stateful";
+
 /// Runs schemathesis against the program, with a document of its own where `document` is given.
 async fn run(store: Store, examples: u32, document: Option<&Value>) -> Report {
-    run_as(Caller::BackEnd, store, examples, document).await
+    let phases = if document.is_some() { "fuzzing" } else { ALL_PHASES };
+    run_as(Caller::BackEnd, store, phases, examples, document).await
 }
 
 /// Who makes the requests.
@@ -95,7 +100,13 @@ async fn staff(app: &TestApp) -> String {
     format!("access={}", browser.cookie("access").unwrap_or_default())
 }
 
-async fn run_as(caller: Caller, store: Store, examples: u32, document: Option<&Value>) -> Report {
+async fn run_as(
+    caller: Caller,
+    store: Store,
+    phases: &str,
+    examples: u32,
+    document: Option<&Value>,
+) -> Report {
     let (app, members, deliveries) = peopled(store).await;
     let cookie = staff(&app).await;
     let position = app.settled().await;
@@ -129,11 +140,9 @@ async fn run_as(caller: Caller, store: Store, examples: u32, document: Option<&V
     command.arg("--config-file").arg(config).arg("run");
     match document {
         None => command.arg(format!("{}/openapi.json", app.url)),
-        Some(document) => {
-            command.arg(app.home.write("openapi.json", &document.to_string())).args(["--phases", "fuzzing"])
-        }
+        Some(document) => command.arg(app.home.write("openapi.json", &document.to_string())),
     };
-    command.args(["--url", &app.url]);
+    command.args(["--url", &app.url, "--phases", phases]);
     match caller {
         Caller::BackEnd => command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]),
         // What signs her out is left alone.
@@ -182,7 +191,7 @@ async fn every_answer_is_as_the_document_says() {
 
 #[tokio::test]
 async fn every_answer_to_somebody_who_is_signed_in_is_as_the_document_says() {
-    let report = run_as(Caller::Staff, Store::Sqlite, 5, None).await;
+    let report = run_as(Caller::Staff, Store::Sqlite, "examples,fuzzing", 5, None).await;
     assert!(report.good, "{}", shown(&report));
 }
 
@@ -223,6 +232,13 @@ mod long {
         let report = run(store, 1_000, None).await;
         assert!(report.good, "{}", shown(&report));
         eprintln!("{store:?}: {}", report.text.split("SUMMARY").last().unwrap_or_default());
+    }
+
+    #[tokio::test]
+    #[ignore = "long: make soak"]
+    async fn every_answer_to_somebody_who_is_signed_in_is_as_the_document_says_at_all_edges() {
+        let report = run_as(Caller::Staff, Store::Sqlite, ALL_PHASES, 100, None).await;
+        assert!(report.good, "{}", shown(&report));
     }
 
     #[tokio::test]

@@ -173,6 +173,7 @@ pub struct Story {
 
 impl Story {
     /// The part of a whole story that is asked for.
+    #[must_use]
     pub fn part(&self, filter: &Filter) -> Self {
         let mut groups: Vec<&Group> = self.groups.iter().filter(|group| filter.takes(group)).collect();
         if filter.newest_first {

@@ -13,7 +13,8 @@ use domain::member::{self, Member, MemberCommand};
 use domain::metadata::{Actor, Metadata};
 use domain::ports::{Position, Recorded};
 use domain::subscription::{
-    self, Item, Kind, Observation, PaymentAttempt, Status, Subscription, SubscriptionCommand, Terms,
+    self, Item, Kind, Observation, PaymentAttempt, Status, Subscription, SubscriptionCommand,
+    SubscriptionEvent, Terms,
 };
 
 use super::super::{Chronicle, Revisions, Stream};
@@ -186,6 +187,12 @@ impl Life {
             self.subscription.push((recorded, Event::Subscription("sub_1".into(), event)));
         }
         self
+    }
+
+    /// Something became of her subscription, as it is.
+    pub(super) fn was(&mut self, learned_at: DateTime<Utc>, cause: &str, event: SubscriptionEvent) {
+        let recorded = self.recorded::<Subscription>("sub_1", learned_at, cause, &event);
+        self.subscription.push((recorded, Event::Subscription("sub_1".into(), event)));
     }
 
     /// The subscription looked like this at `at`, and that was learned at `learned_at`.
