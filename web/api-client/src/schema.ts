@@ -1791,6 +1791,14 @@ export interface components {
             /** @description Her second factor. */
             second_factor: components["schemas"]["SecondFactor"];
         };
+        /** @description A lock, under which nobody signs in. */
+        AccountLock: {
+            /**
+             * Format: date-time
+             * @description When it ends by itself; null where it does not.
+             */
+            until: string | null;
+        };
         /** @description An account as staff sees it. */
         AccountOverview: {
             /**
@@ -1802,13 +1810,7 @@ export interface components {
             email: string | null;
             /** @description Whether she has a password. */
             has_password: boolean;
-            /** @description Whether she cannot sign in, since staff locked the account. */
-            locked: boolean;
-            /**
-             * Format: date-time
-             * @description Until when; null for good, or when it is not locked.
-             */
-            locked_until: string | null;
+            lock: components["schemas"]["AccountLock"] | null;
             /**
              * @description Whose.
              * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
@@ -1846,13 +1848,7 @@ export interface components {
              * @description When the address was last changed.
              */
             email_changed_at: string | null;
-            /** @description Whether she cannot sign in, since staff locked the account. */
-            locked: boolean;
-            /**
-             * Format: date-time
-             * @description Until when; null for good, or when it is not locked.
-             */
-            locked_until: string | null;
+            lock: components["schemas"]["AccountLock"] | null;
             /** @description Whether that was from a device that had not been used before. */
             new_device: boolean;
             /** @description Whether there is one. */
@@ -2760,13 +2756,7 @@ export interface components {
                 email: string | null;
                 /** @description Whether she has a password. */
                 has_password: boolean;
-                /** @description Whether she cannot sign in, since staff locked the account. */
-                locked: boolean;
-                /**
-                 * Format: date-time
-                 * @description Until when; null for good, or when it is not locked.
-                 */
-                locked_until: string | null;
+                lock: components["schemas"]["AccountLock"] | null;
                 /**
                  * @description Whose.
                  * @example mem_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
