@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use projections::past::{AsOf, DeliverySeen, Filter, MemberState, Past, Story, USUALLY_TOLD};
 use projections::runner::Progress;
-use projections::search::{Search, understand};
+use projections::search::{Found, Search, understand};
 use reqwest::Method;
 use storage::Storage;
 use tests::app::{Home, TestApp};
@@ -31,7 +31,8 @@ pub(crate) struct Questions<'s> {
 impl<'s> Questions<'s> {
     pub(crate) fn to(storage: &'s Storage, directory: Progress) -> Self {
         let (feed, views) = (storage.feed.clone(), storage.views.clone());
-        let search = Search::new(feed.clone(), views.clone(), storage.people.clone());
+        let (people, payers) = (storage.people.clone(), storage.payers.clone());
+        let search = Search::new(feed.clone(), views.clone(), people, payers);
         Self { storage, past: Past::new(feed, views, storage.remarks.clone(), directory), search }
     }
 
@@ -69,10 +70,10 @@ impl<'s> Questions<'s> {
         // Some of her address, which is the beginning of others', too.
         let typed = understand(&format!("member{}", number / 10));
         let found = match &typed {
-            Some(typed) => self.search.members(typed, None, 20).await.unwrap_or_default(),
-            None => Vec::new(),
+            Some(typed) => self.search.find(typed, &[], 20).await.unwrap_or_default(),
+            None => Found::default(),
         };
-        assert!(!found.is_empty(), "nobody was found");
+        assert!(!found.members.is_empty(), "nobody was found");
     }
 
     /// All that a member's page is made of, but for its HTML: who she is, how she stands, and her history with what arrived.
