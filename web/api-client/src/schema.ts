@@ -180,6 +180,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/auth/identities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What she signs in with beside her password.
+         * @description The oldest first.
+         */
+        get: operations["listIdentities"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/identities/{id}/unlink": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unlink a provider from the account.
+         * @description Refused where it is the only way in: choose a password first, or link another provider.
+         */
+        post: operations["unlinkIdentity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth/login": {
         parameters: {
             query?: never;
@@ -231,6 +271,90 @@ export interface paths {
          * @description Ends the session, also for whoever else may have its cookies. Signing out when nobody is signed in is no mistake.
          */
         post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who else may say who somebody is.
+         * @description All that the operator has set, in that order; none where there are none.
+         */
+        get: operations["listProviders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/providers/{provider}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Come back from a provider.
+         * @description Where providers send browsers; no page asks it itself. Sends the browser on to the page that it began at, with `sign_in=` in the
+         *     query: `signed_in` and `linked` where it worked; `second_factor_required`: send a code to `POST /v1/auth/login/second-factor`,
+         *     without a challenge, which the browser keeps; else a code: `email_known`, `email_not_verified`, `identity_taken`,
+         *     `session_ended`, `sign_in_denied`, `provider_answer_refused`, `provider_unavailable`, `wrong_credentials`.
+         */
+        get: operations["finishProviderSignIn"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/providers/{provider}/link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin to link a provider to the account.
+         * @description As signing in with it; when she is back, she can sign in with it from then on.
+         */
+        post: operations["startProviderLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/providers/{provider}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin to sign in with a provider.
+         * @description Go to `url` with the whole window. The provider sends the browser back to this service, which signs her in and sends it on to
+         *     `return_to`. Who comes for the first time gets an account, if the provider vouches for her address and nobody has it here.
+         */
+        post: operations["startProviderSignIn"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2435,6 +2559,21 @@ export interface components {
              */
             step: string;
         };
+        /** @description Where a browser is to go. */
+        Departure: {
+            /**
+             * Format: date-time
+             * @description Until when she has to be back.
+             */
+            expires_at: string;
+            /**
+             * @description Always `departure`.
+             * @example departure
+             */
+            object: string;
+            /** @description The provider's page. Go there with the whole window, not with a script. */
+            url: string;
+        };
         /**
          * @description Why something differed.
          * @enum {string}
@@ -2585,6 +2724,15 @@ export interface components {
              */
             type: string;
         };
+        /** @description Where she goes on when she is back from a provider. */
+        Going: {
+            /**
+             * @description A path of this service, or an address of an origin in `LEARN_ORIGINS`. It is asked with `sign_in=` in its query:
+             *     `signed_in`, `linked`, `second_factor_required`, or the code of what went wrong.
+             * @example /learn
+             */
+            return_to: string;
+        };
         /** @description Another end. */
         GrantEnd: {
             /** @description Why, in a line; left out only for a preview. */
@@ -2642,6 +2790,38 @@ export interface components {
              * @example Your Pro membership is active.
              */
             sentence: string;
+        };
+        /** @description What somebody signs in with beside her password. */
+        Identity: {
+            /** @description Her address there when it was linked. */
+            email: string | null;
+            /**
+             * @description Its id.
+             * @example idn_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+             */
+            id: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            linked_at: string;
+            /**
+             * @description Always `identity`.
+             * @example identity
+             */
+            object: string;
+            /**
+             * @description The provider's name.
+             * @example google
+             */
+            provider: string;
+            /** @description Whether the provider can still be signed in with here. */
+            usable: boolean;
+            /**
+             * Format: date-time
+             * @description When she last came with it.
+             */
+            used_at: string | null;
         };
         /** @description What an invitation does, or would do. */
         Invitation: {
@@ -2742,6 +2922,19 @@ export interface components {
             customer: string;
             /** @description Why, in a line; left out only for a preview. */
             reason?: string | null;
+        };
+        /** @description The same, and the password. */
+        Linking: {
+            /**
+             * Format: password
+             * @description The present password. Who has none leaves it out, and has to have signed in within the last ten minutes.
+             */
+            password?: string | null;
+            /**
+             * @description As for signing in.
+             * @example /learn/account
+             */
+            return_to: string;
         };
         /** @description A list, or one page of it. */
         List_AccountOverview: {
@@ -2939,6 +3132,50 @@ export interface components {
             object: string;
         };
         /** @description A list, or one page of it. */
+        List_Identity: {
+            /** @description The things. */
+            data: {
+                /** @description Her address there when it was linked. */
+                email: string | null;
+                /**
+                 * @description Its id.
+                 * @example idn_018f6b1c5a7e7c3a9d7e2f4b6a8c0d1e
+                 */
+                id: string;
+                /**
+                 * Format: date-time
+                 * @description Since when.
+                 */
+                linked_at: string;
+                /**
+                 * @description Always `identity`.
+                 * @example identity
+                 */
+                object: string;
+                /**
+                 * @description The provider's name.
+                 * @example google
+                 */
+                provider: string;
+                /** @description Whether the provider can still be signed in with here. */
+                usable: boolean;
+                /**
+                 * Format: date-time
+                 * @description When she last came with it.
+                 */
+                used_at: string | null;
+            }[];
+            /** @description Whether there are more after these. */
+            has_more: boolean;
+            /** @description Where the next page starts, if there is one: send it as `cursor`. */
+            next_cursor: string | null;
+            /**
+             * @description Always `list`.
+             * @example list
+             */
+            object: string;
+        };
+        /** @description A list, or one page of it. */
         List_Member: {
             /** @description The things. */
             data: {
@@ -3001,6 +3238,36 @@ export interface components {
                  */
                 position: string | null;
                 rebuild: components["schemas"]["Rebuild"] | null;
+            }[];
+            /** @description Whether there are more after these. */
+            has_more: boolean;
+            /** @description Where the next page starts, if there is one: send it as `cursor`. */
+            next_cursor: string | null;
+            /**
+             * @description Always `list`.
+             * @example list
+             */
+            object: string;
+        };
+        /** @description A list, or one page of it. */
+        List_Provider: {
+            /** @description The things. */
+            data: {
+                /**
+                 * @description Its own name.
+                 * @example https://accounts.google.com
+                 */
+                issuer: string;
+                /**
+                 * @description Its name, for the addresses of this API.
+                 * @example google
+                 */
+                name: string;
+                /**
+                 * @description Always `provider`.
+                 * @example provider
+                 */
+                object: string;
             }[];
             /** @description Whether there are more after these. */
             has_more: boolean;
@@ -3958,6 +4225,24 @@ export interface components {
             position: string | null;
             rebuild: components["schemas"]["Rebuild"] | null;
         };
+        /** @description A provider that people can sign in with. */
+        Provider: {
+            /**
+             * @description Its own name.
+             * @example https://accounts.google.com
+             */
+            issuer: string;
+            /**
+             * @description Its name, for the addresses of this API.
+             * @example google
+             */
+            name: string;
+            /**
+             * @description Always `provider`.
+             * @example provider
+             */
+            object: string;
+        };
         /**
          * @description Whether the service is ready, and how far it is. When it is not, the same fields stand in a problem, whose `status`
          *     is the HTTP status.
@@ -4294,8 +4579,11 @@ export interface components {
         };
         /** @description The answer to a right password where a second factor is asked for too. */
         SecondStep: {
-            /** @description The challenge that `POST /v1/auth/login` was answered with. */
-            challenge: string;
+            /**
+             * @description The challenge that `POST /v1/auth/login` was answered with. Left out after a provider vouched for her: then the browser
+             *     keeps it, in the cookie `__Host-challenge`.
+             */
+            challenge?: string | null;
             /**
              * @description The code of the authenticator app, or a backup code.
              * @example 123456
@@ -4533,6 +4821,14 @@ export interface components {
         ToErase: {
             /** @description Why: one of these words, as a sentence about her would have to be erased too. */
             reason: components["schemas"]["EraseReason"];
+        };
+        /** @description The password, to show again who she is. */
+        Unlinking: {
+            /**
+             * Format: password
+             * @description The present password. Who has none leaves it out, and has to have signed in within the last ten minutes.
+             */
+            password?: string | null;
         };
         /** @description An answer with its words. */
         Verdict: {
@@ -6001,6 +6297,412 @@ export interface operations {
             };
         };
     };
+    listIdentities: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them; `has_more` is always false */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Identity"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`: nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `sign_in_not_configured` or `mail_not_configured`: an operator has to set something first; `no_account`: the account was deleted meanwhile */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    unlinkIdentity: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The identity's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Unlinking"];
+            };
+        };
+        responses: {
+            /** @description It signs her in no more */
+            204: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`; `wrong_credentials`; `sign_in_again`: without a password, she has to have signed in within the last ten minutes */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_identity`: no identity of hers has this id */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `last_way_in`: she could not sign in any more */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_shape` or `invalid`: the body was read but cannot be used */
+            422: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -6597,6 +7299,849 @@ export interface operations {
                 };
             };
             /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listProviders: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them; `has_more` is always false */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Provider"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`: nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `sign_in_not_configured` or `mail_not_configured`: an operator has to set something first; `no_account`: the account was deleted meanwhile */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finishProviderSignIn: {
+        parameters: {
+            query?: {
+                /** @description What the browser was sent there with. */
+                state?: string;
+                /** @description Worth a signed token. */
+                code?: string;
+                /** @description Why there is none. */
+                error?: string;
+                /** @description The provider's own name, where it tells it. */
+                iss?: string;
+            };
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The provider's name */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description On to the page that it began at */
+            303: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `bad_flow`: it was begun in another browser, more than ten minutes ago, or has been used */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`: nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_provider` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `providers_not_configured` or `sign_in_not_configured` */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now, ask again after `Retry-After`: `behind`, `not_ready`, `store_unavailable`, `read_only`, `contended`, `overloaded`, `busy`, `took_too_long` */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    startProviderLink: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The provider's name */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Linking"];
+            };
+        };
+        responses: {
+            /** @description Where to go */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Departure"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`; `wrong_credentials`; `sign_in_again`: without a password, she has to have signed in within the last ten minutes */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_provider` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `providers_not_configured` or `sign_in_not_configured`: an operator has to set something first; `no_account`: the account was deleted meanwhile */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_shape` or `invalid`: the body was read but cannot be used */
+            422: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `provider_unavailable`: it does not answer; ask again in a minute. Else as everywhere */
+            503: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    startProviderSignIn: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Answer from at least this position: one that an earlier answer carried. Waits at most 2 seconds. */
+                "Membership-Position"?: string;
+                /** @description Names the request in logs, events and problems; made when left out. */
+                "x-request-id"?: string;
+            };
+            path: {
+                /** @description The provider's name */
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Going"];
+            };
+        };
+        responses: {
+            /** @description Where to go */
+            200: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Departure"];
+                };
+            };
+            /** @description What was sent could not be read: `bad_position`, `bad_time`, `bad_query`, `bad_cursor`, `malformed_json` */
+            400: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_signed_in`: nobody is signed in */
+            401: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Always a `Bearer` challenge. */
+                    "WWW-Authenticate"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `foreign_origin`: asked by a page of another origin, or it does not say by whose */
+            403: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_provider` */
+            404: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `slow_body`: the body did not arrive within 10 seconds */
+            408: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `providers_not_configured` or `sign_in_not_configured`: an operator has to set something first */
+            409: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large`: the body is larger than 64 KiB */
+            413: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_json`: the body was sent as something else than JSON */
+            415: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `wrong_shape` or `invalid`: the body was read but cannot be used */
+            422: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_many_attempts` or `too_many_wrong_passwords`: ask again after `Retry-After` */
+            429: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description After how many seconds to ask again. */
+                    "Retry-After"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal`: a mistake of the service, which it has logged; `unreadable_event`: an event of the member's history is of a shape that this version does not know */
+            500: {
+                headers: {
+                    /** @description How much of the log this answer knows of; send it back to see at least as much. */
+                    "Membership-Position"?: string;
+                    /** @description What is left of it: `r` requests; it is full again in `t` seconds. */
+                    RateLimit?: string;
+                    /** @description How often one caller may ask: `q` requests in `w` seconds, unless that is switched off. */
+                    "RateLimit-Policy"?: string;
+                    /** @description Names the request. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `provider_unavailable`: it does not answer; ask again in a minute. Else as everywhere */
             503: {
                 headers: {
                     /** @description How much of the log this answer knows of; send it back to see at least as much. */

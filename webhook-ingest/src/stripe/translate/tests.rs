@@ -510,10 +510,6 @@ fn a_schedule_tells_its_next_change() {
     assert_eq!(code(translate(&event("subscription_schedule.created", &last))), "no_subscription");
 }
 
-fn part(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[test]
 fn who_a_payer_is_is_told_by_herself_her_checkouts_and_her_invoices() {
     let created = at(1_700_000_000).unwrap();
@@ -521,14 +517,15 @@ fn who_a_payer_is_is_told_by_herself_her_checkouts_and_her_invoices() {
     let ada = json!({ "id": "cus_1", "object": "customer", "name": "Ada", "email": "ada@example.com",
         "metadata": { "member_id": "mem_ada" } });
     let changed = told("customer.updated", &ada);
-    assert_eq!((&changed.name, &changed.email), (&part("Ada"), &part("ada@example.com")));
+    assert_eq!((changed.name.as_deref(), changed.email.as_deref()), (Some("Ada"), Some("ada@example.com")));
     assert_eq!((changed.customer.as_str(), &*changed.names), ("cus_1", &["mem_ada".to_owned()][..]));
     assert!(changed.is_whole, "a name that is missing was taken away");
     let details = json!({ "name": "Ada B.", "email": null });
     let session = json!({ "id": "cs_1", "object": "checkout.session", "customer": "cus_1", "customer_details": details,
         "client_reference_id": "mem_ada", "mode": "subscription" });
     let finished = told("checkout.session.completed", &session);
-    assert_eq!((&finished.name, &finished.email, finished.is_whole), (&part("Ada B."), &None, false));
+    assert_eq!((finished.name.as_deref(), finished.email.as_deref()), (Some("Ada B."), None));
+    assert!(!finished.is_whole);
     assert_eq!(finished.names, ["mem_ada"]);
     // Of one second, what is told of herself counts for more.
     let begun = told("customer.created", &ada);
@@ -536,7 +533,7 @@ fn who_a_payer_is_is_told_by_herself_her_checkouts_and_her_invoices() {
     let invoice = json!({ "id": "in_1", "object": "invoice", "customer": "cus_1", "customer_name": "Ada",
         "customer_email": "old@example.com", "status_transitions": { "finalized_at": 1_600_000_000 } });
     let paid = told("invoice.paid", &invoice);
-    assert_eq!((&paid.name, &paid.email), (&part("Ada"), &part("old@example.com")));
+    assert_eq!((paid.name.as_deref(), paid.email.as_deref()), (Some("Ada"), Some("old@example.com")));
     assert_eq!(paid.at, at(1_600_000_000).unwrap(), "an invoice says what was so when it was finalized");
     let mut draft = invoice;
     draft["status_transitions"] = Value::Null;
@@ -558,7 +555,7 @@ fn who_a_payer_is_is_told_by_a_subscription_that_was_asked_for_with_her() {
     assert_eq!(payer_seen(&seen, asked), None, "her id alone tells nothing");
     seen["customer"] = json!({ "id": "cus_1", "object": "customer", "name": "Ada", "email": null });
     let told = payer_seen(&seen, asked).unwrap();
-    assert_eq!((told.name, told.email, told.is_whole), (part("Ada"), None, true));
+    assert_eq!((told.name.as_deref(), told.email, told.is_whole), (Some("Ada"), None, true));
     assert_eq!(Some(told.at), at(1_700_000_000), "an event of the same second counts for more");
     assert_eq!(terms_of(&seen).customer.as_str(), "cus_1");
     seen["customer"]["deleted"] = json!(true);
