@@ -230,7 +230,11 @@ pub(crate) async fn show(
     let staff = Staff::of(&state, steps.iter().filter_map(|step| step.actor.clone()).collect()).await?;
     let steps = steps.into_iter().map(|step| Step::of(step, &staff)).collect();
     let preview = match raw {
-        Some(_) => Some(preview_replay(&state, &record.id).await?),
+        // A delivery that stumbles is looked at because it does.
+        Some(_) => preview_replay(&state, &record.id)
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "a delivery could not be rehearsed"))
+            .ok(),
         None => None,
     };
     let key = hex::encode((state.random)());

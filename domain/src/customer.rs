@@ -186,7 +186,11 @@ pub fn evolve(customer: &mut Customer, event: &CustomerEvent) {
         CustomerEvent::MemberLinked { member, .. } => {
             customer.unlinked.retain(|unlinked| unlinked != member);
             customer.member = Some(member.clone());
-            customer.names_erased = None;
+            // What goes on naming her who was erased contradicts nothing any more.
+            let erased = customer.names_erased.take().filter(|erased| erased != member);
+            if let Some(erased) = erased.filter(|erased| !customer.is_unlinked_from(erased.as_str())) {
+                customer.unlinked.push(erased);
+            }
         }
         CustomerEvent::MemberUnlinked { member, .. } => {
             if customer.member.as_ref() == Some(member) {

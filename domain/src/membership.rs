@@ -88,7 +88,10 @@ impl Held {
     pub fn fulfils(&self, wish: &Wish) -> bool {
         match wish {
             Wish::PlanChange(asked) => match asked.when {
-                When::PeriodEnd => self.changes_to(asked),
+                // The end of the period may have come meanwhile.
+                When::PeriodEnd => {
+                    self.changes_to(asked) || (self.sells(&asked.price) && self.next.is_none())
+                }
                 When::Now => self.sells(&asked.price) && self.next.is_none(),
             },
             Wish::Cancellation(asked) => {

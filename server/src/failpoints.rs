@@ -119,12 +119,22 @@ impl Inbox for Sabotaged {
         self.0.settle(id, outcome, why, now).await
     }
 
-    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
-        self.0.forget_payer(payer, erased).await
+    async fn forget_payer(
+        &self,
+        payer: &CustomerId,
+        erased: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.0.forget_payer(payer, erased, now).await
     }
 
-    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
-        self.0.keep_payer(payer, now).await
+    async fn keep_payer(
+        &self,
+        payer: &CustomerId,
+        member: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.0.keep_payer(payer, member, now).await
     }
 
     async fn postpone(

@@ -186,8 +186,19 @@ on_every_store! {
         assert_eq!(app.check("mem_new", BASIC).await["reason"], "subscription");
         let waiting = app.get("/v1/support/deliveries?outcome=parked").await.body;
         assert_eq!(waiting["data"], json!([]), "nothing waits for anybody any more");
-        app.deliver_all([&event("evt_kept", "customer.updated", now(), &about)]).await;
+        // What goes on naming her who was erased changes nothing, and takes nothing from who pays.
+        let names_her = json!({ "metadata": { "member_id": "mem_ada" } });
+        let kept = changed(event("evt_kept", "customer.updated", now(), &about), &names_her);
+        story.cancel_in_portal(days_ago(1));
+        let canceled = changed(events(story).pop().expect("she canceled"), &names_her);
+        app.deliver_all([&kept, &canceled]).await;
+        app.settled().await;
+        assert_eq!(app.check("mem_new", BASIC).await["reason"], "cancels_later");
         assert!(app.delivery("evt_kept").await["erased_at"].is_null());
+        let waiting = app.get("/v1/support/deliveries?outcome=parked").await.body;
+        assert_eq!(waiting["data"], json!([]));
+        let found = app.get("/v1/support/members?q=augusta").await.body;
+        assert_eq!(found["data"][0]["member"], "mem_new", "{found}");
         home.done(&["replay", "--verify"]);
     }
 

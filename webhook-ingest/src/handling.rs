@@ -81,7 +81,7 @@ impl Worker {
         if delivery.attempts > 1
             && let Some(customer) = event.customer()
         {
-            self.redrive_of(&customer).await?;
+            self.linked(&customer).await?;
             self.redrive_unmapped_of(&customer).await?;
         }
         let source = SourceEventId::from(event.id.as_str());
@@ -111,11 +111,20 @@ impl Worker {
 
     /// Keeps what an event says of who its payer is, unless she is a payer of something else.
     async fn tell_payer(&self, event: &Envelope, (_, why): &Settled) -> Result<(), StoreError> {
+        if !is_handled(event.plain_type()) {
+            return Ok(());
+        }
         let is_foreign = matches!(why.code.as_str(), "unmapped_product" | "no_subscription");
         // Of a member's payer what is known stays until she is erased.
         let stays = event.plain_type() == "customer.deleted" && why.code != "unknown_customer";
         match payer_told(event) {
-            Some(told) if !is_foreign && !stays => self.payers.tell(told).await,
+            Some(mut told) if !is_foreign && !stays => {
+                // Whose she is, is known: whoever else is named for her does not count.
+                if self.customer(&told.customer).await?.member().is_some() {
+                    told.names.clear();
+                }
+                self.payers.tell(told).await
+            }
             _ => Ok(()),
         }
     }
@@ -641,7 +650,11 @@ impl Worker {
         member: &MemberId,
         context: &Context,
     ) -> Result<Settled, Trouble> {
-        if let Some(held) = self.customer(customer).await?.member() {
+        let payer = self.customer(customer).await?;
+        if let Some(held) = payer.member() {
+            if held == member || payer.is_unlinked_from(member.as_str()) {
+                return Ok(no_change("the customer was linked before"));
+            }
             let detail = format!("names {member}, who was erased, but {customer} belongs to {held}");
             return Ok(parked("contradiction", detail));
         }
@@ -649,7 +662,7 @@ impl Worker {
         let context = Context { about: None, ..context.clone() };
         let is_new = !self.customers.execute(customer.as_str(), command, context).await?.events.is_empty();
         if !self.rehearsing {
-            self.inbox.forget_payer(customer, member).await?;
+            self.inbox.forget_payer(customer, member, self.clock.now()).await?;
         }
         if is_new {
             self.redrive_of(customer).await?;

@@ -352,12 +352,23 @@ pub trait Inbox: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError>;
 
-    /// Keeps nothing of what is delivered about a payer from now on, as somebody who was erased is named for her.
-    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError>;
+    /// Keeps nothing of who a payer is, and of what is delivered about her, as somebody who was erased is named for her: neither from
+    /// now on, nor what was carried out before.
+    async fn forget_payer(
+        &self,
+        payer: &CustomerId,
+        erased: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
 
-    /// Keeps what is delivered about a payer again, since she turned out to be somebody else's. What was parked as
-    /// [`ERASED_MEMBER`] for her waits for nobody any more: what it told has been kept.
-    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Keeps what is delivered about a payer, and about what she paid for, again, since she turned out to be a member's. What was parked
+    /// as [`ERASED_MEMBER`] for her waits for nobody any more: what it told has been kept. Of an erased member's payer nothing is kept.
+    async fn keep_payer(
+        &self,
+        payer: &CustomerId,
+        member: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
 
     /// Gives a claimed delivery back, to be taken again at `due`.
     async fn postpone(

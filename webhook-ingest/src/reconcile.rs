@@ -317,7 +317,11 @@ impl Worker {
         {
             return Ok(Compared::Unlinked(customer, why.detail));
         }
-        if let Some(told) = payer_seen(&found.object, found.asked.as_of) {
+        if !self.rehearsing
+            && let Some(mut told) = payer_seen(&found.object, found.asked.as_of)
+        {
+            // Whose she is, was found out just now.
+            told.names.clear();
             self.payers.tell(told).await?;
         }
         let observation = Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };

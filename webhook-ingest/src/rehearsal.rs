@@ -15,6 +15,7 @@ use domain::metadata::{Context, Metadata};
 use domain::ports::{CommandBus, CommandError, EventFeed, Executed, Page, Position, Recorded, StoreError};
 use serde::Serialize;
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use crate::inbox::{Delivery, Outcome, Why};
 use crate::worker::{Trouble, Worker};
@@ -55,7 +56,11 @@ impl Worker {
             stopping: AtomicBool::new(false),
             rehearsing: true,
         };
-        let (outcome, why) = worker.understand(delivery).await?;
+        let (worker, delivery) = (Arc::new(worker), Arc::new(delivery.clone()));
+        let (carried_out, of) = (worker.clone(), delivery.clone());
+        // In a task of its own: what nobody foresaw in a body is what is looked at here.
+        let work = tokio::spawn(async move { carried_out.understand(&of).await }.in_current_span());
+        let (outcome, why) = work.await.map_err(|panic| Trouble::Panicked(panic.to_string()))??;
         let member = match &delivery.customer {
             Some(customer) => worker.customer(&CustomerId::from(customer.as_str())).await?.member().cloned(),
             None => None,

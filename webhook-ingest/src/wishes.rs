@@ -19,8 +19,8 @@ use crate::worker::{Trouble, Worker};
 
 /// Notes under this name are wishes whose end is not known, each with since when and whose.
 const WISH: &str = "wish:";
-/// Nobody is at a wish any more that was begun longer ago: no answer of Stripe's is waited for that long.
-const CUT_OFF: TimeDelta = TimeDelta::minutes(2);
+/// Nobody is at a wish any more that was begun longer ago: no answers of Stripe's, with all repetitions, are waited for that long.
+const CUT_OFF: TimeDelta = TimeDelta::minutes(10);
 /// How many are looked at in one go.
 const BATCH: usize = 100;
 
@@ -67,8 +67,15 @@ impl Worker {
         let state = self.member(member).await?;
         let Some(request) = state.request(key).filter(|request| !request.over) else { return Ok(()) };
         let Some(subscription) = request.wish.subscription() else { return Ok(()) };
-        let is_so = self.is_fulfilled(subscription, &request.wish, key).await?;
-        let answer = if is_so { Answer::Confirmed } else { Answer::NotCarriedOut };
+        let later = state.requests().iter().skip_while(|later| later.key != key).skip(1);
+        let answer = if later.into_iter().any(|later| later.wish.subscription() == Some(subscription)) {
+            // What Stripe says now may have come of that.
+            Answer::Unanswered
+        } else if self.is_fulfilled(subscription, &request.wish, key).await? {
+            Answer::Confirmed
+        } else {
+            Answer::NotCarriedOut
+        };
         tracing::info!(request = key, ?answer, "it was found out how a wish ended");
         let now = self.clock.now();
         let source = format!("api:{subscription}@{}", now.to_rfc3339());

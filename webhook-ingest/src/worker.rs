@@ -308,8 +308,10 @@ impl Worker {
 
     /// What follows where a payer was linked: what is delivered about her is kept, and what waited for it looked at again.
     pub async fn linked(&self, customer: &CustomerId) -> Result<u64, StoreError> {
-        if !self.rehearsing {
-            self.inbox.keep_payer(customer, self.clock.now()).await?;
+        if !self.rehearsing
+            && let Some(member) = self.customer(customer).await?.member()
+        {
+            self.inbox.keep_payer(customer, member, self.clock.now()).await?;
         }
         self.redrive_of(customer).await
     }

@@ -24,7 +24,8 @@ const EMPTY_STEPS: &str = "UPDATE delivery_steps SET detail = NULL WHERE detail 
 pub(super) const ERASURE_LOCK: i32 = 723_683_724;
 /// What is being told for her at this moment is in the log before she is marked, or finds her marked.
 const WAIT_FOR_EVENTS: &str = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
-/// What is being written or told of her at this moment is either there to be deleted or finds her erased.
+/// What is being written or told of her at this moment is either there to be deleted or finds her erased. Late, since everybody else who
+/// writes waits until the end.
 const WAIT_FOR_WRITERS: &str = "LOCK TABLE remarks, people, payers IN SHARE ROW EXCLUSIVE MODE";
 const DELETE_REMARKS: &str = "DELETE FROM remarks WHERE member = $1";
 const DELETE_TOKENS: &str = "DELETE FROM account_tokens WHERE member = $1 \
@@ -48,7 +49,6 @@ impl Postgres {
         let mut transaction = self.connections.pool().begin().await?;
         let wait = sqlx::query(WAIT_FOR_EVENTS).bind(ERASURE_LOCK).bind(member);
         wait.execute(&mut *transaction).await?;
-        sqlx::query(WAIT_FOR_WRITERS).execute(&mut *transaction).await?;
         sqlx::query(MARK).bind(member).bind(at).execute(&mut *transaction).await?;
         sqlx::query(MARK_IDS).bind(ids).bind(member).execute(&mut *transaction).await?;
         sqlx::query(MARK_PAYMENTS).bind(deliveries).bind(member).execute(&mut *transaction).await?;
@@ -56,8 +56,9 @@ impl Postgres {
         mark.execute(&mut *transaction).await?;
         let emptied = sqlx::query(EMPTY_BODIES).execute(&mut *transaction).await?.rows_affected();
         sqlx::query(EMPTY_STEPS).execute(&mut *transaction).await?;
-        let remarks = sqlx::query(DELETE_REMARKS).bind(member).execute(&mut *transaction).await?;
         sqlx::query(DELETE_TOKENS).bind(member).execute(&mut *transaction).await?;
+        sqlx::query(WAIT_FOR_WRITERS).execute(&mut *transaction).await?;
+        let remarks = sqlx::query(DELETE_REMARKS).bind(member).execute(&mut *transaction).await?;
         sqlx::query(DELETE_PAYERS).bind(member).execute(&mut *transaction).await?;
         sqlx::query(DELETE_PERSON).bind(member).execute(&mut *transaction).await?;
         transaction.commit().await?;

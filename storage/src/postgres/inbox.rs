@@ -59,10 +59,23 @@ const SETTLE: &str = "WITH erased AS (SELECT arrival FROM inbox WHERE id = $1 AN
                       INSERT INTO delivery_steps (arrival, at, step, code, detail) \
                       SELECT arrival, $5, $2, $3, CASE WHEN $3 <> 'erased_member' AND EXISTS (SELECT 1 FROM erased) THEN NULL ELSE $4 END FROM settled";
 const FORGET_PAYER: &str = "INSERT INTO erased_ids (id, member) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
-const KEEP_PAYER: &str = "WITH kept AS (DELETE FROM erased_ids WHERE id = $1), \
+/// What is told of her at this moment is either there to be deleted or finds her marked.
+const WAIT_FOR_PAYERS: &str = "LOCK TABLE payers IN SHARE ROW EXCLUSIVE MODE";
+const FORGET_NAME: &str = "DELETE FROM payers WHERE customer = $1";
+/// What was carried out. What waits is emptied when it is settled, and what may count once a catalogue sells it is kept.
+const FORGET_BODIES: &str = "UPDATE inbox SET body = '', erased_at = $2, \
+                             why_detail = CASE WHEN why_code IS NULL THEN NULL ELSE '' END \
+                             WHERE customer = $1 AND erased_at IS NULL AND why_code IS DISTINCT FROM 'unmapped_product' \
+                             AND outcome IN ('applied', 'no_change', 'stale', 'ignored')";
+const EMPTY_STEPS: &str = "UPDATE delivery_steps SET detail = NULL WHERE detail IS NOT NULL \
+                            AND arrival IN (SELECT arrival FROM inbox WHERE customer = $1 AND erased_at IS NOT NULL)";
+const KEEP_PAYER: &str = "WITH living AS (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM erasures WHERE member = $3)), \
+                          kept AS (DELETE FROM erased_ids WHERE EXISTS (SELECT 1 FROM living) AND (id = $1 \
+                          OR id IN (SELECT concerns FROM inbox WHERE customer = $1 AND concerns IS NOT NULL))), \
                           solved AS (UPDATE inbox SET outcome = 'applied', why_code = 'applied', \
                           why_detail = 'its payer is linked', settled_at = $2 \
-                          WHERE customer = $1 AND outcome = 'parked' AND why_code = 'erased_member' RETURNING arrival) \
+                          WHERE customer = $1 AND outcome = 'parked' AND why_code = 'erased_member' \
+                          AND EXISTS (SELECT 1 FROM living) RETURNING arrival) \
                           INSERT INTO delivery_steps (arrival, at, step, code, detail) \
                           SELECT arrival, $2, 'applied', 'applied', 'its payer is linked' FROM solved";
 const POSTPONE: &str = "WITH postponed AS (UPDATE inbox SET why_code = $2, why_detail = $3, due_at = $4, \
@@ -155,13 +168,22 @@ impl Inbox for Postgres {
         self.connections.call(settle.execute(&self.connections.pool())).await.map(|_| ())
     }
 
-    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
-        let forget = sqlx::query(FORGET_PAYER).bind(payer.as_str()).bind(erased.as_str());
-        self.connections.call(forget.execute(&self.connections.pool())).await.map(|_| ())
+    async fn forget_payer(
+        &self,
+        payer: &CustomerId,
+        erased: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        self.connections.call(self.forget_payer_in(payer.as_str(), erased.as_str(), now)).await
     }
 
-    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let keep = sqlx::query(KEEP_PAYER).bind(payer.as_str()).bind(now);
+    async fn keep_payer(
+        &self,
+        payer: &CustomerId,
+        member: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let keep = sqlx::query(KEEP_PAYER).bind(payer.as_str()).bind(now).bind(member.as_str());
         self.connections.call(keep.execute(&self.connections.pool())).await.map(|_| ())
     }
 
@@ -276,6 +298,16 @@ impl Inbox for Postgres {
 }
 
 impl Postgres {
+    async fn forget_payer_in(&self, payer: &str, erased: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
+        let mut transaction = self.connections.pool().begin().await?;
+        sqlx::query(FORGET_PAYER).bind(payer).bind(erased).execute(&mut *transaction).await?;
+        sqlx::query(FORGET_BODIES).bind(payer).bind(now).execute(&mut *transaction).await?;
+        sqlx::query(EMPTY_STEPS).bind(payer).execute(&mut *transaction).await?;
+        sqlx::query(WAIT_FOR_PAYERS).execute(&mut *transaction).await?;
+        sqlx::query(FORGET_NAME).bind(payer).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
     /// When a delivery arrived among the others; `otherwise` when none is named, nothing when there is none.
     async fn arrival(&self, id: Option<String>, otherwise: i64) -> Result<Option<i64>, StoreError> {
         let Some(id) = id else { return Ok(Some(otherwise)) };

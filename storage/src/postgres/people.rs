@@ -46,13 +46,13 @@ impl People for Postgres {
             if inserted.rows_affected() == 1 {
                 return Ok(PersonStored::Created);
             }
-            let erased = sqlx::query_scalar(ERASED).bind(member);
-            if self.connections.call(erased.fetch_one(&pool)).await? {
-                return Ok(PersonStored::Erased);
-            }
             let existing = sqlx::query(EXISTING).bind(member).bind(&record.external_id);
             if let Some(row) = self.connections.call(existing.fetch_optional(&pool)).await? {
                 return person(&row).map(PersonStored::Existing).map_err(store_error);
+            }
+            let erased = sqlx::query_scalar(ERASED).bind(member);
+            if self.connections.call(erased.fetch_one(&pool)).await? {
+                return Ok(PersonStored::Erased);
             }
             let owner = sqlx::query_scalar::<_, String>(EMAIL_OWNER).bind(&email_lower);
             if let Some(owner) = self.connections.call(owner.fetch_optional(&pool)).await? {

@@ -58,7 +58,17 @@ const ERASE_CONCERNED: &str = "INSERT INTO erased_ids (id, member) SELECT concer
                                JOIN erased_ids ON erased_ids.id = customer \
                                WHERE inbox.id = ?1 AND concerns IS NOT NULL ON CONFLICT (id) DO NOTHING";
 const FORGET_PAYER: &str = "INSERT INTO erased_ids (id, member) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
-const KEEP_PAYER: &str = "DELETE FROM erased_ids WHERE id = ?1";
+const FORGET_NAME: &str = "DELETE FROM payers WHERE customer = ?1";
+/// What was carried out. What waits is emptied when it is settled, and what may count once a catalogue sells it is kept.
+const FORGET_BODIES: &str = "UPDATE inbox SET body = x'', erased_at = ?2, \
+                             why_detail = CASE WHEN why_code IS NULL THEN NULL ELSE '' END \
+                             WHERE customer = ?1 AND erased_at IS NULL AND why_code IS NOT 'unmapped_product' \
+                             AND outcome IN ('applied', 'no_change', 'stale', 'ignored')";
+const EMPTY_STEPS: &str = "UPDATE delivery_steps SET detail = NULL WHERE detail IS NOT NULL \
+                            AND arrival IN (SELECT arrival FROM inbox WHERE customer = ?1 AND erased_at IS NOT NULL)";
+const ERASED: &str = "SELECT 1 FROM erasures WHERE member = ?1";
+const KEEP_PAYER: &str = "DELETE FROM erased_ids WHERE id = ?1 \
+                          OR id IN (SELECT concerns FROM inbox WHERE customer = ?1 AND concerns IS NOT NULL)";
 const SOLVE: &str = "UPDATE inbox SET outcome = 'applied', why_code = 'applied', why_detail = 'its payer is linked', \
                      settled_at = ?2 WHERE customer = ?1 AND outcome = 'parked' AND why_code = 'erased_member'";
 const SOLVED: &str = "INSERT INTO delivery_steps (arrival, at, step, code, detail) \
@@ -155,17 +165,37 @@ impl Inbox for Sqlite {
         Ok(())
     }
 
-    async fn forget_payer(&self, payer: &CustomerId, erased: &MemberId) -> Result<(), StoreError> {
+    async fn forget_payer(
+        &self,
+        payer: &CustomerId,
+        erased: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let (payer, erased) = (payer.clone(), erased.clone());
         let change = move |connection: &Connection| {
-            execute(connection, FORGET_PAYER, params![payer.as_str(), erased.as_str()]).map(|_| ())
+            execute(connection, FORGET_PAYER, params![payer.as_str(), erased.as_str()])?;
+            execute(connection, FORGET_NAME, [payer.as_str()])?;
+            execute(connection, FORGET_BODIES, params![payer.as_str(), micros(now)])?;
+            execute(connection, EMPTY_STEPS, [payer.as_str()]).map(|_| ())
         };
-        self.write(change).await
+        self.write(change).await?;
+        // What is gone is in the write-ahead log too.
+        self.writer()?.checkpoint().await;
+        Ok(())
     }
 
-    async fn keep_payer(&self, payer: &CustomerId, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let payer = payer.clone();
+    async fn keep_payer(
+        &self,
+        payer: &CustomerId,
+        member: &MemberId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (payer, member) = (payer.clone(), member.clone());
         let change = move |connection: &Connection| {
+            let mut erased = connection.prepare_cached(ERASED).map_err(store_error)?;
+            if erased.exists([member.as_str()]).map_err(store_error)? {
+                return Ok(());
+            }
             execute(connection, KEEP_PAYER, [payer.as_str()])?;
             execute(connection, SOLVED, params![payer.as_str(), micros(now)])?;
             execute(connection, SOLVE, params![payer.as_str(), micros(now)]).map(|_| ())
