@@ -109,7 +109,9 @@ fn as_before(place: &Place) -> String {
         }
     };
     format!(
-        "DROP TABLE directory_customers; DROP TABLE directory_grants; DROP TABLE directory_checkouts; \
+        "DROP TABLE account_identities; DROP TABLE account_flows; DROP INDEX accounts_role; \
+         ALTER TABLE accounts DROP COLUMN verified; ALTER TABLE accounts DROP COLUMN locked; \
+         ALTER TABLE accounts DROP COLUMN locked_until; DROP TABLE directory_customers; DROP TABLE directory_grants; DROP TABLE directory_checkouts; \
          DROP TABLE payer_words; DROP TABLE payers; DROP TABLE remarks; DROP TABLE erasures; DROP TABLE erased_ids; \
          DROP INDEX inbox_erased; DROP INDEX inbox_concerns; ALTER TABLE inbox DROP COLUMN erased_at; \
          CREATE TABLE directory_customers (generation {number} NOT NULL, customer {text} NOT NULL, \

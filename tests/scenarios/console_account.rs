@@ -92,7 +92,7 @@ async fn enrolled(browser: &mut Browser) -> (String, Vec<String>) {
 /// Signs in with the password and a code.
 async fn with_code(browser: &mut Browser, code: &str) -> Page {
     let asked = sign_in(browser).await.is(200);
-    asked.says("Your password was right.");
+    asked.says("Now the six digits that your app shows");
     let challenge = asked.hidden("challenge");
     form(browser, CODE, &[("challenge", &challenge), ("code", code), ("to", TO)]).await
 }
