@@ -182,7 +182,7 @@ async fn run_as(
 
 #[tokio::test]
 async fn every_answer_is_as_the_document_says() {
-    let report = run(Store::Sqlite, 20, None).await;
+    let report = run(Store::Sqlite, 10, None).await;
     assert!(report.good, "{}", shown(&report));
     for phase in ["Examples", "Coverage", "Fuzzing", "Stateful"] {
         assert!(report.text.contains(&format!("✅ {phase}")), "{phase}: {}", shown(&report));

@@ -18,7 +18,7 @@ use projections::runner::{follow, progress};
 use storage::Access;
 use tests::app::{Home, Store};
 
-use crate::asking::{Questions, over_http};
+use crate::asking::{Questions, employ, over_http};
 use crate::filling::{Filling, busy, fill, groups, now};
 
 const EVENTS: u64 = 1_000_000;
@@ -44,6 +44,7 @@ async fn on(store: Store, events: u64) {
     let (groups, busy) = (groups(events), busy(events));
     // The catalogue is the one that the store is filled with.
     let home = Home::new(store).await.with_accounts().with("CATALOG", "");
+    employ(&home);
     let url = home.setting("DATABASE_URL").to_owned();
     let clock = Arc::new(MovableClock::standing_at(now()));
     let opened = storage::open(&url, Access::Draft, clock.clone()).await;
