@@ -105,12 +105,14 @@ pub enum AccountError {
     BadFlow,
     /// A provider does not vouch for the address of somebody who comes for the first time.
     #[error(
-        "the provider does not say that your e-mail address was confirmed there; confirm it there, or register here with          the address and link the provider then"
+        "the provider does not say that your e-mail address was confirmed there; confirm it there, or register here with \
+         the address and link the provider then"
     )]
     EmailNotVerified,
     /// Somebody here has the address that a provider vouches for. It may well be she.
     #[error(
-        "somebody with your e-mail address is known here already; sign in as you did before, or choose a password with          POST /v1/auth/forgot-password, then link the provider in your account"
+        "somebody with your e-mail address is known here already; sign in as you did before, or choose a password with \
+         POST /v1/auth/forgot-password, then link the provider in your account"
     )]
     EmailKnown,
     /// What a provider calls her is linked to another account.

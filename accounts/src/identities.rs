@@ -47,6 +47,8 @@ pub struct IdentityRecord {
     pub linked_at: DateTime<Utc>,
     /// When she last came with it.
     pub used_at: Option<DateTime<Utc>>,
+    /// The session that she asks in to have it linked; it is not kept with it.
+    pub asked_in: Option<SessionId>,
 }
 
 /// An account that is opened by somebody whose address a provider vouches for.
@@ -82,6 +84,8 @@ pub enum Linked {
     Taken,
     /// She has no account.
     NoAccount,
+    /// The session that she asked in has ended, as by a lock or by another password.
+    SessionEnded,
 }
 
 /// What became of unlinking one.
@@ -124,11 +128,11 @@ pub trait IdentityStore: Send + Sync {
     /// keeps the news of the link. What waits to open one for the address by letter counts no more.
     async fn open_with(&self, first: FirstSignIn, news: News) -> Result<OpenedWith, StoreError>;
 
-    /// Links an identity to a member who has an account, and keeps the news of it.
+    /// Links an identity to a member who has an account, and keeps the news of it, if the session that she asks in still lives.
     async fn link_identity(&self, identity: IdentityRecord, news: News) -> Result<Linked, StoreError>;
 
     /// Unlinks an identity of a member and keeps the news of it, unless she has neither a password nor another identity of one of
-    /// these issuers.
+    /// these issuers. In the same moment her open challenges count no more.
     async fn unlink_identity(
         &self,
         member: &MemberId,
@@ -189,6 +193,8 @@ pub struct Claims {
     pub email: Option<String>,
     /// Whether the provider vouches for the address being hers.
     pub email_verified: bool,
+    /// Why her address is not known, where the provider could not be asked for it.
+    pub email_failed: Option<ProviderError>,
 }
 
 /// Never what it says: that is personal.

@@ -45,9 +45,16 @@ pub struct AccountRecord {
     pub totp: Option<TotpRecord>,
     /// How many backup codes are left.
     pub backup_codes: usize,
+    /// Whether a provider is linked.
+    pub has_identity: bool,
 }
 
 impl AccountRecord {
+    /// Whether there is something to sign in with: a password or a provider, under an address that was shown to be hers.
+    pub fn has_way_in(&self) -> bool {
+        self.verified && (self.password.is_some() || self.has_identity)
+    }
+
     /// Whether a code is asked for beside the password.
     pub fn has_second_factor(&self) -> bool {
         self.totp.as_ref().is_some_and(|totp| totp.confirmed)
@@ -163,15 +170,16 @@ pub enum Change {
     Deleted(DateTime<Utc>),
 }
 
-/// Whether a change would leave nobody who gives rights. `owners` are all who have that role, each with whether the address was
-/// shown to be hers and her lock, as they are in the transaction that makes the change. Who cannot sign in gives none.
+/// Whether a change would leave nobody who gives rights. `owners` are all who have that role, each with whether she
+/// [has a way in](AccountRecord::has_way_in) and her lock, as they are in the transaction that makes the change. Who cannot sign in
+/// gives none.
 pub fn is_last_owner(
     member: &MemberId,
     owners: &[(MemberId, bool, Option<Lock>)],
     now: DateTime<Utc>,
 ) -> bool {
-    let stands = |(_, verified, lock): &&(MemberId, bool, Option<Lock>)| {
-        *verified && !lock.is_some_and(|lock| lock.holds(now))
+    let stands = |(_, has_way_in, lock): &&(MemberId, bool, Option<Lock>)| {
+        *has_way_in && !lock.is_some_and(|lock| lock.holds(now))
     };
     let mut standing = owners.iter().filter(stands);
     standing.any(|(owner, ..)| owner == member) && owners.iter().filter(stands).count() == 1

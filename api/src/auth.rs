@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use accounts::policy::{Deed, Doer, Target, may};
-use accounts::{AccountView, ServiceCaller};
+use accounts::{AccountError, AccountView, ServiceCaller};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -256,8 +256,9 @@ async fn of_staff(state: &ApiState, parts: &mut Parts, scope: Scope) -> Result<C
 /// taken away, a lock, and a second factor, count at once.
 pub async fn account_of_staff(state: &ApiState, viewer: &Viewer) -> Result<AccountView, ApiError> {
     let account = state.sign_in()?.accounts.account(&viewer.member).await?.ok_or(ApiError::NotSignedIn)?;
-    if account.lock.is_some() {
-        return Err(ApiError::NotSignedIn);
+    // Not as if she were not signed in: the console would send her to sign in, and back, for ever.
+    if let Some(lock) = account.lock {
+        return Err(AccountError::Locked(lock).into());
     }
     if account.role.min(viewer.role) < Role::Support { Err(ApiError::NotStaff) } else { Ok(account) }
 }

@@ -112,6 +112,7 @@ fn in_words(code: &str) -> &'static str {
         "email_not_verified" => {
             "The provider does not say that your address was confirmed there. Confirm it there first."
         }
+        "account_locked" => "Your account is locked. Ask whoever runs this service about it.",
         "provider_unavailable" => {
             "The provider does not answer as it should. Try again in a minute, or use your password."
         }
@@ -156,10 +157,18 @@ pub(crate) async fn sign_in(
     match sign_in.accounts.login(email, fields.text("password"), &visit.origin).await {
         // Whoever was let in with a password alone has nothing else: of the staff, she sets it up with the same password.
         Ok(Login::SignedIn(signed_in)) if sign_in.strict_staff && signed_in.role >= Role::Support => {
-            let page =
-                second_factor::begun(sign_in, &signed_in.member, fields.text("password"), &visit.origin, to)
-                    .await?;
-            welcome_with(page, &state, sign_in, before, visit, *signed_in).await
+            let (member, password) = (&signed_in.member, fields.text("password"));
+            match second_factor::begun(sign_in, member, password, &visit.origin, to).await {
+                Ok(page) => welcome_with(page, &state, sign_in, before, visit, *signed_in).await,
+                // The session has begun: she goes on at the page that asks for the password again.
+                Err(error) => {
+                    tracing::warn!(%error, "a second factor could not be begun at once");
+                    let query =
+                        form_urlencoded::Serializer::new(String::new()).append_pair("to", to).finish();
+                    let page = format!("{}?{query}", second_factor::SET_UP);
+                    welcome_to(&page, &state, sign_in, before, visit, *signed_in).await
+                }
+            }
         }
         Ok(Login::SignedIn(signed_in)) => welcome_to(to, &state, sign_in, before, visit, *signed_in).await,
         Ok(Login::SecondFactorRequired { challenge, .. }) => {

@@ -16,7 +16,7 @@ use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use crate::settings::{ProviderList, Settings, is_safe};
@@ -35,6 +35,8 @@ const KEPT: Duration = Duration::from_hours(1);
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// No answer of a provider is longer.
 const LONGEST: usize = 512 * 1024;
+/// So many ask one provider at once. One that hangs is not to hold all requests that this service takes.
+const AT_ONCE: usize = 8;
 const BASIC: &str = "client_secret_basic";
 const POST: &str = "client_secret_post";
 
@@ -63,6 +65,15 @@ struct Metadata {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+}
+
+impl Metadata {
+    /// Whether everything it names is reached as safely as the document itself, which was read from there.
+    fn keeps_to(&self, issuer: &str) -> bool {
+        let asked = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri];
+        let mut all = asked.into_iter().chain(&self.userinfo_endpoint);
+        !issuer.starts_with("https:") || all.all(|address| address.0.scheme() == "https")
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,6 +141,7 @@ impl<T> Kept<T> {
 /// One provider. Of those who want to know something that is not known yet, one asks and the others wait.
 struct Known {
     settings: Settings,
+    places: Semaphore,
     metadata: Mutex<Kept<Metadata>>,
     keys: Mutex<Kept<Vec<Jwk>>>,
 }
@@ -154,6 +166,7 @@ impl OpenId {
             .map(|settings| Provider { name: settings.name.clone(), issuer: settings.issuer.clone() });
         let known = list.0.iter().map(|settings| Known {
             settings: settings.clone(),
+            places: Semaphore::new(AT_ONCE),
             metadata: Mutex::default(),
             keys: Mutex::default(),
         });
@@ -173,10 +186,11 @@ impl OpenId {
         let url = format!("{}/{WELL_KNOWN}", settings.issuer.trim_end_matches('/'));
         let metadata: Metadata = self.fetch(&url, "its discovery document").await?;
         // Whoever answers for another name could say anything of it.
-        let is_it = metadata.issuer == settings.issuer;
-        is_it
-            .then_some(metadata)
-            .ok_or_else(|| unavailable("it calls itself by another issuer than OIDC_PROVIDERS does"))
+        if metadata.issuer != settings.issuer {
+            return Err(unavailable("it calls itself by another issuer than OIDC_PROVIDERS does"));
+        }
+        let is_safe = metadata.keeps_to(&settings.issuer);
+        is_safe.then_some(metadata).ok_or_else(|| unavailable("one of its addresses is not https"))
     }
 
     async fn keys(&self, known: &Known, age: Duration) -> Result<Arc<Vec<Jwk>>, ProviderError> {
@@ -285,8 +299,7 @@ impl OpenId {
         Ok((told.email, is_true(told.email_verified.as_ref())))
     }
 
-    async fn find_out(&self, provider: &str, answer: Answer<'_>) -> Result<Claims, ProviderError> {
-        let known = self.known(provider)?;
+    async fn find_out(&self, known: &Known, answer: Answer<'_>) -> Result<Claims, ProviderError> {
         let (settings, metadata) = (&known.settings, self.metadata(known).await?);
         let is_told = answer.issuer.is_some() || !metadata.authorization_response_iss_parameter_supported;
         if !is_told || answer.issuer.is_some_and(|issuer| issuer != settings.issuer) {
@@ -300,23 +313,33 @@ impl OpenId {
             now: self.clock.now().timestamp(),
         };
         let mut told = read(&tokens.id_token, &self.keys(known, KEPT).await?, expected);
-        if told == Err(Doubt::UnknownKey) {
-            // It may have changed its keys within the hour.
+        if matches!(told, Err(Doubt::UnknownKey | Doubt::WrongSignature)) {
+            // It may have changed its keys within the hour, and called the new one like the old.
             told = read(&tokens.id_token, &self.keys(known, LEFT_ALONE).await?, expected);
         }
         let told = told.map_err(|doubt| match doubt {
             Doubt::UnknownKey => refused("its token is signed with a key that is not its"),
+            Doubt::WrongSignature => refused("its token has a wrong signature"),
             Doubt::Bad(why) => refused(why),
         })?;
         let (mut email, mut email_verified) = (told.email, told.email_verified);
+        let mut email_failed = None;
         if let (None, Some(url), Some(token)) = (&email, &metadata.userinfo_endpoint, &tokens.access_token) {
-            (email, email_verified) = self.user_info(&url.0, token, &told.subject).await?;
+            match self.user_info(&url.0, token, &told.subject).await {
+                Ok(known) => (email, email_verified) = known,
+                // Who she is has been said. Her address is needed where she comes for the first time alone.
+                Err(failed @ ProviderError::Unavailable(_)) => {
+                    tracing::warn!(provider = settings.name, %failed, "an address is not known");
+                    email_failed = Some(failed);
+                }
+                Err(refused) => return Err(refused),
+            }
         }
-        Ok(Claims { issuer: settings.issuer.clone(), subject: told.subject, email, email_verified })
+        let (issuer, subject) = (settings.issuer.clone(), told.subject);
+        Ok(Claims { issuer, subject, email, email_verified, email_failed })
     }
 
-    async fn address(&self, provider: &str, request: Request<'_>) -> Result<String, ProviderError> {
-        let known = self.known(provider)?;
+    async fn address(&self, known: &Known, request: Request<'_>) -> Result<String, ProviderError> {
         let mut url = self.metadata(known).await?.authorization_endpoint.0.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
@@ -331,7 +354,13 @@ impl OpenId {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+async fn in_time<T>(
+    known: &Known,
+    work: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    let Ok(_place) = known.places.try_acquire() else {
+        return Err(unavailable("too many wait for its answer at this moment"));
+    };
     timeout(ALTOGETHER, work).await.unwrap_or_else(|_| Err(unavailable("it does not answer in time")))
 }
 
@@ -342,7 +371,8 @@ impl Providers for OpenId {
     }
 
     async fn authorize(&self, provider: &str, request: Request<'_>) -> Result<String, ProviderError> {
-        let told = in_time(self.address(provider, request)).await;
+        let known = self.known(provider)?;
+        let told = in_time(known, self.address(known, request)).await;
         if let Err(ProviderError::Unavailable(why)) = &told {
             tracing::warn!(provider, why, "nobody can be sent to a provider");
         }
@@ -350,7 +380,8 @@ impl Providers for OpenId {
     }
 
     async fn identify(&self, provider: &str, answer: Answer<'_>) -> Result<Claims, ProviderError> {
-        in_time(self.find_out(provider, answer)).await
+        let known = self.known(provider)?;
+        in_time(known, self.find_out(known, answer)).await
     }
 }
 
@@ -379,12 +410,14 @@ mod tests {
 
     use axum::Json;
     use axum::Router;
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use domain::clock::SystemClock;
     use serde_json::json;
     use tokio::net::TcpListener;
+    use tokio::task::{JoinSet, yield_now};
 
     use super::*;
+    use crate::token::tests::{pair, signed};
 
     const REQUEST: super::Request<'static> =
         super::Request { state: "s", nonce: "n", challenge: "c", redirect_uri: "http://127.0.0.1/back" };
@@ -453,6 +486,70 @@ mod tests {
             let told = plain.authorize("id", REQUEST).await.unwrap_err();
             assert!(matches!(told, ProviderError::Unavailable(_)), "{endpoint}: {told}");
         }
+    }
+
+    #[test]
+    fn a_provider_behind_tls_names_no_address_without_it() {
+        let names = |issuer: &str, endpoint: &str, url: &str| {
+            let mut document = document(issuer);
+            document[endpoint] = json!(url);
+            serde_json::from_value::<Metadata>(document).unwrap().keeps_to(issuer)
+        };
+        for endpoint in ["authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"] {
+            assert!(names("https://id.example", endpoint, "https://other.example/x"), "{endpoint}");
+            assert!(!names("https://id.example", endpoint, "http://127.0.0.1/x"), "{endpoint}");
+            assert!(names("http://127.0.0.1", endpoint, "http://localhost/x"), "{endpoint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_those_who_wait_for_a_provider_that_hangs_there_are_few() {
+        let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let openid = Arc::new(speaking_to(&format!("http://{}", hangs.local_addr().unwrap())));
+        let mut asking = JoinSet::new();
+        for _ in 0..AT_ONCE {
+            let openid = openid.clone();
+            asking.spawn(async move { openid.authorize("id", REQUEST).await.map(|_| ()) });
+        }
+        while openid.known[0].places.available_permits() > 0 {
+            yield_now().await;
+        }
+        let told = openid.authorize("id", REQUEST).await.unwrap_err();
+        assert!(told.to_string().contains("too many"), "{told}");
+        asking.shutdown().await;
+        assert_eq!(openid.known[0].places.available_permits(), AT_ONCE, "who leaves gives the place back");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_changed_under_its_name_and_an_address_that_is_not_told_stop_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (before, now) = (pair("one"), SystemClock.now().timestamp());
+        let after = pair("one");
+        let claims = json!({ "iss": url, "sub": "4711", "aud": "membership", "exp": now + 300, "iat": now, "nonce": "n" });
+        let tokens = json!({ "id_token": signed(&after, &claims), "access_token": "a" });
+        let (mut document, keys) = (document(&url), json!({ "keys": [after.public] }));
+        document["userinfo_endpoint"] = json!(format!("{url}/userinfo"));
+        let router = Router::new()
+            .route("/.well-known/openid-configuration", get(async || Json(document)))
+            .route("/token", post(async || Json(tokens)))
+            .route("/keys", get(async || Json(keys)))
+            .route("/userinfo", get(async || axum::http::StatusCode::SERVICE_UNAVAILABLE));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let openid = speaking_to(&url);
+        let known = async |read: Option<Instant>| {
+            openid.known[0].keys.lock().await.held =
+                Some((Arc::new(vec![before.public.clone()]), read.unwrap()));
+        };
+        let redirect_uri = "http://127.0.0.1/back";
+        let answer = Answer { code: "c", issuer: None, verifier: "v", nonce: "n", redirect_uri };
+        known(Some(Instant::now())).await;
+        let told = openid.identify("id", answer).await.unwrap_err();
+        assert_eq!(told, refused("its token has a wrong signature"), "they were read just now");
+        known(Instant::now().checked_sub(LEFT_ALONE)).await;
+        let told = openid.identify("id", answer).await.unwrap();
+        assert_eq!((told.subject.as_str(), told.email, told.email_verified), ("4711", None, false));
+        assert!(matches!(told.email_failed, Some(ProviderError::Unavailable(_))));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::account::AccountCommand;
+use domain::account::{AccountCommand, RevokedBecause};
 use domain::ids::{IdentityId, MemberId, SessionId};
 use domain::ports::Position;
 use hmac::{Hmac, KeyInit, Mac};
@@ -31,7 +31,7 @@ use crate::news;
 use crate::parts::Origin;
 use crate::refresh::has_expired;
 use crate::secrets::{bytes, hash, secret};
-use crate::store::AccountRecord;
+use crate::store::{AccountRecord, Which};
 use crate::throttle::Counter;
 
 /// How long somebody may take at a provider.
@@ -208,6 +208,7 @@ impl Accounts {
             Ok(Outcome::Login(Login::SignedIn(_))) => Some("signed_in"),
             Ok(Outcome::Login(Login::SecondFactorRequired { .. })) => Some("second_factor_required"),
             Ok(Outcome::Linked(_)) => None,
+            Err(AccountError::Locked(_)) if flow.link.is_none() => Some("locked"),
             Err(AccountError::Store(_) | AccountError::ProviderUnavailable(_)) => Some("failed"),
             Err(_) => flow.link.is_none().then_some("refused"),
         };
@@ -266,6 +267,9 @@ impl Accounts {
         claims: Claims,
         origin: &Origin,
     ) -> Result<MemberId, AccountError> {
+        if let Some(failed) = claims.email_failed {
+            return Err(failed.into());
+        }
         let email = claims.email.as_deref().filter(|_| claims.email_verified);
         let email = Email::parse(email.unwrap_or_default()).map_err(|_| AccountError::EmailNotVerified)?;
         let member = MemberId::generate(self.now(), bytes(self.inner.parts.random.as_ref())?);
@@ -302,6 +306,7 @@ impl Accounts {
             email: claims.email.map(|email| email.chars().take(LONGEST_EMAIL).collect()),
             linked_at: now,
             used_at: None,
+            asked_in: None,
         })
     }
 
@@ -321,13 +326,15 @@ impl Accounts {
             return Err(AccountError::SessionEnded);
         }
         let account = self.open_account_of(member).await?;
-        let identity = self.identity(provider, claims, member)?;
+        let identity =
+            IdentityRecord { asked_in: Some(session.clone()), ..self.identity(provider, claims, member)? };
         let (command, context) = (told(&identity), self.by_herself(member, origin));
         let news = news::of(&command, &context, self.inner.parts.random.as_ref())?;
         let id = news.id.clone();
         match self.inner.parts.identities.link_identity(identity, news).await? {
             Linked::Taken => Err(AccountError::IdentityTaken),
             Linked::NoAccount => Err(AccountError::NoAccount),
+            Linked::SessionEnded => Err(AccountError::SessionEnded),
             Linked::Held => Ok(Position::START),
             Linked::Done => {
                 if let Some(email) = account.email {
@@ -352,7 +359,8 @@ impl Accounts {
         IdentityView { id, provider, usable, email, linked_at, used_at }
     }
 
-    /// Unlinks an identity of hers, unless it is her only way in. She shows that it is she as for linking one.
+    /// Unlinks an identity of hers, unless it is her only way in. She shows that it is she as for linking one. Her other sessions
+    /// end: whoever came with the identity is not to stay.
     pub async fn unlink(
         &self,
         (member, session): (&MemberId, &SessionId),
@@ -361,14 +369,24 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<Position, AccountError> {
         let account = self.proven_lately(member, session, password).await?;
-        let held = self.identities(member).await?.into_iter().find(|held| held.id == *identity);
-        let provider = held.ok_or(AccountError::NoIdentity)?.provider;
+        let (held, others): (Vec<_>, Vec<_>) =
+            self.identities(member).await?.into_iter().partition(|held| held.id == *identity);
+        let provider = held.into_iter().next().ok_or(AccountError::NoIdentity)?.provider;
+        if account.password.is_none() && !others.iter().any(|other| other.usable) {
+            return Err(AccountError::LastWayIn);
+        }
         let issuers: Vec<String> = self.providers().iter().map(|provider| provider.issuer.clone()).collect();
         let command =
             AccountCommand::UnlinkIdentity { identity: identity.clone(), provider: provider.clone() };
         let context = self.by_herself(member, origin);
         let news = news::of(&command, &context, self.inner.parts.random.as_ref())?;
         let id = news.id.clone();
+        let end_others = || {
+            let which = Which::AllBut(session.clone());
+            self.end(member, which, RevokedBecause::Revoked, context.clone())
+        };
+        // Before, so that none is left where it is cut off here: she asks again. And after, for one that begins meanwhile.
+        end_others().await?;
         match self.inner.parts.identities.unlink_identity(member, identity, &issuers, news).await? {
             Unlinked::Unknown => Err(AccountError::NoIdentity),
             Unlinked::LastWayIn => Err(AccountError::LastWayIn),
@@ -376,7 +394,8 @@ impl Accounts {
                 if let Some(email) = account.email {
                     self.post(&email, Letter::IdentityUnlinked { provider });
                 }
-                self.tell_news(member, &id, command, context).await
+                let (_, ended) = end_others().await?;
+                Ok(ended.max(self.tell_news(member, &id, command, context).await?))
             }
         }
     }

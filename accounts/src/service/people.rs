@@ -139,7 +139,8 @@ impl Accounts {
     /// Whether taking a member's rights would leave nobody who gives any. To be shown: what is changed is asked again.
     pub async fn is_last_owner(&self, member: &MemberId) -> Result<bool, AccountError> {
         let owners = self.inner.parts.store.accounts(Some(Role::Owner), None, OWNERS).await?;
-        let owners: Vec<_> = owners.into_iter().map(|held| (held.member, held.verified, held.lock)).collect();
+        let owners: Vec<_> =
+            owners.iter().map(|held| (held.member.clone(), held.has_way_in(), held.lock)).collect();
         Ok(is_last_owner(member, &owners, self.now()))
     }
 

@@ -164,8 +164,13 @@ impl Accounts {
         let member =
             self.open_for(&email, password.clone(), None, true).await?.ok_or(AccountError::BadToken)?;
         let context = self.context(actor.clone(), request_id);
+        let password = password.filter(|_| held);
+        if password.is_some() {
+            // Whoever is invited could not come in with it else.
+            self.inner.parts.store.change_account(&member, Change::Verified, None).await?;
+        }
         let (new_member, mut position) = self.announce(&member, context.clone()).await?;
-        if let Some(hash) = password.filter(|_| held) {
+        if let Some(hash) = password {
             let change = Change::Password { hash, keep: None, keep_device: None };
             position = self.change_password_to(&member, change, PasswordChange::Set, context).await?;
         }

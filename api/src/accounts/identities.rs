@@ -232,7 +232,7 @@ pub async fn link(
 /// Where providers send browsers; no page asks it itself. Sends the browser on to the page that it began at, with `sign_in=` in the
 /// query: `signed_in` and `linked` where it worked; `second_factor_required`: send a code to `POST /v1/auth/login/second-factor`,
 /// without a challenge, which the browser keeps; else a code: `email_known`, `email_not_verified`, `identity_taken`,
-/// `session_ended`, `sign_in_denied`, `provider_answer_refused`, `provider_unavailable`, `wrong_credentials`.
+/// `session_ended`, `sign_in_denied`, `provider_answer_refused`, `provider_unavailable`, `account_locked`, `wrong_credentials`.
 #[utoipa::path(
     get, path = "/v1/auth/providers/{provider}/callback", operation_id = "finishProviderSignIn", tag = "Accounts",
     params(("provider" = String, Path, description = "The provider's name"), Back),

@@ -67,6 +67,7 @@ macro_rules! desk {
                     signed_in_at: Some(at),
                     totp: None,
                     backup_codes: 0,
+                    has_identity: false,
                 }))
             }
 

@@ -26,6 +26,7 @@ macro_rules! account {
         concat!(
             "SELECT people.member, email, opened_at, password, role, announced, signed_in_at, totp_secret, totp_confirmed, \
              totp_step, (SELECT count(*) FROM account_backup_codes AS codes WHERE codes.member = people.member) AS codes, \
+             EXISTS (SELECT 1 FROM account_identities AS linked WHERE linked.member = people.member) AS has_identity, \
              verified, locked, locked_until \
              FROM people LEFT JOIN accounts ON accounts.member = people.member AND deleted_at IS NULL WHERE ",
             $which
@@ -76,7 +77,9 @@ const UNLOCK: &str = "UPDATE accounts SET locked = false, locked_until = NULL WH
 const VERIFIED: &str = "UPDATE accounts SET verified = true, announced = false \
                         WHERE member = $1 AND NOT verified AND deleted_at IS NULL";
 /// In an order, so that two who ask at once wait for each other and none for ever.
-const OWNERS: &str = "SELECT member, verified, locked, locked_until FROM accounts \
+const OWNERS: &str = "SELECT member, verified AND (password IS NOT NULL OR EXISTS (SELECT 1 FROM account_identities AS linked \
+                      WHERE linked.member = accounts.member)) AS has_way_in, \
+                      locked, locked_until FROM accounts \
                       WHERE role = 'owner' AND deleted_at IS NULL ORDER BY member FOR UPDATE";
 const ANNOUNCED: &str = "UPDATE accounts SET announced = true WHERE member = $1";
 const TOTP_SECRET: &str = "UPDATE accounts SET totp_secret = $2, totp_step = 0 \
@@ -696,7 +699,7 @@ async fn is_the_last_owner(
     let rows = sqlx::query(OWNERS).fetch_all(connection).await?;
     let owner = |row: &PgRow| {
         let lock = lock(Some(row.try_get("locked")?), row.try_get("locked_until")?);
-        Ok((MemberId::from(row.try_get::<String, _>("member")?), row.try_get("verified")?, lock))
+        Ok((MemberId::from(row.try_get::<String, _>("member")?), row.try_get("has_way_in")?, lock))
     };
     let owners = rows.iter().map(owner).collect::<sqlx::Result<Vec<_>>>()?;
     Ok(is_last_owner(&member.to_owned().into(), &owners, now))
@@ -745,6 +748,7 @@ fn account(row: &PgRow) -> Result<AccountRecord, StoreError> {
         signed_in_at: get(row, "signed_in_at")?,
         totp: totp.transpose()?,
         backup_codes: usize::try_from(get::<i64>(row, "codes")?).unwrap_or_default(),
+        has_identity: get(row, "has_identity")?,
     })
 }
 

@@ -35,6 +35,10 @@ const LOCK_ACCOUNT: &str =
 const OTHERS: &str =
     "SELECT count(*) FROM account_identities WHERE member = $1 AND id <> $2 AND issuer = ANY($3)";
 const IS_HERS: &str = "SELECT EXISTS (SELECT 1 FROM account_identities WHERE member = $1 AND id = $2)";
+/// Whoever ends it at this moment waits until it is linked, or has ended it.
+const LIVES: &str =
+    "SELECT 1 FROM account_sessions WHERE member = $1 AND id = $2 AND ended_why IS NULL FOR SHARE";
+const DROP_CHALLENGES: &str = "DELETE FROM account_tokens WHERE member = $1 AND kind = 'challenge'";
 const FORGET_IDENTITIES: &str = "DELETE FROM account_identities WHERE member = $1";
 const FORGET_FLOWS: &str = "DELETE FROM account_flows WHERE member = $1";
 
@@ -149,6 +153,10 @@ impl Postgres {
         if locked.fetch_optional(&mut *transaction).await?.is_none() {
             return Ok(Linked::NoAccount);
         }
+        let lives = sqlx::query(LIVES).bind(member).bind(identity.asked_in.as_ref().map(SessionId::as_str));
+        if lives.fetch_optional(&mut *transaction).await?.is_none() {
+            return Ok(Linked::SessionEnded);
+        }
         if !add(&mut transaction, identity).await? {
             let held = whose(&mut transaction, identity).await?;
             return Ok(if held.as_ref() == Some(&identity.member) { Linked::Held } else { Linked::Taken });
@@ -177,6 +185,7 @@ impl Postgres {
             return Ok(Unlinked::LastWayIn);
         }
         sqlx::query(REMOVE).bind(member).bind(identity).execute(&mut *transaction).await?;
+        sqlx::query(DROP_CHALLENGES).bind(member).execute(&mut *transaction).await?;
         add_news(&mut transaction, member, news).await?;
         transaction.commit().await?;
         Ok(Unlinked::Done)
@@ -191,7 +200,8 @@ pub(super) async fn forget(connection: &mut PgConnection, member: &str) -> sqlx:
 
 /// False where somebody has it.
 async fn add(connection: &mut PgConnection, identity: &IdentityRecord) -> sqlx::Result<bool> {
-    let IdentityRecord { id, issuer, subject, member, provider, email, linked_at, used_at } = identity;
+    let IdentityRecord { id, issuer, subject, member, provider, email, linked_at, used_at, asked_in: _ } =
+        identity;
     let add = sqlx::query(ADD).bind(issuer).bind(subject).bind(id.as_str()).bind(member.as_str());
     let add = add.bind(provider).bind(email).bind(linked_at).bind(used_at);
     Ok(add.execute(connection).await?.rows_affected() == 1)
@@ -224,5 +234,6 @@ fn identity(row: &PgRow) -> Result<IdentityRecord, StoreError> {
         email: get(row, "email")?,
         linked_at: get(row, "linked_at")?,
         used_at: get(row, "used_at")?,
+        asked_in: None,
     })
 }

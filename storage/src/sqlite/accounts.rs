@@ -24,7 +24,8 @@ macro_rules! account {
         concat!(
             "SELECT people.member, email, opened_at, password, role, announced, signed_in_at, totp_secret, totp_confirmed, \
              totp_step, (SELECT count(*) FROM account_backup_codes AS codes WHERE codes.member = people.member), \
-             verified, locked, locked_until \
+             verified, locked, locked_until, \
+             EXISTS (SELECT 1 FROM account_identities AS linked WHERE linked.member = people.member) \
              FROM people LEFT JOIN accounts ON accounts.member = people.member AND deleted_at IS NULL WHERE ",
             $which
         )
@@ -68,7 +69,9 @@ const UNLOCK: &str = "UPDATE accounts SET locked = 0, locked_until = NULL WHERE 
 /// The log is to be told of it.
 const VERIFIED: &str = "UPDATE accounts SET verified = 1, announced = 0 \
                         WHERE member = ?1 AND verified = 0 AND deleted_at IS NULL";
-const OWNERS: &str = "SELECT member, verified, locked, locked_until FROM accounts \
+const OWNERS: &str = "SELECT member, verified AND (password IS NOT NULL OR EXISTS (SELECT 1 FROM account_identities AS linked \
+                      WHERE linked.member = accounts.member)), \
+                      locked, locked_until FROM accounts \
                       WHERE role = 'owner' AND deleted_at IS NULL";
 const ANNOUNCED: &str = "UPDATE accounts SET announced = 1 WHERE member = ?1";
 const TOTP_SECRET: &str = "UPDATE accounts SET totp_secret = ?2, totp_step = 0 \
@@ -719,6 +722,7 @@ fn account(row: &Row<'_>) -> Result<AccountRecord, StoreError> {
         signed_in_at: get::<Option<i64>>(row, 6)?.map(moment).transpose()?,
         totp: totp.transpose()?,
         backup_codes: get(row, 10)?,
+        has_identity: get(row, 14)?,
     })
 }
 

@@ -31,6 +31,8 @@ const OPEN_ACCOUNT: &str =
     "SELECT password IS NOT NULL FROM accounts WHERE member = ?1 AND deleted_at IS NULL";
 const OTHERS: &str = "SELECT count(*) FROM account_identities WHERE member = ?1 AND id <> ?2 \
                       AND issuer IN (SELECT value FROM json_each(?3))";
+const LIVES: &str = "SELECT 1 FROM account_sessions WHERE member = ?1 AND id = ?2 AND ended_why IS NULL";
+const DROP_CHALLENGES: &str = "DELETE FROM account_tokens WHERE member = ?1 AND kind = 'challenge'";
 const FORGET_IDENTITIES: &str = "DELETE FROM account_identities WHERE member = ?1";
 const FORGET_FLOWS: &str = "DELETE FROM account_flows WHERE member = ?1";
 
@@ -107,6 +109,10 @@ impl IdentityStore for Sqlite {
             if one(connection, OPEN_ACCOUNT, [person], |_| Ok(()))?.is_none() {
                 return Ok(Linked::NoAccount);
             }
+            let asked_in = identity.asked_in.as_ref().map(SessionId::as_str);
+            if one(connection, LIVES, params![person, asked_in], |_| Ok(()))?.is_none() {
+                return Ok(Linked::SessionEnded);
+            }
             let held = one(connection, WHOSE, [&identity.issuer, &identity.subject], member)?;
             if let Some(held) = held {
                 return Ok(if held == identity.member { Linked::Held } else { Linked::Taken });
@@ -138,6 +144,7 @@ impl IdentityStore for Sqlite {
                 return Ok(Unlinked::LastWayIn);
             }
             run(connection, REMOVE, [&member, &identity])?;
+            run(connection, DROP_CHALLENGES, [&member])?;
             add_news(connection, &member, &news)?;
             Ok(Unlinked::Done)
         })
@@ -159,7 +166,8 @@ pub(super) fn forget(connection: &Connection, member: &str) -> Result<(), StoreE
 }
 
 fn add(connection: &Connection, identity: &IdentityRecord) -> Result<(), StoreError> {
-    let IdentityRecord { id, issuer, subject, member, provider, email, linked_at, used_at } = identity;
+    let IdentityRecord { id, issuer, subject, member, provider, email, linked_at, used_at, asked_in: _ } =
+        identity;
     let (linked_at, used_at) = (micros(*linked_at), used_at.map(micros));
     let values = params![issuer, subject, id.as_str(), member.as_str(), provider, email, linked_at, used_at];
     run(connection, ADD, values).map(|_| ())
@@ -179,5 +187,6 @@ fn identity(row: &Row<'_>) -> Result<IdentityRecord, StoreError> {
         email: get(row, 5)?,
         linked_at: moment(get(row, 6)?)?,
         used_at: get::<Option<i64>>(row, 7)?.map(moment).transpose()?,
+        asked_in: None,
     })
 }

@@ -18,6 +18,7 @@ on_both! {
     a_lock_that_ends_by_itself_lets_her_in,
     rights_that_are_given_at_once_leave_an_owner,
     who_is_invited_is_told_and_confirmed_whatever_is_interrupted,
+    who_is_invited_and_given_a_password_by_the_operator_comes_in_with_it,
 }
 
 const GOOD: Lock = Lock { until: None };
@@ -180,4 +181,24 @@ async fn who_is_invited_is_told_and_confirmed_whatever_is_interrupted(place: Pla
         Ok(Login::SignedIn(signed_in)) if signed_in.role == Role::Support
     ));
     assert!(matches!(world.accounts.may_invite(EMAIL).await, Err(AccountError::AccountExists(_))));
+}
+
+async fn who_is_invited_and_given_a_password_by_the_operator_comes_in_with_it(place: Place) {
+    let world = World::at(&place).await;
+    let member = world.accounts.open_for_invitation(EMAIL, Actor::operator(), "req_invite").await.unwrap();
+    world
+        .accounts
+        .invite(&member, Role::Owner, "rmk_1".into(), Actor::operator(), "req_invite")
+        .await
+        .unwrap();
+    let new = |password| NewAccount { email: EMAIL, role: Role::Owner, password };
+    let create = |new| world.accounts.create(new, Actor::operator(), "req_create");
+    create(new(None)).await.unwrap();
+    assert!(!world.accounts.account(&member).await.unwrap().unwrap().verified, "nothing was shown by that");
+    assert!(!world.accounts.is_last_owner(&member).await.unwrap());
+    assert_eq!(create(new(Some(PASSWORD))).await.unwrap().member, member);
+    assert!(world.accounts.account(&member).await.unwrap().unwrap().verified);
+    assert!(world.accounts.is_last_owner(&member).await.unwrap());
+    assert!(world.told(&member).await.iter().any(|told| told == "EmailVerified"));
+    world.sign_in(EMAIL, PASSWORD).await.unwrap();
 }

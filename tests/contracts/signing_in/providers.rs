@@ -21,6 +21,8 @@ on_both! {
     a_flow_counts_for_ten_minutes,
     a_link_that_the_log_could_not_be_told_of_is_told_later_and_once,
     who_has_no_password_links_and_unlinks_only_soon_after_a_sign_in,
+    whoever_came_with_an_identity_is_out_when_it_is_unlinked,
+    an_address_that_could_not_be_asked_for_stops_nobody_who_is_known,
     the_code_is_spent_with_what_only_this_browser_can_show,
     an_answer_counts_once_and_in_no_other_browser,
     flows_that_any_browser_may_use_are_noticed,
@@ -135,6 +137,7 @@ async fn faulty(place: &Place, fault: Fault) -> (World, Arc<Id>) {
         subject: "4711".to_owned(),
         email: Some(EMAIL.to_owned()),
         email_verified: true,
+        email_failed: None,
     };
     let (list, claims) = (vec![provider], Mutex::new(claims));
     let id = Arc::new(Id { list, claims, sent: Mutex::default(), verifiers: Mutex::default() });
@@ -246,6 +249,40 @@ async fn who_has_no_password_links_and_unlinks_only_soon_after_a_sign_in(place: 
     let without = world.accounts.unlink(who, &held[1].id, None, &asked).await;
     assert!(matches!(without, Err(AccountError::WrongCredentials)));
     world.accounts.unlink(who, &held[1].id, Some(PASSWORD), &asked).await.unwrap();
+}
+
+async fn whoever_came_with_an_identity_is_out_when_it_is_unlinked(place: Place) {
+    let (world, _) = world(&place).await;
+    let theirs = sign_in(&world).await;
+    let member = world.create(EMAIL).await.unwrap();
+    let (another, hers) = (sign_in(&world).await, world.sign_in(EMAIL, PASSWORD).await.unwrap());
+    assert!(member == theirs.member && member == another.member && member == hers.member);
+    let held = world.accounts.identities(&member).await.unwrap();
+    let who = (&member, &hers.session);
+    world.accounts.unlink(who, &held[0].id, Some(PASSWORD), &origin("req_unlink")).await.unwrap();
+    let left = world.accounts.sessions(&member).await.unwrap();
+    assert_eq!(left.iter().map(|left| &left.id).collect::<Vec<_>>(), [&hers.session]);
+    let told = world.told(&member).await;
+    assert!(told[told.len() - 2..].iter().any(|told| told == "SessionRevoked"), "{told:?}");
+    // What is refused ends nothing.
+    world.sign_in(EMAIL, PASSWORD).await.unwrap();
+    let unknown = world.accounts.unlink(who, &held[0].id, Some(PASSWORD), &origin("req_again")).await;
+    assert!(matches!(unknown, Err(AccountError::NoIdentity)));
+    assert_eq!(world.accounts.sessions(&member).await.unwrap().len(), 2);
+}
+
+async fn an_address_that_could_not_be_asked_for_stops_nobody_who_is_known(place: Place) {
+    let (world, id) = world(&place).await;
+    let known = id.claims.lock().unwrap().clone();
+    let failed = Some(ProviderError::Unavailable("down".to_owned()));
+    let untold = Claims { email: None, email_verified: false, email_failed: failed, ..known.clone() };
+    *id.claims.lock().unwrap() = untold.clone();
+    let first = arrive(&world, &depart(&world).await).await;
+    assert!(matches!(first, Err(AccountError::ProviderUnavailable(_))), "not that it does not vouch for it");
+    *id.claims.lock().unwrap() = known;
+    let member = sign_in(&world).await.member;
+    *id.claims.lock().unwrap() = untold;
+    assert_eq!(sign_in(&world).await.member, member);
 }
 
 async fn the_code_is_spent_with_what_only_this_browser_can_show(place: Place) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use accounts::AccountStore;
+use accounts::identities::{FirstSignIn, IdentityRecord, OpenedWith};
 use accounts::store::{
     AccountRecord, Change, Device, EmailChange, EndedSession, Hash, News, Opened, Opening, Rotation,
     ServiceTokenRecord, SessionRecord, TokenKind, TokenRecord, Which, Whose, is_last_owner,
@@ -31,6 +32,7 @@ on_both! {
     fewer_rights_end_all_sessions_and_more_end_none,
     a_locked_account_begins_no_session_until_the_lock_ends_or_is_taken_off,
     the_last_owner_who_can_sign_in_stays_one,
+    an_owner_who_comes_through_a_provider_is_one_who_can_sign_in,
     of_owners_who_take_each_others_rights_at_once_one_is_left,
     accounts_are_listed_in_pages_and_by_role,
     who_was_invited_shows_once_that_the_address_is_hers,
@@ -428,6 +430,13 @@ async fn the_last_owner_who_can_sign_in_stays_one(place: Place) {
     let ada = with_role(&store, "ada", Role::Owner, true).await;
     with_role(&store, "invited", Role::Owner, false).await;
     with_role(&store, "support", Role::Support, true).await;
+    // Her address is known to be hers, and there is nothing she could show.
+    let email = "bare@example.com".to_owned();
+    let bare =
+        Opening { email: email.clone(), email_lower: email, password: None, ..opening("mem_bare", None) };
+    store.open_account(bare).await.unwrap();
+    let bare = MemberId::from("mem_bare");
+    assert!(store.change_account(&bare, role(Role::Owner), None).await.unwrap());
     let shut = with_role(&store, "shut", Role::Owner, true).await;
     let until = Some(noon() + seconds(60));
     assert!(store.change_account(&shut, locked(until), None).await.unwrap(), "there is another");
@@ -449,6 +458,33 @@ async fn the_last_owner_who_can_sign_in_stays_one(place: Place) {
     }
 }
 
+async fn an_owner_who_comes_through_a_provider_is_one_who_can_sign_in(place: Place) {
+    let storage = place.open().await;
+    let store = &storage.account_store;
+    let ada = with_role(store, "ada", Role::Owner, true).await;
+    let identity = IdentityRecord {
+        id: "idn_1".into(),
+        issuer: "https://id.example".to_owned(),
+        subject: "4711".to_owned(),
+        member: "mem_bob".into(),
+        provider: "id".to_owned(),
+        email: None,
+        linked_at: noon(),
+        used_at: None,
+        asked_in: None,
+    };
+    let (email, bob) = ("bob@example.com".to_owned(), identity.member.clone());
+    let first = FirstSignIn { identity, email_lower: email.clone(), email };
+    assert_eq!(storage.identities.open_with(first, news("n")).await.unwrap(), OpenedWith::New);
+    assert!(store.change_account(&bob, role(Role::Owner), None).await.unwrap());
+    let listed = store.accounts(Some(Role::Owner), None, 9).await.unwrap();
+    assert!(listed.iter().all(AccountRecord::has_way_in));
+    assert!(store.change_account(&ada, role(Role::Member), None).await.unwrap(), "he is another");
+    for take in takes_rights() {
+        assert!(!store.change_account(&bob, take, None).await.unwrap());
+    }
+}
+
 async fn of_owners_who_take_each_others_rights_at_once_one_is_left(place: Place) {
     let store = place.open().await.account_store;
     let mut last: Option<MemberId> = None;
@@ -462,7 +498,8 @@ async fn of_owners_who_take_each_others_rights_at_once_one_is_left(place: Place)
         }
         // What each of them is told who only looks before she does it: she is not the last.
         let seen = store.accounts(Some(Role::Owner), None, 99).await.unwrap();
-        let seen: Vec<_> = seen.into_iter().map(|held| (held.member, held.verified, held.lock)).collect();
+        let seen: Vec<_> =
+            seen.iter().map(|held| (held.member.clone(), held.has_way_in(), held.lock)).collect();
         assert!(owners.iter().all(|owner| !is_last_owner(owner, &seen, noon())));
         let asked = owners.clone();
         let done = at_once(3, |number| {

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use accounts::identities::{FirstSignIn, Flow, IdentityRecord, Linked, OpenedWith, Unlinked};
-use accounts::store::{Change, Hash, News, Opened, Opening, TokenKind, TokenRecord, Whose};
-use domain::ids::{IdentityId, MemberId};
+use accounts::store::{
+    Change, Device, Hash, News, Opened, Opening, SessionRecord, TokenKind, TokenRecord, Whose,
+};
+use domain::account::Lock;
+use domain::ids::{IdentityId, MemberId, SessionId};
 use domain::ports::PersonRecord;
 use storage::Storage;
 
@@ -17,6 +20,8 @@ on_both! {
     an_address_that_somebody_has_opens_no_account,
     what_waits_for_the_address_by_letter_counts_no_more,
     an_identity_is_linked_to_one_member_however_many_ask,
+    an_identity_is_linked_only_while_the_session_lives_that_asks,
+    an_unlinked_identity_leaves_no_challenge_open,
     an_identity_is_listed_and_noted_when_it_is_used,
     the_last_way_in_stays_however_many_are_unlinked_at_once,
     a_password_is_a_way_in_and_a_provider_that_is_gone_is_none,
@@ -56,7 +61,36 @@ fn identity(member: &str, subject: &str) -> IdentityRecord {
         email: Some("ada@id.example".to_owned()),
         linked_at: noon(),
         used_at: None,
+        asked_in: Some(session_of(member)),
     }
+}
+
+fn session_of(member: &str) -> SessionId {
+    format!("ses_of_{member}").into()
+}
+
+/// Opens an account for somebody, who signs in.
+async fn signed_in(storage: &Storage, member: &str, email: &str, password: Option<&str>) {
+    let store = &storage.account_store;
+    store.open_account(opening(member, email, password)).await.unwrap();
+    let account = store.account(&Whose::Member(member.into())).await.unwrap().unwrap();
+    let number = member.bytes().fold(0, u8::wrapping_add);
+    let session = SessionRecord {
+        id: session_of(member),
+        member: member.into(),
+        family: hash(number),
+        current: hash(100),
+        previous: None,
+        salt: hash(0),
+        generation: 1,
+        seen: 0,
+        created_at: noon(),
+        rotated_at: noon(),
+        expires_at: noon() + seconds(7_200),
+        device: None,
+        network: None,
+    };
+    assert!(store.begin_session(&account, session, Device::New(hash(number)), &[]).await.unwrap());
 }
 
 fn first(member: &str, subject: &str) -> FirstSignIn {
@@ -181,7 +215,7 @@ async fn an_identity_is_linked_to_one_member_however_many_ask(place: Place) {
     let storage = Arc::new(place.open().await);
     for number in 0..4 {
         let (who, email) = (format!("mem_{number}"), format!("{number}@example.com"));
-        storage.account_store.open_account(opening(&who, &email, Some("p"))).await.unwrap();
+        signed_in(&storage, &who, &email, Some("p")).await;
     }
     let linked = at_once(&storage, 4, |storage, number| async move {
         let id = IdentityId::from(format!("idn_{number}"));
@@ -192,22 +226,74 @@ async fn an_identity_is_linked_to_one_member_however_many_ask(place: Place) {
     assert_eq!(linked.iter().filter(|linked| **linked == Linked::Done).count(), 1, "{linked:?}");
     assert_eq!(linked.iter().filter(|linked| **linked == Linked::Taken).count(), 3, "{linked:?}");
     let holder = storage.identities.use_identity(ISSUER, "4711", noon()).await.unwrap().unwrap();
-    let again = IdentityRecord { member: holder, id: "idn_again".into(), ..identity("", "4711") };
+    let again = IdentityRecord { id: "idn_again".into(), ..identity(holder.as_str(), "4711") };
     assert_eq!(storage.identities.link_identity(again, news("again")).await.unwrap(), Linked::Held);
     let nobody = identity("mem_nobody", "4712");
     assert_eq!(storage.identities.link_identity(nobody, news("nobody")).await.unwrap(), Linked::NoAccount);
     assert_eq!(storage.account_store.news(noon() + seconds(1), 9).await.unwrap().len(), 1);
 }
 
+async fn an_identity_is_linked_only_while_the_session_lives_that_asks(place: Place) {
+    let storage = place.open().await;
+    for (who, email) in [("mem_ada", ADA), ("mem_bob", "bob@example.com"), ("mem_eve", "eve@example.com")] {
+        signed_in(&storage, who, email, Some("p")).await;
+    }
+    let link = async |identity| storage.identities.link_identity(identity, news("n")).await.unwrap();
+    let password = Change::Password { hash: "other".to_owned(), keep: None, keep_device: None };
+    let locked = Change::Locked { lock: Lock { until: None }, now: noon() };
+    for (who, change) in [("mem_ada", password), ("mem_bob", locked)] {
+        assert!(storage.account_store.change_account(&who.into(), change, None).await.unwrap());
+        assert_eq!(link(identity(who, who)).await, Linked::SessionEnded);
+    }
+    let of_another = IdentityRecord { asked_in: Some(session_of("mem_ada")), ..identity("mem_eve", "e") };
+    assert_eq!(link(of_another).await, Linked::SessionEnded);
+    let of_none = IdentityRecord { asked_in: None, ..identity("mem_eve", "e") };
+    assert_eq!(link(of_none).await, Linked::SessionEnded);
+    assert_eq!(place.count("account_identities").await, 0);
+    assert_eq!(link(identity("mem_eve", "e")).await, Linked::Done);
+}
+
+async fn an_unlinked_identity_leaves_no_challenge_open(place: Place) {
+    let storage = place.open().await;
+    let store = &storage.account_store;
+    signed_in(&storage, "mem_ada", ADA, Some("p")).await;
+    storage.identities.link_identity(identity("mem_ada", "a"), news("n")).await.unwrap();
+    let tokens = [
+        (1, "mem_ada", TokenKind::Challenge),
+        (2, "mem_ada", TokenKind::Reset),
+        (3, "mem_bob", TokenKind::Challenge),
+    ];
+    for (number, who, kind) in tokens {
+        let token = TokenRecord {
+            hash: hash(number),
+            kind,
+            member: Some(who.into()),
+            email: None,
+            password: None,
+            created_at: noon(),
+            expires_at: noon() + seconds(3_600),
+            tries: 0,
+        };
+        store.add_token(token).await.unwrap();
+    }
+    let ada = member("mem_ada");
+    let unlinked = storage.identities.unlink_identity(&ada, &"idn_a".into(), &issuers(), news("u")).await;
+    assert_eq!(unlinked.unwrap(), Unlinked::Done);
+    for (number, counts) in [(1, false), (2, true), (3, true)] {
+        assert_eq!(store.token(&hash(number), noon()).await.unwrap().is_some(), counts, "{number}");
+    }
+}
+
 async fn an_identity_is_listed_and_noted_when_it_is_used(place: Place) {
     let storage = place.open().await;
-    storage.account_store.open_account(opening("mem_ada", ADA, None)).await.unwrap();
+    signed_in(&storage, "mem_ada", ADA, None).await;
     let store = &storage.identities;
     let later = IdentityRecord { linked_at: noon() + seconds(1), email: None, ..identity("mem_ada", "a") };
     for identity in [later.clone(), identity("mem_ada", "b")] {
         store.link_identity(identity.clone(), news(identity.id.as_str())).await.unwrap();
     }
-    assert!(store.identities(&member("mem_ada")).await.unwrap() == [identity("mem_ada", "b"), later]);
+    let kept = [identity("mem_ada", "b"), later].map(|linked| IdentityRecord { asked_in: None, ..linked });
+    assert!(store.identities(&member("mem_ada")).await.unwrap() == kept);
     let at = noon() + seconds(5);
     assert_eq!(store.use_identity(ISSUER, "b", at).await.unwrap(), Some(member("mem_ada")));
     assert_eq!(store.identities(&member("mem_ada")).await.unwrap()[0].used_at, Some(at));
@@ -219,7 +305,7 @@ async fn an_identity_is_listed_and_noted_when_it_is_used(place: Place) {
 
 async fn the_last_way_in_stays_however_many_are_unlinked_at_once(place: Place) {
     let storage = Arc::new(place.open().await);
-    storage.account_store.open_account(opening("mem_ada", ADA, None)).await.unwrap();
+    signed_in(&storage, "mem_ada", ADA, None).await;
     for number in 0..4 {
         let identity = identity("mem_ada", &number.to_string());
         storage.identities.link_identity(identity, news(&format!("n{number}"))).await.unwrap();
@@ -238,7 +324,7 @@ async fn the_last_way_in_stays_however_many_are_unlinked_at_once(place: Place) {
 async fn a_password_is_a_way_in_and_a_provider_that_is_gone_is_none(place: Place) {
     let storage = place.open().await;
     let (store, ada) = (&storage.identities, member("mem_ada"));
-    storage.account_store.open_account(opening("mem_ada", ADA, None)).await.unwrap();
+    signed_in(&storage, "mem_ada", ADA, None).await;
     let elsewhere = IdentityRecord { issuer: "https://gone.example".to_owned(), ..identity("mem_ada", "b") };
     for identity in [identity("mem_ada", "a"), elsewhere] {
         store.link_identity(identity.clone(), news(identity.id.as_str())).await.unwrap();

@@ -309,7 +309,7 @@ export interface paths {
          * @description Where providers send browsers; no page asks it itself. Sends the browser on to the page that it began at, with `sign_in=` in the
          *     query: `signed_in` and `linked` where it worked; `second_factor_required`: send a code to `POST /v1/auth/login/second-factor`,
          *     without a challenge, which the browser keeps; else a code: `email_known`, `email_not_verified`, `identity_taken`,
-         *     `session_ended`, `sign_in_denied`, `provider_answer_refused`, `provider_unavailable`, `wrong_credentials`.
+         *     `session_ended`, `sign_in_denied`, `provider_answer_refused`, `provider_unavailable`, `account_locked`, `wrong_credentials`.
          */
         get: operations["finishProviderSignIn"];
         put?: never;
