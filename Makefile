@@ -23,11 +23,10 @@ help:
 run:
 	$(CARGO) run --package server -- demo
 
-# The program is built with the whole workspace, so with the places where tests kill it; `make run` builds it without. Most
-# tests wait for programs and databases that they started, so twice as many as there are cores run at once.
+# The program is built with the whole workspace, so with the places where tests kill it; `make run` builds it without.
 test: tools
 	$(CARGO) build --workspace --bin membership
-	$(CARGO) nextest run --workspace --no-fail-fast --test-threads $$((2 * $$(nproc)))
+	$(CARGO) nextest run --workspace --no-fail-fast
 	npm test --silent --prefix web
 
 # Journeys through the real program in Chromium. SCREENSHOTS=folder keeps pictures of what they see.
