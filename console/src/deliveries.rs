@@ -200,8 +200,8 @@ struct DeliveryPage {
     delivery: Shown,
     steps: Vec<Step>,
     raw: Option<String>,
-    /// What looking at it again would do; nothing when its body is not kept.
-    preview: Option<ReplayPreview>,
+    /// What looking at it again would do, or why that cannot be said; nothing when its body is not kept.
+    preview: Option<Result<ReplayPreview, String>>,
     key: String,
 }
 
@@ -231,10 +231,11 @@ pub(crate) async fn show(
     let steps = steps.into_iter().map(|step| Step::of(step, &staff)).collect();
     let preview = match raw {
         // A delivery that stumbles is looked at because it does.
-        Some(_) => preview_replay(&state, &record.id)
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "a delivery could not be rehearsed"))
-            .ok(),
+        Some(_) => {
+            let rehearsed = preview_replay(&state, &record.id).await;
+            let failed = |error: &ApiError| tracing::warn!(%error, "a delivery could not be rehearsed");
+            Some(rehearsed.inspect_err(failed).map_err(|error| error.to_string()))
+        }
         None => None,
     };
     let key = hex::encode((state.random)());

@@ -2,6 +2,7 @@
 
 use domain::ports::{Erasure, PayerKey, PayerRecord, PayerTold, Payers};
 use storage::Storage;
+use webhook_ingest::inbox::{NewDelivery, Origin, Outcome, Why};
 
 use super::{Place, context, noon, on_both, seconds};
 
@@ -15,6 +16,8 @@ on_both! {
     nothing_that_is_typed_is_a_wildcard_or_breaks_the_question,
     of_the_payers_of_an_erased_member_nothing_is_kept_or_kept_again,
     a_payer_that_is_told_with_the_name_of_an_erased_member_is_forgotten,
+    what_was_carried_out_for_a_payer_before_an_erased_member_is_named_is_gone_and_what_waits_is_not,
+    a_payer_is_kept_again_for_a_member_and_never_for_one_who_was_erased,
     payments_are_found_by_how_their_ids_begin,
 }
 
@@ -213,6 +216,64 @@ async fn a_payer_that_is_told_with_the_name_of_an_erased_member_is_forgotten(pla
     place.execute("DELETE FROM erasures").await.unwrap();
     payers.tell(named()).await.unwrap();
     assert!(get(payers, "cus_new").await.is_some(), "the control: without the mark it is kept");
+}
+
+async fn settled(storage: &Storage, id: &str, outcome: Outcome, code: &str) {
+    let delivery = NewDelivery {
+        id: id.to_owned(),
+        event_type: "customer.created".to_owned(),
+        created: Some(noon()),
+        customer: Some("cus_new".to_owned()),
+        concerns: Some(format!("in_of_{id}")),
+        body: b"{\"name\":\"Ada Lovelace\"}".to_vec(),
+        received_at: noon(),
+        origin: Origin::Webhook,
+    };
+    storage.inbox.store(delivery).await.unwrap();
+    let why = Why { code: code.to_owned(), detail: "Ada Lovelace".to_owned() };
+    storage.inbox.settle(id, outcome, Some(why), noon()).await.unwrap();
+}
+
+async fn body(storage: &Storage, id: &str) -> usize {
+    storage.inbox.get(id).await.unwrap().unwrap().body.len()
+}
+
+async fn what_was_carried_out_for_a_payer_before_an_erased_member_is_named_is_gone_and_what_waits_is_not(
+    place: Place,
+) {
+    let storage = place.open().await;
+    let payers = storage.payers.as_ref();
+    payers.tell(told("cus_new", "Ada Lovelace", "ada@example.com", 0)).await.unwrap();
+    settled(&storage, "evt_ignored", Outcome::Ignored, "no_member_named").await;
+    settled(&storage, "evt_unsold", Outcome::Ignored, "unmapped_product").await;
+    settled(&storage, "evt_parked", Outcome::Parked, "unknown_customer").await;
+    storage.erasures.erase(erasure(&[])).await.unwrap();
+    assert!(body(&storage, "evt_ignored").await > 0, "nobody knew whose it is");
+    storage.inbox.forget_payer(&"cus_new".into(), &"mem_ada".into(), noon()).await.unwrap();
+    assert_eq!(get(payers, "cus_new").await, None);
+    assert_eq!(body(&storage, "evt_ignored").await, 0);
+    assert!(body(&storage, "evt_unsold").await > 0, "it counts once a catalogue sells it");
+    assert!(body(&storage, "evt_parked").await > 0, "it is yet to be carried out");
+    let told_of_it = "delivery_steps WHERE detail = 'Ada Lovelace' AND arrival = \
+                      (SELECT arrival FROM inbox WHERE id = 'evt_ignored')";
+    assert_eq!(place.count(told_of_it).await, 0);
+}
+
+async fn a_payer_is_kept_again_for_a_member_and_never_for_one_who_was_erased(place: Place) {
+    let storage = place.open().await;
+    let payers = storage.payers.as_ref();
+    settled(&storage, "evt_1", Outcome::Applied, "applied").await;
+    storage.erasures.erase(erasure(&["cus_new", "in_of_evt_1"])).await.unwrap();
+    let again = || told("cus_new", "Bob Lovelace", "bob@example.com", 9);
+    storage.inbox.keep_payer(&"cus_new".into(), &"mem_ada".into(), noon()).await.unwrap();
+    payers.tell(again()).await.unwrap();
+    assert_eq!(get(payers, "cus_new").await, None, "it is hers who was erased");
+    assert_eq!(place.count("erased_ids").await, 2);
+    // The control: of somebody who was not erased it is kept, and what she pays for is too.
+    storage.inbox.keep_payer(&"cus_new".into(), &"mem_bob".into(), noon()).await.unwrap();
+    payers.tell(again()).await.unwrap();
+    assert!(get(payers, "cus_new").await.is_some());
+    assert_eq!(place.count("erased_ids").await, 0);
 }
 
 async fn pay(storage: &Storage, id: &str) {
