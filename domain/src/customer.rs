@@ -352,8 +352,10 @@ mod tests {
         let mut customer = Customer::default();
         evolve(&mut customer, &named());
         assert!(customer.member().is_none() && customer.names_erased() == Some(&"mem_gone".into()));
+        assert!(!customer.is_unlinked_from("mem_gone"));
         evolve(&mut customer, &linked("mem_a"));
         assert_eq!(customer.names_erased(), None);
+        assert!(customer.is_unlinked_from("mem_gone"), "what goes on naming her contradicts nothing");
     }
 
     #[test]

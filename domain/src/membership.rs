@@ -167,6 +167,27 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_that_was_to_come_at_the_end_of_a_period_is_there_when_it_came_and_nothing_else_is_to_come() {
+        let mut held = held("sub_1", &[Status::Active], None);
+        let wish = |price: &str| {
+            Wish::PlanChange(NewPlan {
+                subscription: "sub_1".into(),
+                from: None,
+                to: "pro".into(),
+                price: price.into(),
+                when: When::PeriodEnd,
+                reckoned_at: None,
+            })
+        };
+        held.standing.terms.items =
+            vec![Item { price: Some("price_pro".into()), product: None, period_end: None }];
+        assert!(held.fulfils(&wish("price_pro")) && !held.fulfils(&wish("price_basic")));
+        let from = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        held.next = Some(NextPlans { from, items: Vec::new(), plans: vec!["basic".into()] });
+        assert!(!held.fulfils(&wish("price_pro")), "it is about to go again");
+    }
+
+    #[test]
     fn two_that_are_paid_for_are_duplicates_and_an_unpaid_attempt_beside_one_is_not() {
         let active = || held("sub_1", &[Status::Active], None);
         for (other, count) in

@@ -67,9 +67,8 @@ impl Worker {
         let state = self.member(member).await?;
         let Some(request) = state.request(key).filter(|request| !request.over) else { return Ok(()) };
         let Some(subscription) = request.wish.subscription() else { return Ok(()) };
-        let later = state.requests().iter().skip_while(|later| later.key != key).skip(1);
-        let answer = if later.into_iter().any(|later| later.wish.subscription() == Some(subscription)) {
-            // What Stripe says now may have come of that.
+        let answer = if state.is_followed(key) {
+            // What Stripe says now may have come of what followed.
             Answer::Unanswered
         } else if self.is_fulfilled(subscription, &request.wish, key).await? {
             Answer::Confirmed

@@ -743,6 +743,19 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_followed_by_what_she_asks_of_the_same_subscription_later() {
+        let resumed = |key: &str, of: &str| MemberEvent::ResumptionRequested {
+            key: key.to_owned(),
+            subscription: of.into(),
+        };
+        let asked =
+            [resumed("k1", "sub_1"), resumed("k2", "sub_2"), wanted("k3", "pro"), resumed("k4", "sub_1")];
+        let asked = member(&asked);
+        let followed = ["k1", "k2", "k3", "k4", "k5"].map(|key| asked.is_followed(key));
+        assert_eq!(followed, [true, false, false, false, false]);
+    }
+
+    #[test]
     fn money_that_takes_days_is_awaited_until_it_comes_or_does_not() {
         let checkout = |status: &str| Checkout {
             session: "cs_1".to_owned(),

@@ -215,6 +215,13 @@ impl Member {
             .any(|later| matches!(later.wish, Wish::Checkout(_)) && later.wish != *wish)
     }
 
+    /// Whether she asked for something else of the same subscription after this request.
+    pub fn is_followed(&self, key: &str) -> bool {
+        let Some(place) = self.requests.iter().position(|request| request.key == key) else { return false };
+        let of = self.requests[place].wish.subscription();
+        of.is_some() && self.requests[place + 1..].iter().any(|later| later.wish.subscription() == of)
+    }
+
     /// Whether she began or finished this checkout.
     pub fn knows_checkout(&self, session: &str) -> bool {
         let begun = |request: &Request| request.session.as_deref() == Some(session);
