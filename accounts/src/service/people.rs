@@ -97,7 +97,17 @@ impl Accounts {
         command: AccountCommand,
         context: Context,
     ) -> Result<Position, AccountError> {
-        let change = Change::Role { role, now: self.now() };
+        self.restrict(member, Change::Role { role, now: self.now() }, command, context).await
+    }
+
+    /// Makes a change that may end sessions, unless it would take the last owner's rights.
+    async fn restrict(
+        &self,
+        member: &MemberId,
+        change: Change,
+        command: AccountCommand,
+        context: Context,
+    ) -> Result<Position, AccountError> {
         let Some(position) = self.change(member, change, command, context.clone()).await? else {
             self.unless_last_owner(member).await?;
             return Err(AccountError::NoAccount);
@@ -114,14 +124,9 @@ impl Accounts {
         actor: Actor,
         request_id: &str,
     ) -> Result<Position, AccountError> {
-        let context = self.context(actor, request_id);
         let command = AccountCommand::Lock { until: lock.until, remark };
         let change = Change::Locked { lock, now: self.now() };
-        let Some(position) = self.change(member, change, command, context.clone()).await? else {
-            self.unless_last_owner(member).await?;
-            return Err(AccountError::NoAccount);
-        };
-        Ok(position.max(self.finish_ended_of(member, &context).await?))
+        self.restrict(member, change, command, self.context(actor, request_id)).await
     }
 
     /// Lets a member sign in again. Where there is no lock nothing is done, and the position is the start.
