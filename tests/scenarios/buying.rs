@@ -112,18 +112,22 @@ on_every_store! {
         shop.register(ADA).await;
         shop.buy(ADA, "basic").await;
         assert_eq!(shop.check(ADA, BASIC, "").await["reason"], "subscription");
+        // Mostly in the same second, so that what is told later of the purchase could be taken for newer than Pro.
+        shop.done(ADA, "/v1/me/membership/plan", &json!({ "plan": "pro" })).await;
+        assert_eq!(shop.check(ADA, ADVANCED, "").await["reason"], "subscription");
         let known = told(&shop, ADA).await;
         shop.steer("faults", &json!({})).await;
         shop.steer("flush", &json!({})).await;
         settled(&shop).await;
-        assert_eq!(shop.check(ADA, BASIC, "").await["reason"], "subscription");
+        assert_eq!(shop.check(ADA, ADVANCED, "").await["reason"], "subscription");
         let count = |told: &[(String, String)], event: &str| told.iter().filter(|(name, _)| name == event).count();
         let later = told(&shop, ADA).await;
-        for event in ["CheckoutRequested", "CheckoutCompleted", "SubscriptionStarted", "SubscriptionActivated"] {
+        for event in ["CheckoutRequested", "CheckoutCompleted", "SubscriptionStarted", "SubscriptionActivated", "PlanChanged"] {
             assert_eq!(count(&later, event), count(&known, event), "{event}: {later:?}");
         }
         assert_eq!(count(&later, "CheckoutCompleted"), 1);
-        never_locked_out_since_it_was_unlocked(&shop, ADA, BASIC).await;
+        never_locked_out_since("SubscriptionActivated", &shop, ADA, BASIC).await;
+        never_locked_out_since("PlanChanged", &shop, ADA, ADVANCED).await;
     }
 
     async fn a_provider_that_is_slow_is_waited_for_a_little_and_then_it_is_said_so(store: Store) {
@@ -467,11 +471,11 @@ on_every_store! {
 }
 
 /// Whatever was known at any moment after the purchase was, it was a yes. Asked of the past, so that no moment is missed.
-async fn never_locked_out_since_it_was_unlocked(shop: &Shop, member: &str, video: &str) {
+async fn never_locked_out_since(event: &str, shop: &Shop, member: &str, video: &str) {
     let timeline = shop.staff(Method::GET, &format!("/v1/support/members/{member}/timeline"), None).await;
     let entries = timeline.body["data"].as_array().cloned().unwrap_or_default();
     let recorded = |entry: &Value| entry["recorded_at"].as_str().unwrap_or_default().to_owned();
-    let started = entries.iter().find(|entry| entry["event_type"] == "SubscriptionActivated").map(recorded);
+    let started = entries.iter().find(|entry| entry["event_type"] == event).map(recorded);
     let started = started.expect("it was unlocked");
     let later: Vec<String> = entries.iter().map(recorded).filter(|moment| *moment >= started).collect();
     assert!(later.len() > 3, "nothing came later: {timeline:?}");

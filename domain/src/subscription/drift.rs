@@ -112,8 +112,7 @@ impl Subscription {
     /// Whether changes of the second of `source` are in an order nobody could tell, and nobody has looked since.
     pub fn is_order_unknown(&self, source: &SourceEventId) -> bool {
         let Some(index) = self.history.index_of(source) else { return false };
-        let looked = self.history.observations()[index..].iter().any(|later| later.kind.is_look());
-        !looked && self.history.ambiguous_with(source).is_some()
+        !self.history.is_looked_at_after(index) && self.history.ambiguous_with(source).is_some()
     }
 }
 

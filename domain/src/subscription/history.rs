@@ -2,16 +2,21 @@
 //!
 //! The order is a function of the set of observations alone: any permutation and any duplication of arrivals ends in
 //! the same history. It is, in this order of weight: the provider's clock (whole seconds); an end after everything
-//! else of its second; the kind of event; and, between changes of one second, the chain of replaced values.
+//! else of its second; the kind of event; and, between changes of one second and looks from about then, the chain of
+//! replaced values.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::terms::{Status, Terms};
 use crate::ids::SourceEventId;
+
+/// How long before the second of its answer a look may have begun. One that began in the first tenth of a second is taken for
+/// later than all of that second: so is dated, a thousandth after what was known, what was seen when that was known already.
+const BEFORE_AN_ANSWER: TimeDelta = TimeDelta::milliseconds(900);
 
 /// What kind of provider event an observation came with, in the order they take within one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,11 +86,27 @@ impl Observation {
     }
 
     fn rank(&self) -> (DateTime<Utc>, bool, Kind) {
+        let second = (self.at + BEFORE_AN_ANSWER).trunc_subsecs(0);
+        if self.kind.is_look() && second > self.at {
+            // The answer came in that second, whose changes may be older or newer.
+            return (second, self.is_final(), Kind::Changed);
+        }
         (self.at, self.is_final(), self.kind)
     }
 
     fn continues(&self, held: &Self) -> bool {
         self.replaced.as_ref().is_some_and(|replaced| self.terms.continues(replaced, &held.terms))
+    }
+
+    /// Whether this comes before `other` of the same second, as far as the two tell.
+    fn precedes(&self, other: &Self) -> bool {
+        match (self.kind.is_look(), other.kind.is_look()) {
+            (true, true) => self.at < other.at,
+            (true, false) => other.replaced.is_some() && other.follows(&self.terms),
+            // What a change left behind, the look would have shown, and it shows something else.
+            (false, true) => self.replaced.is_some() && !self.follows(&other.terms),
+            (false, false) => other.continues(self) && !self.continues(other),
+        }
     }
 
     /// Whether everything was as in `held` before this. Where the provider does not say what was before, it announces with
@@ -229,10 +250,23 @@ impl History {
         if let Some(end) = self.ends.iter().find(|end| known(&self.observations[**end])) {
             return Some(*end);
         }
-        // All but an end hold from their own moments on, in which order they are.
-        let until = |at: DateTime<Utc>| self.observations.partition_point(|held| held.at <= at);
-        let last = at.map_or(self.observations.len(), until).checked_sub(1)?;
-        self.marks[last].begun.or(Some(last))
+        // All but an end hold from their own moments on, in which order they are, but for looks, which may be after changes of
+        // the second that follows.
+        let until = |at: DateTime<Utc>| {
+            self.observations.partition_point(|held| held.rank().0 <= at + BEFORE_AN_ANSWER)
+        };
+        let end = at.map_or(self.observations.len(), until);
+        let last = (0..end).rev().find(|place| known(&self.observations[*place]))?;
+        let mut begun = self.marks[last].begun;
+        while let Some(place) = begun.filter(|place| !known(&self.observations[*place])) {
+            begun = place.checked_sub(1).and_then(|before| self.marks[before].begun);
+        }
+        begun.or(Some(last))
+    }
+
+    /// Whether somebody looked after the second of the observation at `index`.
+    pub(super) fn is_looked_at_after(&self, index: usize) -> bool {
+        self.observations[self.group_of(index).end..].iter().any(|later| later.kind.is_look())
     }
 
     /// The sources of the observations that share a second and a rank with `source` and whose order the provider's
@@ -258,20 +292,28 @@ fn order_within_a_second(
     }
     let mut ordered: Vec<Observation> = Vec::with_capacity(rest.len());
     let mut ambiguous = false;
+    let is_only_looks = rest.iter().all(|held| held.kind.is_look());
     while !rest.is_empty() {
         let last = ordered.last().or(before);
+        let shows = |look: &Observation| last.is_some_and(|last| look.terms.tell_the_same_as(&last.terms));
         let waits = |candidate: &Observation| {
-            rest.iter().any(|other| candidate.continues(other) && !other.continues(candidate))
+            // A look that shows what held before it waits for no change.
+            let only_for_looks = candidate.kind.is_look() && shows(candidate);
+            let counts = |other: &Observation| other.kind.is_look() || !only_for_looks;
+            rest.iter().any(|other| counts(other) && other.precedes(candidate))
         };
         let free: Vec<usize> = (0..rest.len()).filter(|&index| !waits(&rest[index])).collect();
         let candidates = if free.is_empty() { (0..rest.len()).collect() } else { free };
-        let linked: Vec<usize> = candidates
-            .iter()
-            .copied()
-            .filter(|&index| last.is_some_and(|last| rest[index].continues(last)))
-            .collect();
-        let choice = if linked.is_empty() { &candidates } else { &linked };
-        ambiguous |= choice.iter().any(|&index| rest[index].terms != rest[choice[0]].terms);
+        let among = |is_one: &dyn Fn(&Observation) -> bool| -> Vec<usize> {
+            candidates.iter().copied().filter(|&index| is_one(&rest[index])).collect()
+        };
+        let repeated = among(&|held| held.kind.is_look() && shows(held));
+        let linked = among(&|held| last.is_some_and(|last| held.continues(last)));
+        let choice = [repeated, linked].into_iter().find(|choice| !choice.is_empty()).unwrap_or(candidates);
+        let next = &rest[choice[0]];
+        ambiguous |= choice.iter().any(|&index| rest[index].terms != next.terms);
+        // A look that shows what no change has led to: one is not known yet, and may have been before others.
+        ambiguous |= !is_only_looks && next.kind.is_look() && last.is_some() && !shows(next);
         ordered.push(rest.remove(choice[0]));
     }
     (ordered, ambiguous)
@@ -283,13 +325,17 @@ const MOST_CHAINED: usize = 8;
 /// All of `rest` in an order in which each follows from the one before it and the first from `held`, if there is one. All
 /// such orders end alike.
 fn chain(held: &Terms, rest: &[&Observation]) -> Option<Vec<Observation>> {
-    let is_repeat = |next: &&&Observation| next.terms.tell_the_same_as(held) && next.follows(held);
+    let waits = |next: &Observation, others: &[&Observation]| {
+        others.iter().any(|other| other.kind.is_look() && next.kind.is_look() && other.at < next.at)
+    };
+    let is_repeat =
+        |next: &&&Observation| next.terms.tell_the_same_as(held) && next.follows(held) && !waits(next, rest);
     let (repeats, changes): (Vec<&Observation>, Vec<&Observation>) = rest.iter().partition(is_repeat);
     let mut chained: Vec<Observation> = repeats.into_iter().cloned().collect();
     if changes.is_empty() {
         return Some(chained);
     }
-    let follow = changes.iter().enumerate().filter(|(_, next)| next.follows(held));
+    let follow = changes.iter().enumerate().filter(|(_, next)| next.follows(held) && !waits(next, &changes));
     let tail = follow.map(|(index, next)| {
         let others = [&changes[..index], &changes[index + 1..]].concat();
         Some((*next, chain(&next.terms, &others)?))

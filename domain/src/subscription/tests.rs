@@ -342,6 +342,72 @@ fn an_order_that_cannot_be_told_is_kept_the_same_everywhere_and_reported() {
     });
 }
 
+/// A look whose answer came a little after it began: Stripe dates answers with whole seconds, so it may be older than a change
+/// that the same second has, or newer.
+fn looked(source: &str, second: i64, thousandths_before: i64, terms: &Terms) -> Observation {
+    let began = at(second) - TimeDelta::milliseconds(thousandths_before);
+    Observation { at: began, ..seen(source, second, Kind::Looked, terms.clone()) }
+}
+
+#[test]
+fn a_change_that_a_look_was_after_takes_nothing_back_though_it_comes_later() {
+    let waiting = terms("incomplete", "basic");
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let mut subscription = Subscription::default();
+    let bought = [
+        observe(seen("evt_1", 10, Kind::Created, waiting.clone())),
+        observe(looked("api:1", 10, 9, &basic)),
+        observe(looked("api:2", 10, 5, &pro)),
+    ];
+    for command in bought.clone() {
+        told(&mut subscription, command);
+    }
+    let paid = observe(changed("evt_2", 10, &waiting, &basic));
+    let late = told(&mut subscription, paid.clone());
+    assert_eq!(names(&late), ["EarlierTermsLearned", "OrderAmbiguous"], "what led to Pro is not known yet");
+    assert_eq!(subscription.standing(None).unwrap().terms, pro);
+    assert!(subscription.is_order_unknown(&"evt_2".into()), "so it is looked at again");
+    let upgraded = observe(changed("evt_3", 10, &basic, &pro));
+    assert_eq!(names(&told(&mut subscription, upgraded.clone())), ["EarlierTermsLearned"]);
+
+    let all: Vec<_> = bought.into_iter().chain([paid, upgraded]).collect();
+    every_order(&all, |order| assert_eq!(after(order.to_vec()), subscription));
+}
+
+#[test]
+fn a_change_that_a_look_was_before_counts_whatever_comes_first() {
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let ending = Terms { cancels_at: Some(at(days(30))), ..pro.clone() };
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, basic.clone())),
+        observe(changed("evt_3", 10, &basic, &pro)),
+        observe(looked("api:1", 10, 9, &pro)),
+        observe(changed("evt_2", 10, &pro, &ending)),
+        observe(changed("evt_1", 10, &ending, &basic)),
+    ];
+    every_order(&commands, |order| assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, basic));
+    let newer = after(commands[..4].to_vec());
+    assert_eq!(newer.standing(None).unwrap().terms, ending);
+    // The look shows what held before, so a change that does not start from there comes after one that is not known yet.
+    let unchanged = [&commands[0], &observe(looked("api:1", 10, 9, &basic)), &commands[3]].map(Clone::clone);
+    every_order(&unchanged, |order| assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, ending));
+}
+
+#[test]
+fn what_a_look_showed_holds_from_its_own_moment_on() {
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let subscription = after([
+        observe(seen("evt_0", 1, Kind::Created, basic.clone())),
+        observe(looked("api:1", 10, 9, &pro)),
+        observe(changed("evt_1", 10, &basic, &pro)),
+    ]);
+    let held = |thousandths| {
+        let moment = at(10) - TimeDelta::milliseconds(thousandths);
+        subscription.standing(Some(moment)).unwrap().terms
+    };
+    assert_eq!([held(600), held(10), held(9), held(0)], [basic.clone(), basic, pro.clone(), pro]);
+}
+
 #[test]
 fn an_end_beats_everything_else_of_its_second_and_is_never_left() {
     let ended = Terms { ended_at: Some(at(50)), ..terms("canceled", "basic") };
@@ -599,13 +665,19 @@ fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
     ]);
     let kinds = prop::sample::select(vec![Kind::Created, Kind::Notice, Kind::Changed, Kind::Ended]);
     let plans = prop::sample::select(vec!["basic", "pro"]);
-    let observation = (0_u32..30, 0_i64..8, kinds, statuses.clone(), plans.clone(), any::<bool>(), statuses)
-        .prop_map(|(id, second, kind, now, plan, cancels, before)| {
-            let terms = Terms { cancels_at: cancels.then(|| at(days(30))), ..terms(now, plan) };
-            let replaced = (kind == Kind::Changed)
-                .then(|| Box::new(Terms { status: Status::from(before.to_owned()), ..terms.clone() }));
-            observe(Observation { replaced, ..seen(&format!("evt_{id}"), second, kind, terms) })
-        });
+    let observation =
+        (0_u32..30, 0_i64..8, kinds, statuses.clone(), plans.clone(), any::<bool>(), statuses.clone())
+            .prop_map(|(id, second, kind, now, plan, cancels, before)| {
+                let terms = Terms { cancels_at: cancels.then(|| at(days(30))), ..terms(now, plan) };
+                let replaced = (kind == Kind::Changed)
+                    .then(|| Box::new(Terms { status: Status::from(before.to_owned()), ..terms.clone() }));
+                observe(Observation { replaced, ..seen(&format!("evt_{id}"), second, kind, terms) })
+            });
+    let look = (60_u32..70, 0_i64..8, -50_i64..1_000, statuses, plans).prop_map(
+        |(id, second, before, now, plan)| {
+            observe(looked(&format!("api:{id}"), second, before, &terms(now, plan)))
+        },
+    );
     let payment = (30_u32..40, 0_i64..8, 0_u32..3).prop_map(|(id, second, invoice)| PaymentAttempt {
         invoice: format!("in_{invoice}").into(),
         ..attempt(&format!("evt_{id}"), second)
@@ -618,6 +690,7 @@ fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
         .prop_map(|(id, second)| Deletion { source: format!("evt_{id}").into(), at: at(second) });
     prop_oneof![
         8 => observation,
+        3 => look,
         2 => payment.prop_map(SubscriptionCommand::RecordPaymentFailure),
         2 => paid.prop_map(SubscriptionCommand::RecordPayment),
         1 => deletion.prop_map(SubscriptionCommand::EndWithCustomer),

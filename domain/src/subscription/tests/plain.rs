@@ -126,8 +126,8 @@ proptest! {
     #[test]
     fn where_it_stood_is_found_as_quickly_as_it_is_right(life in any_life()) {
         let subscription = after(life);
-        for second in (-1..10).map(Some).chain([None]) {
-            let at = second.map(at);
+        let moments = (-1_000..10_000).step_by(125).map(|thousandths| at(0) + TimeDelta::milliseconds(thousandths));
+        for at in moments.map(Some).chain([None]) {
             prop_assert_eq!(subscription.history.index_at(at), index_at(&subscription, at));
             prop_assert_eq!(subscription.standing(at), standing(&subscription, at));
         }
