@@ -2,8 +2,8 @@
 //!
 //! The order is a function of the set of observations alone: any permutation and any duplication of arrivals ends in
 //! the same history. It is, in this order of weight: the provider's clock (whole seconds); an end after everything
-//! else of its second; the kind of event; and, between changes of one second and looks from about then, the chain of
-//! replaced values.
+//! else of its second; the kind of event; and, between changes of one second, the chain of replaced values. A look from about
+//! that second stands where it shows what held.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::terms::{Status, Terms};
 use crate::ids::SourceEventId;
 
-/// How long before the second of its answer a look may have begun. One that began in the first tenth of a second is taken for
-/// later than all of that second: so is dated, a thousandth after what was known, what was seen when that was known already.
+/// How long before the second of its answer a look may have begun. Not a whole second: a look that began when an event of a
+/// second was known already is dated just after that second's start, and stays after all of it.
 const BEFORE_AN_ANSWER: TimeDelta = TimeDelta::milliseconds(900);
 
 /// What kind of provider event an observation came with, in the order they take within one moment.
@@ -28,7 +28,8 @@ pub enum Kind {
     Notice,
     /// The subscription changed.
     Changed,
-    /// No event: the provider was asked. It tells of everything up to the moment of asking.
+    /// No event: the provider was asked. It tells of everything up to the moment of asking, which may be amid the changes of
+    /// the second of the answer.
     Looked,
     /// The subscription ended.
     Ended,
@@ -86,27 +87,18 @@ impl Observation {
     }
 
     fn rank(&self) -> (DateTime<Utc>, bool, Kind) {
-        let second = (self.at + BEFORE_AN_ANSWER).trunc_subsecs(0);
-        if self.kind.is_look() && second > self.at {
-            // The answer came in that second, whose changes may be older or newer.
-            return (second, self.is_final(), Kind::Changed);
+        if self.kind.is_look() {
+            let second = later(self.at, BEFORE_AN_ANSWER).trunc_subsecs(0);
+            if second > self.at {
+                // The answer came in that second, whose changes may be older or newer.
+                return (second, self.is_final(), Kind::Changed);
+            }
         }
         (self.at, self.is_final(), self.kind)
     }
 
     fn continues(&self, held: &Self) -> bool {
         self.replaced.as_ref().is_some_and(|replaced| self.terms.continues(replaced, &held.terms))
-    }
-
-    /// Whether this comes before `other` of the same second, as far as the two tell.
-    fn precedes(&self, other: &Self) -> bool {
-        match (self.kind.is_look(), other.kind.is_look()) {
-            (true, true) => self.at < other.at,
-            (true, false) => other.replaced.is_some() && other.follows(&self.terms),
-            // What a change left behind, the look would have shown, and it shows something else.
-            (false, true) => self.replaced.is_some() && !self.follows(&other.terms),
-            (false, false) => other.continues(self) && !self.continues(other),
-        }
     }
 
     /// Whether everything was as in `held` before this. Where the provider does not say what was before, it announces with
@@ -173,8 +165,9 @@ impl History {
         if !self.sources.insert(observation.source.clone()) {
             return;
         }
-        let first = self.observations.partition_point(|held| held.rank() < observation.rank());
-        let place = self.observations.partition_point(|held| held.rank() <= observation.rank());
+        let rank = observation.rank();
+        let first = self.observations.partition_point(|held| held.rank() < rank);
+        let place = self.observations.partition_point(|held| held.rank() <= rank);
         let mut last_before = (place > first).then(|| self.observations[place - 1].source.clone());
         self.observations.insert(place, observation);
         // The order within a second starts from what held before it, so what comes after may move too, as long as each
@@ -253,7 +246,7 @@ impl History {
         // All but an end hold from their own moments on, in which order they are, but for looks, which may be after changes of
         // the second that follows.
         let until = |at: DateTime<Utc>| {
-            self.observations.partition_point(|held| held.rank().0 <= at + BEFORE_AN_ANSWER)
+            self.observations.partition_point(|held| held.rank().0 <= later(at, BEFORE_AN_ANSWER))
         };
         let end = at.map_or(self.observations.len(), until);
         let last = (0..end).rev().find(|place| known(&self.observations[*place]))?;
@@ -277,13 +270,46 @@ impl History {
     }
 }
 
+fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    at.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Orders the changes of one second by themselves, starting from what held `before`, and puts each look from about then where
+/// it shows what held. The second half of the answer is true where the order is not told.
+fn order_within_a_second(before: Option<&Observation>, rest: Vec<Observation>) -> (Vec<Observation>, bool) {
+    let (mut looks, changes): (Vec<_>, Vec<_>) = rest.into_iter().partition(|held| held.kind.is_look());
+    looks.sort_by(|a, b| (a.at, &a.source).cmp(&(b.at, &b.source)));
+    let has_changes = !changes.is_empty();
+    let (mut ordered, mut ambiguous) = order_changes(before, changes);
+    let mut from = 0;
+    for look in looks {
+        let held_at = |place: usize| place.checked_sub(1).map_or(before, |last| ordered.get(last));
+        let shows = |place: &usize| {
+            let replaced = ordered.get(*place).and_then(|next| next.replaced.as_deref());
+            let held = held_at(*place).map(|held| &held.terms);
+            held.into_iter().chain(replaced).any(|terms| look.terms.tell_the_same_as(terms))
+        };
+        // A change that does not say what was before counts as newer, if it is news.
+        let is_newer = |place: &usize| {
+            ordered.get(*place).is_some_and(|next| {
+                next.replaced.is_none() && !held_at(*place).is_some_and(|held| next.follows(&held.terms))
+            })
+        };
+        let mut places = from..=ordered.len();
+        let shown = places.clone().find(shows);
+        // It shows what no change has led to that is known yet.
+        ambiguous |= shown.is_none() && has_changes;
+        let place = shown.or_else(|| places.find(is_newer)).unwrap_or(ordered.len());
+        ordered.insert(place, look);
+        from = place + 1;
+    }
+    (ordered, ambiguous)
+}
+
 /// Orders changes of one second by their chain of replaced values, starting from what held `before`. Where the chain
 /// does not tell, the event id decides, so that every arrival order gives the same result, and the second half of the
 /// answer is true.
-fn order_within_a_second(
-    before: Option<&Observation>,
-    mut rest: Vec<Observation>,
-) -> (Vec<Observation>, bool) {
+fn order_changes(before: Option<&Observation>, mut rest: Vec<Observation>) -> (Vec<Observation>, bool) {
     rest.sort_by(|a, b| a.source.cmp(&b.source));
     if let Some(before) = before.filter(|_| rest.len() <= MOST_CHAINED)
         && let Some(chain) = chain(&before.terms, &rest.iter().collect::<Vec<_>>())
@@ -292,28 +318,20 @@ fn order_within_a_second(
     }
     let mut ordered: Vec<Observation> = Vec::with_capacity(rest.len());
     let mut ambiguous = false;
-    let is_only_looks = rest.iter().all(|held| held.kind.is_look());
     while !rest.is_empty() {
         let last = ordered.last().or(before);
-        let shows = |look: &Observation| last.is_some_and(|last| look.terms.tell_the_same_as(&last.terms));
         let waits = |candidate: &Observation| {
-            // A look that shows what held before it waits for no change.
-            let only_for_looks = candidate.kind.is_look() && shows(candidate);
-            let counts = |other: &Observation| other.kind.is_look() || !only_for_looks;
-            rest.iter().any(|other| counts(other) && other.precedes(candidate))
+            rest.iter().any(|other| candidate.continues(other) && !other.continues(candidate))
         };
         let free: Vec<usize> = (0..rest.len()).filter(|&index| !waits(&rest[index])).collect();
         let candidates = if free.is_empty() { (0..rest.len()).collect() } else { free };
-        let among = |is_one: &dyn Fn(&Observation) -> bool| -> Vec<usize> {
-            candidates.iter().copied().filter(|&index| is_one(&rest[index])).collect()
-        };
-        let repeated = among(&|held| held.kind.is_look() && shows(held));
-        let linked = among(&|held| last.is_some_and(|last| held.continues(last)));
-        let choice = [repeated, linked].into_iter().find(|choice| !choice.is_empty()).unwrap_or(candidates);
-        let next = &rest[choice[0]];
-        ambiguous |= choice.iter().any(|&index| rest[index].terms != next.terms);
-        // A look that shows what no change has led to: one is not known yet, and may have been before others.
-        ambiguous |= !is_only_looks && next.kind.is_look() && last.is_some() && !shows(next);
+        let linked: Vec<usize> = candidates
+            .iter()
+            .copied()
+            .filter(|&index| last.is_some_and(|last| rest[index].continues(last)))
+            .collect();
+        let choice = if linked.is_empty() { &candidates } else { &linked };
+        ambiguous |= choice.iter().any(|&index| rest[index].terms != rest[choice[0]].terms);
         ordered.push(rest.remove(choice[0]));
     }
     (ordered, ambiguous)
@@ -325,17 +343,13 @@ const MOST_CHAINED: usize = 8;
 /// All of `rest` in an order in which each follows from the one before it and the first from `held`, if there is one. All
 /// such orders end alike.
 fn chain(held: &Terms, rest: &[&Observation]) -> Option<Vec<Observation>> {
-    let waits = |next: &Observation, others: &[&Observation]| {
-        others.iter().any(|other| other.kind.is_look() && next.kind.is_look() && other.at < next.at)
-    };
-    let is_repeat =
-        |next: &&&Observation| next.terms.tell_the_same_as(held) && next.follows(held) && !waits(next, rest);
+    let is_repeat = |next: &&&Observation| next.terms.tell_the_same_as(held) && next.follows(held);
     let (repeats, changes): (Vec<&Observation>, Vec<&Observation>) = rest.iter().partition(is_repeat);
     let mut chained: Vec<Observation> = repeats.into_iter().cloned().collect();
     if changes.is_empty() {
         return Some(chained);
     }
-    let follow = changes.iter().enumerate().filter(|(_, next)| next.follows(held) && !waits(next, &changes));
+    let follow = changes.iter().enumerate().filter(|(_, next)| next.follows(held));
     let tail = follow.map(|(index, next)| {
         let others = [&changes[..index], &changes[index + 1..]].concat();
         Some((*next, chain(&next.terms, &others)?))

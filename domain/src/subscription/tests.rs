@@ -394,6 +394,74 @@ fn a_change_that_a_look_was_before_counts_whatever_comes_first() {
 }
 
 #[test]
+fn changes_after_a_look_stay_after_it_though_the_one_before_it_is_not_known() {
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let owing = Terms { status: Status::PastDue, ..pro.clone() };
+    let ending = Terms { cancels_at: Some(at(days(30))), ..owing.clone() };
+    let commands = [
+        observe(seen("evt_0", 1, Kind::Created, basic)),
+        observe(looked("api:1", 10, 9, &pro)),
+        observe(changed("evt_3", 10, &pro, &owing)),
+        observe(changed("evt_2", 10, &owing, &ending)),
+    ];
+    every_order(&commands, |order| assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, ending));
+}
+
+#[test]
+fn neither_a_notice_nor_looks_turn_changes_of_their_second_round() {
+    let waiting = terms("incomplete", "basic");
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let ending = |terms: &Terms| Terms { cancels_at: Some(at(days(30))), ..terms.clone() };
+    let noticed = [
+        observe(seen("evt_4", 10, Kind::Created, waiting.clone())),
+        observe(looked("api:1", 10, 23, &waiting)),
+        observe(changed("evt_3", 10, &waiting, &basic)),
+        observe(changed("evt_2", 10, &basic, &ending(&basic))),
+        observe(seen("evt_1", 10, Kind::Notice, basic.clone())),
+    ];
+    every_order(&noticed, |order| {
+        assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, ending(&basic));
+    });
+    let owing = Terms { status: Status::PastDue, ..pro.clone() };
+    let looked_at_often = after([
+        observe(seen("evt_9", 10, Kind::Created, waiting.clone())),
+        observe(looked("api:1", 10, 63, &pro)),
+        observe(looked("api:2", 10, 16, &owing)),
+        observe(looked("api:3", 10, 15, &pro)),
+        observe(changed("evt_3", 10, &waiting, &basic)),
+        observe(changed("evt_8", 10, &basic, &pro)),
+        observe(changed("evt_5", 10, &pro, &ending(&pro))),
+        observe(changed("evt_7", 10, &ending(&pro), &pro)),
+        observe(changed("evt_1", 10, &pro, &owing)),
+        observe(changed("evt_2", 10, &owing, &pro)),
+    ]);
+    assert_eq!(looked_at_often.standing(None).unwrap().terms, pro);
+}
+
+#[test]
+fn a_change_that_does_not_say_what_was_before_is_newer_than_a_look_only_where_it_is_news() {
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let paused = terms("paused", "basic");
+    for id in ["evt_1", "aaa_1"] {
+        let news = [
+            observe(seen("evt_0", 1, Kind::Created, basic.clone())),
+            observe(looked("api:1", 10, 300, &pro)),
+            observe(seen(id, 10, Kind::Changed, paused.clone())),
+        ];
+        every_order(&news, |order| assert_eq!(status(&after(order.to_vec()), None), Some(Status::Paused)));
+    }
+    let announced_again = [
+        observe(seen("evt_0", 1, Kind::Created, paused.clone())),
+        observe(changed("evt_1", 10, &paused, &basic)),
+        observe(seen("evt_2", 10, Kind::Changed, basic.clone())),
+        observe(looked("api:1", 10, 9, &pro)),
+    ];
+    every_order(&announced_again, |order| {
+        assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, pro);
+    });
+}
+
+#[test]
 fn what_a_look_showed_holds_from_its_own_moment_on() {
     let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
     let subscription = after([
@@ -731,6 +799,14 @@ proptest! {
     #[test]
     fn any_order_and_any_copies_of_any_deliveries_end_in_one_state((given, shuffled) in any_deliveries()) {
         prop_assert_eq!(after(given), after(shuffled));
+    }
+
+    #[test]
+    fn looks_stay_in_the_order_in_which_they_began((given, _) in any_deliveries()) {
+        let subscription = after(given);
+        let lasting = |held: &&Observation| held.kind.is_look() && !held.is_final();
+        let looks = subscription.history.observations().iter().filter(lasting);
+        prop_assert!(looks.map(|look| look.at).is_sorted());
     }
 
     #[test]
