@@ -158,7 +158,7 @@ mod tests {
             let terms = Terms { trial_end, ..Terms::new("cus_1".into(), status.clone()) };
             let source = format!("evt_{id}_{second}").as_str().into();
             let kind = Kind::Changed;
-            let seen = Observation { source, at, kind, notice: None, terms, replaced: None };
+            let seen = Observation::new(source, at, kind, terms);
             for event in subscription::decide(&state, SubscriptionCommand::Observe(Box::new(seen))) {
                 subscription::evolve(&mut state, &event);
             }

@@ -98,14 +98,8 @@ fn dispute(status: &str) -> ReversedPayment {
 }
 
 fn seen() -> Observation {
-    Observation {
-        source: "evt_1".into(),
-        at: at(9),
-        kind: Kind::Changed,
-        notice: None,
-        terms: terms(),
-        replaced: Some(Box::new(terms())),
-    }
+    let replaced = Some(Box::new(terms()));
+    Observation { replaced, ..Observation::new("evt_1".into(), at(9), Kind::Changed, terms()) }
 }
 
 fn attempt() -> Attempt {
@@ -487,9 +481,13 @@ fn rights_that_staff_gave_keep_their_reason() {
 
 /// What is written only where there is something to say is read back from where it is written.
 #[test]
-fn an_observation_with_an_announcement_keeps_it() {
+fn an_observation_keeps_what_was_announced_with_it_and_what_was_known_before_it() {
     let announced = Observation { notice: Some(Notice::TrialEnding), ..seen() };
     let written = serde_json::to_value(&announced).unwrap();
     assert_eq!(written["notice"], "trial_ending");
     assert_eq!(serde_json::from_value::<Observation>(written).unwrap(), announced);
+    let looked = Observation { kind: Kind::Looked, after: Some("evt_0".into()), ..seen() };
+    let written = serde_json::to_value(&looked).unwrap();
+    assert_eq!(written["after"], "evt_0");
+    assert_eq!(serde_json::from_value::<Observation>(written).unwrap(), looked);
 }

@@ -303,8 +303,10 @@ impl Worker {
         }
         let (state, newest) = self.held(&id, Some(found.asked.began)).await?;
         // What had been recorded when Stripe was asked, Stripe knew too, whatever the clocks say.
-        let at = newest
-            .map_or(found.asked.as_of, |newest| found.asked.as_of.max(newest + TimeDelta::milliseconds(1)));
+        let at = newest.as_ref().map_or(found.asked.as_of, |(_, newest)| {
+            found.asked.as_of.max(*newest + TimeDelta::milliseconds(1))
+        });
+        let after = newest.map(|(source, _)| source);
         let source = look_id(&id, at);
         let mut context = Context::told_by(PROVIDER, &source, at);
         match purpose {
@@ -324,7 +326,7 @@ impl Worker {
             told.names.clear();
             self.payers.tell(told).await?;
         }
-        let observation = Observation { source, at, kind: Kind::Looked, notice: None, terms, replaced: None };
+        let observation = Observation { after, ..Observation::new(source, at, Kind::Looked, terms) };
         let mut look = Look { observation, cause: DriftCause::NotTold };
         if state.drift(&look).is_none() {
             return Ok(Compared::Same);
@@ -353,20 +355,22 @@ impl Worker {
         })
     }
 
-    /// A subscription as the log has it, and the moment of the newest observation that was recorded before `moment`.
+    /// A subscription as the log has it, and the newest observation that was recorded before `moment`, with the latest moment of
+    /// any.
     pub(crate) async fn held(
         &self,
         id: &SubscriptionId,
         moment: Option<DateTime<Utc>>,
-    ) -> Result<(Subscription, Option<DateTime<Utc>>), StoreError> {
+    ) -> Result<(Subscription, Option<(SourceEventId, DateTime<Utc>)>), StoreError> {
         let (mut state, mut newest) = (Subscription::default(), None);
         for (recorded_at, event) in self.stream_recorded(Subscription::TYPE, id.as_str()).await? {
             let Event::Subscription(_, event) = event else { continue };
-            if moment.is_none_or(|moment| recorded_at <= moment) {
-                newest = newest.max(event.seen().map(|seen| seen.at));
+            if newest.is_none() && moment.is_some_and(|moment| recorded_at > moment) {
+                newest = Some(state.newest());
             }
             subscription::evolve(&mut state, &event);
         }
+        let newest = newest.unwrap_or_else(|| state.newest());
         Ok((state, newest))
     }
 

@@ -72,14 +72,8 @@ impl Stores {
         let link = CustomerCommand::Link { member: member.into(), through: LinkedThrough::Request };
         self.append::<Customer>(&customer, &customer::decide(&Customer::default(), link).unwrap(), &asked);
         let source = format!("evt_{name}");
-        let seen = Observation {
-            source: source.as_str().into(),
-            at,
-            kind: Kind::Created,
-            terms: terms(&customer, plan),
-            notice: None,
-            replaced: None,
-        };
+        let terms = terms(&customer, plan);
+        let seen = Observation::new(source.as_str().into(), at, Kind::Created, terms);
         let told = Context::told_by("stripe", &source.as_str().into(), at);
         let observe = SubscriptionCommand::Observe(Box::new(seen));
         let events = domain::subscription::decide(&Subscription::default(), observe);

@@ -112,7 +112,7 @@ impl Subscription {
     /// Whether changes of the second of `source` are in an order nobody could tell, and nobody has looked since.
     pub fn is_order_unknown(&self, source: &SourceEventId) -> bool {
         let Some(index) = self.history.index_of(source) else { return false };
-        !self.history.is_looked_at_after(index) && self.history.ambiguous_with(source).is_some()
+        !self.history.has_been_looked_at_since(index) && self.history.ambiguous_with(source).is_some()
     }
 }
 

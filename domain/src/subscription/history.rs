@@ -71,9 +71,17 @@ pub struct Observation {
     /// What it looked like before the change, where the provider says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<Box<Terms>>,
+    /// Of a look: the newest observation that was known when it began, and that the provider knew of too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<SourceEventId>,
 }
 
 impl Observation {
+    /// An observation of which nothing more is told.
+    pub fn new(source: SourceEventId, at: DateTime<Utc>, kind: Kind, terms: Terms) -> Self {
+        Self { source, at, kind, notice: None, terms, replaced: None, after: None }
+    }
+
     /// From when on it holds: an end holds from the end itself, which may be before the provider told of it.
     pub fn effective_at(&self) -> DateTime<Utc> {
         match self.terms.ended_at {
@@ -89,7 +97,7 @@ impl Observation {
     fn rank(&self) -> (DateTime<Utc>, bool, Kind) {
         if self.kind.is_look() {
             let second = later(self.at, BEFORE_AN_ANSWER).trunc_subsecs(0);
-            if second > self.at {
+            if second > self.at || self.after.is_some() {
                 // The answer came in that second, whose changes may be older or newer.
                 return (second, self.is_final(), Kind::Changed);
             }
@@ -257,9 +265,20 @@ impl History {
         begun.or(Some(last))
     }
 
-    /// Whether somebody looked after the second of the observation at `index`.
-    pub(super) fn is_looked_at_after(&self, index: usize) -> bool {
-        self.observations[self.group_of(index).end..].iter().any(|later| later.kind.is_look())
+    /// Whether somebody has looked since one of the observations that share a second with the one at `index` was known.
+    pub(super) fn has_been_looked_at_since(&self, index: usize) -> bool {
+        let group = self.group_of(index);
+        let later = self.observations[group.end..].iter().any(|later| later.kind.is_look());
+        let group = &self.observations[group];
+        let is_held = |source: &SourceEventId| group.iter().any(|held| held.source == *source);
+        later || group.iter().any(|look| look.after.as_ref().is_some_and(is_held))
+    }
+
+    /// The newest observation, and the latest moment of any.
+    pub fn newest(&self) -> Option<(SourceEventId, DateTime<Utc>)> {
+        let newest = self.observations.last()?;
+        let latest = self.observations.iter().map(|held| held.at).max()?;
+        Some((newest.source.clone(), latest))
     }
 
     /// The sources of the observations that share a second and a rank with `source` and whose order the provider's
@@ -295,10 +314,11 @@ fn order_within_a_second(before: Option<&Observation>, rest: Vec<Observation>) -
                 next.replaced.is_none() && !held_at(*place).is_some_and(|held| next.follows(&held.terms))
             })
         };
-        let mut places = from..=ordered.len();
+        let after = ordered.iter().position(|held| look.after.as_ref() == Some(&held.source));
+        let mut places = after.map_or(0, |after| after + 1).max(from)..=ordered.len();
         let shown = places.clone().find(shows);
         // It shows what no change has led to that is known yet.
-        ambiguous |= shown.is_none() && has_changes;
+        ambiguous |= shown.is_none() && has_changes && after.is_none();
         let place = shown.or_else(|| places.find(is_newer)).unwrap_or(ordered.len());
         ordered.insert(place, look);
         from = place + 1;

@@ -42,7 +42,7 @@ pub use terms::{CollectionPause, Item, Status, Terms};
 
 use self::invoices::{Invoices, Settled};
 use crate::customer::Deletion;
-use crate::ids::InvoiceId;
+use crate::ids::{InvoiceId, SourceEventId};
 
 /// One subscription: everything observed of it and of its invoices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// The newest observation, and the latest moment of any.
+    pub fn newest(&self) -> Option<(SourceEventId, DateTime<Utc>)> {
+        self.history.newest()
+    }
+
     /// The latest word on what is to become of its plans.
     pub fn schedule(&self) -> Option<&Schedule> {
         self.schedule.as_ref()

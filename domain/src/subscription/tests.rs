@@ -35,7 +35,7 @@ fn terms(status: &str, plan: &str) -> Terms {
 }
 
 fn seen(source: &str, seconds: i64, kind: Kind, terms: Terms) -> Observation {
-    Observation { source: source.into(), at: at(seconds), kind, notice: None, terms, replaced: None }
+    Observation::new(source.into(), at(seconds), kind, terms)
 }
 
 fn changed(source: &str, seconds: i64, replaced: &Terms, terms: &Terms) -> Observation {
@@ -408,6 +408,31 @@ fn changes_after_a_look_stay_after_it_though_the_one_before_it_is_not_known() {
 }
 
 #[test]
+fn a_look_is_after_what_was_known_when_it_began_and_before_what_starts_from_it() {
+    let waiting = terms("incomplete", "basic");
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let after_that = |source: &str, look| observe(Observation { after: Some(source.into()), ..look });
+    let bought = [
+        observe(seen("evt_0", 10, Kind::Created, waiting.clone())),
+        after_that("evt_0", looked("api:1", 10, -1, &basic)),
+        observe(changed("evt_1", 10, &waiting, &basic)),
+        observe(changed("evt_2", 10, &basic, &pro)),
+    ];
+    every_order(&bought, |order| assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, pro));
+    // What took Pro back is not known yet.
+    let taken_back = [
+        observe(seen("evt_0", 1, Kind::Created, basic.clone())),
+        observe(changed("evt_1", 10, &basic, &pro)),
+        after_that("evt_1", looked("api:1", 10, -1, &basic)),
+    ];
+    every_order(&taken_back, |order| {
+        let subscription = after(order.to_vec());
+        assert_eq!(subscription.standing(None).unwrap().terms, basic);
+        assert!(!subscription.is_order_unknown(&"evt_1".into()), "it has been looked at");
+    });
+}
+
+#[test]
 fn neither_a_notice_nor_looks_turn_changes_of_their_second_round() {
     let waiting = terms("incomplete", "basic");
     let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
@@ -741,9 +766,12 @@ fn any_command() -> impl Strategy<Value = SubscriptionCommand> {
                     .then(|| Box::new(Terms { status: Status::from(before.to_owned()), ..terms.clone() }));
                 observe(Observation { replaced, ..seen(&format!("evt_{id}"), second, kind, terms) })
             });
-    let look = (60_u32..70, 0_i64..8, -50_i64..1_000, statuses, plans).prop_map(
-        |(id, second, before, now, plan)| {
-            observe(looked(&format!("api:{id}"), second, before, &terms(now, plan)))
+    let known = prop::option::of(0_u32..30);
+    let look = (60_u32..70, 0_i64..8, -50_i64..1_000, statuses, plans, known).prop_map(
+        |(id, second, before, now, plan, known)| {
+            let after = known.map(|known| format!("evt_{known}").into());
+            let look = looked(&format!("api:{id}"), second, before, &terms(now, plan));
+            observe(Observation { after, ..look })
         },
     );
     let payment = (30_u32..40, 0_i64..8, 0_u32..3).prop_map(|(id, second, invoice)| PaymentAttempt {

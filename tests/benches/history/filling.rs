@@ -26,8 +26,6 @@ use webhook_ingest::inbox::{NewDelivery, Origin, Outcome};
 
 /// How long the ones before whom nobody was a member have been one, which is 199 events.
 const MONTHS: u32 = 98;
-/// Commands that wait for the store at once.
-const AT_ONCE: usize = 128;
 pub(crate) const VIDEO: &str = "projections";
 const BASIC: &str = "price_basic_month";
 const PRO: &str = "price_pro_month";
@@ -209,7 +207,7 @@ impl Filling {
         let terms = terms(number, at, at - Months::new(month));
         let kind = if month == 0 { Kind::Created } else { Kind::Changed };
         let renewed = self.delivery(number, month, "customer.subscription.updated").await;
-        let seen = Observation { source: renewed, at, kind, notice: None, terms, replaced: None };
+        let seen = Observation::new(renewed, at, kind, terms);
         self.tell(number, SubscriptionCommand::Observe(Box::new(seen)), at).await;
         let paid = self.delivery(number, month, "invoice.paid").await;
         let attempt = attempt(format!("in_{number:012}{month:04}"), paid, at);
@@ -231,7 +229,7 @@ impl Filling {
             let event = if place % 2 == 0 {
                 let kind = if place == 0 { Kind::Created } else { Kind::Changed };
                 let terms = terms(number, at, begin);
-                let seen = Observation { source, at, kind, notice: None, terms, replaced: None };
+                let seen = Observation::new(source, at, kind, terms);
                 // Nothing but the last observation is in force while it is told in order.
                 let plans = seen.terms.plans.clone();
                 let anchors = Anchors { plans, ..Anchors::default() };
@@ -318,7 +316,8 @@ fn attempt(invoice: String, source: SourceEventId, at: DateTime<Utc>) -> Payment
 }
 
 /// Month after month, everybody who is a member then, many at once. Says how many members there are.
-pub(crate) async fn fill(filling: &Arc<Filling>, groups: &[Group], busy: &[Group]) {
+/// At most `at_once` commands wait for the store.
+pub(crate) async fn fill(filling: &Arc<Filling>, groups: &[Group], busy: &[Group], at_once: usize) {
     filling.catalog().await;
     let begin = now() - Months::new(MONTHS);
     for month in 0..MONTHS {
@@ -331,7 +330,7 @@ pub(crate) async fn fill(filling: &Arc<Filling>, groups: &[Group], busy: &[Group
                     let days = Days::new((number * 20 / (group.from + group.count)).min(20));
                     filling.clock.set(begin + Months::new(month) + days);
                 }
-                while at_work.len() >= AT_ONCE {
+                while at_work.len() >= at_once {
                     at_work.join_next().await;
                 }
                 let filling = filling.clone();

@@ -52,7 +52,9 @@ async fn on(store: Store, events: u64) {
 
     let begun = Instant::now();
     let filling = Arc::new(Filling { storage, clock, deliveries: AtomicU64::new(0) });
-    fill(&filling, &groups, &busy).await;
+    // SQLite's one writer takes many together; each of PostgreSQL's connections takes one.
+    let at_once = if matches!(store, Store::Sqlite) { 128 } else { 32 };
+    fill(&filling, &groups, &busy, at_once).await;
     let Ok(head) = filling.storage.feed.head().await else { panic!("the log has no end") };
     println!(
         "\n{store:?}: {} events of {} members and {} deliveries written in {:.0} s",

@@ -90,14 +90,8 @@ async fn deliveries_of_a_payer_that_told_nothing_are_found_latest_first(place: P
 async fn subscriptions_of_the_log_are_listed_by_id_and_page(place: Place) {
     let storage = place.open().await;
     for (id, source) in [("sub_b", "evt_1"), ("sub_A", "evt_2"), ("sub_a", "evt_3"), ("sub_b", "evt_4")] {
-        let observation = Observation {
-            source: source.into(),
-            at: noon(),
-            kind: Kind::Changed,
-            notice: None,
-            terms: Terms::new("cus_1".into(), Status::Active),
-            replaced: None,
-        };
+        let terms = Terms::new("cus_1".into(), Status::Active);
+        let observation = Observation::new(source.into(), noon(), Kind::Changed, terms);
         let command = SubscriptionCommand::Observe(Box::new(observation));
         storage.subscriptions.execute(id, command, context()).await.unwrap();
     }

@@ -352,7 +352,11 @@ fn observation(event: &Envelope, object: &Value, at: DateTime<Utc>, event_type: 
     let replaced = event.object_before().and_then(|before| wire::terms(&before)).map(Box::new);
     Some(Translation::Observation {
         subscription: wire::subscription_id(object)?,
-        observation: Box::new(Observation { source: source(event), at, kind, notice, terms, replaced }),
+        observation: Box::new(Observation {
+            notice,
+            replaced,
+            ..Observation::new(source(event), at, kind, terms)
+        }),
         named_member: wire::named_member(object),
     })
 }

@@ -21,7 +21,7 @@ fn told_of(events: i64) -> Chronicle {
             let standing = Standing { terms: terms.clone(), anchors };
             let kind = if place == 0 { Kind::Created } else { Kind::Changed };
             let source = source.as_str().into();
-            let seen = Observation { source, at, kind, notice: None, terms, replaced: None };
+            let seen = Observation::new(source, at, kind, terms);
             let now = Box::new(Now { seen, standing });
             match place {
                 0 => SubscriptionEvent::SubscriptionStarted { now },

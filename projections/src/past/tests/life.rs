@@ -204,8 +204,7 @@ impl Life {
         terms: Terms,
     ) -> &mut Self {
         let kind = if terms.status.is_final() { Kind::Ended } else { Kind::Changed };
-        let observation =
-            Observation { source: source.into(), at, kind, notice: None, terms, replaced: None };
+        let observation = Observation::new(source.into(), at, kind, terms);
         self.told(learned_at, source, SubscriptionCommand::Observe(Box::new(observation)))
     }
 
