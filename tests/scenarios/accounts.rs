@@ -296,7 +296,7 @@ on_every_store! {
         let mut before = Browser::of(&app);
         before.login(ADA, PASSWORD).await;
         ada.post("/v1/auth/second-factor/confirm", &json!({ "code": "000000" })).await.problem(409, "no_second_factor");
-        let (url, codes) = ada.second_factor().await;
+        let (url, codes, spent) = ada.second_factor_with().await;
         assert_eq!(codes.len(), 10);
         assert_eq!(ada.get("/v1/auth/account").await.body["second_factor"], json!({ "enabled": true, "backup_codes": 10 }));
         app.home.letter(ADA, "second factor was set up").await;
@@ -306,7 +306,7 @@ on_every_store! {
 
         let mut phone = Browser::of(&app);
         // What confirmed it is used up.
-        with_code(&mut phone, &code(&url, 0)).await.problem(401, "wrong_code");
+        with_code(&mut phone, &spent).await.problem(401, "wrong_code");
         let ahead = code(&url, 30);
         with_code(&mut phone, &ahead).await.is(200);
         assert!(phone.is_signed_in().await);

@@ -220,13 +220,20 @@ impl Browser {
 
     /// Sets a second factor up for whoever is signed in, and gives what the app was given, and the backup codes.
     pub async fn second_factor(&mut self) -> (String, Vec<String>) {
+        let (url, codes, _) = self.second_factor_with().await;
+        (url, codes)
+    }
+
+    /// The same, and the code that confirmed it.
+    pub async fn second_factor_with(&mut self) -> (String, Vec<String>, String) {
         let reply = self.post("/v1/auth/second-factor/enrol", &json!({ "password": PASSWORD })).await;
         reply.is(200);
         let url = reply.body["url"].as_str().expect("the app is given something").to_owned();
-        let reply = self.post("/v1/auth/second-factor/confirm", &json!({ "code": code(&url, 0) })).await;
+        let spent = code(&url, 0);
+        let reply = self.post("/v1/auth/second-factor/confirm", &json!({ "code": spent })).await;
         reply.is(200);
         let codes = reply.body["codes"].as_array().cloned().unwrap_or_default();
-        (url, codes.iter().filter_map(|code| code.as_str().map(str::to_owned)).collect())
+        (url, codes.iter().filter_map(|code| code.as_str().map(str::to_owned)).collect(), spent)
     }
 
     /// Whether the service takes her for somebody.
