@@ -68,14 +68,27 @@ impl Home {
 
     /// How many letters nobody has read, once no more come: each leaves a moment after what it follows from.
     pub async fn unread_letters(&self) -> usize {
-        let count = || fs::read_dir(self.path(LETTERS)).expect("there is a letter box").count();
         loop {
-            let before = count();
+            let before = self.letters();
             tokio::time::sleep(LEAVES_WITHIN).await;
-            if count() == before {
+            if self.letters() == before {
                 return before;
             }
         }
+    }
+
+    /// The same, once there are at least so many.
+    pub async fn unread_letters_from(&self, least: usize) -> usize {
+        let begun = Instant::now();
+        while self.letters() < least {
+            assert!(begun.elapsed() < HANG, "{} letters, not {least}", self.letters());
+            tokio::time::sleep(POLL).await;
+        }
+        self.unread_letters().await
+    }
+
+    fn letters(&self) -> usize {
+        fs::read_dir(self.path(LETTERS)).expect("there is a letter box").count()
     }
 
     /// The secret of the link in the oldest unread letter to `to` about `about`.
