@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tests::app::{Home, Store, TestApp, Told};
+use tests::app::{HANG, Home, Store, TestApp, Told};
 use tests::on_every_store;
 use tests::stripe::{CATALOG, Price, Story, days_ago, events};
 
@@ -226,11 +227,13 @@ async fn a_transaction_that_stands_still_and_holds_up_readers_is_named() {
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) \
                   SELECT 'member', 'mem_slow', 1, event_type, event_version, payload, metadata FROM events LIMIT 1";
     sqlx::query(insert).execute(&mut *open).await.expect("it is inserted");
+    let begun = Instant::now();
     let told = loop {
         let told = app.home.cli(&["doctor", "--json"]);
         if verdict(&found(&told), "transactions") != "ok" {
             break told;
         }
+        assert!(begun.elapsed() < HANG, "{told:?}");
     };
     let findings = found(&told);
     assert_eq!(verdict(&findings, "transactions"), "problem", "{findings:#?}");

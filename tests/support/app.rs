@@ -157,18 +157,8 @@ impl TestApp {
 
     /// Waits until nothing waits to be carried out and the answers know of it, and says how far the log is.
     pub async fn settled(&self) -> String {
-        let begun = Instant::now();
-        let mut carried_out = false;
-        loop {
-            let report = self.get("/readyz").await.body;
-            // The parts of one report are read at once, so its head may be older than its count of what waits.
-            if carried_out && report["deliveries_waiting"] == 0 && report["lag"] == 0 {
-                return report["head"].as_str().unwrap_or_default().to_owned();
-            }
-            carried_out = report["deliveries_waiting"] == 0;
-            assert!(begun.elapsed() < HANG, "deliveries are not carried out: {report}");
-            tokio::time::sleep(POLL).await;
-        }
+        let report = settled(self.request(Method::GET, "/readyz")).await;
+        report["head"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Registers a member with an id of the test's choice.
@@ -268,6 +258,30 @@ impl Drop for TestApp {
             eprintln!("--- {} said:\n{}---", self.url, self.log());
         }
     }
+}
+
+/// Waits until a service reports that nothing waits to be carried out and the answers know of it, for as long as that comes
+/// nearer. The report.
+pub(crate) async fn settled(readiness: reqwest::RequestBuilder) -> Value {
+    let (mut since, mut least, mut carried_out) = (Instant::now(), [u64::MAX; 2], false);
+    loop {
+        let report = answer(again(&readiness)).await.body;
+        let left = ["deliveries_waiting", "lag"].map(|what| report[what].as_u64().unwrap_or(u64::MAX));
+        // The parts of one report are read at once, so its head may be older than its count of what waits.
+        if carried_out && left == [0, 0] {
+            return report;
+        }
+        carried_out = left[0] == 0;
+        if left < least {
+            (since, least) = (Instant::now(), left);
+        }
+        assert!(since.elapsed() < HANG, "deliveries are not carried out: {report}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn again(request: &reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    request.try_clone().expect("its body is not a stream")
 }
 
 /// Sends a request, and reads all of its answer.

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use api::{Admission, Rates, ServiceTokens, TrustedProxies, Viewer};
 use axum::extract::Request;
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use webhook_ingest::routes;
 use webhook_ingest::stripe::signature::Secrets;
 
-use crate::app::{Home, Reply, Store, TOKEN, answer};
+use crate::app::{self, HANG, Home, POLL, Reply, Store, TOKEN, answer};
 use crate::stripe::{CATALOG, SECRETS, now};
 
 /// What the simulated Stripe sells of the scenarios' catalogue.
@@ -111,13 +111,15 @@ impl Shop {
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         let service = service(listener, home.clone(), stripe.clone());
         let shop = Self { client, url, stripe, beside: [simulator, service], home };
+        let begun = Instant::now();
         while shop
             .strange(Method::GET, "/readyz")
             .send()
             .await
             .map_or(true, |reply| !reply.status().is_success())
         {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(begun.elapsed() < HANG, "the shop does not open");
+            tokio::time::sleep(POLL).await;
         }
         shop
     }
@@ -207,13 +209,20 @@ impl Shop {
     pub async fn buy(&self, member: &str, plan: &str) -> String {
         let checkout = self.checkout(member, plan).await;
         self.pay(&checkout, CARD).await;
+        let begun = Instant::now();
         loop {
             let reply = self.come_back(member, &checkout).await;
             if reply.status != StatusCode::ACCEPTED {
                 assert_eq!(reply.body["state"], "unlocked", "{reply:?}");
                 return reply.header("membership-position").expect("answers have a position").to_owned();
             }
+            assert!(begun.elapsed() < HANG, "{reply:?}");
         }
+    }
+
+    /// Waits until nothing waits to be carried out and the answers know of it.
+    pub async fn settled(&self) {
+        app::settled(self.strange(Method::GET, "/readyz")).await;
     }
 
     /// Steers the simulator.
