@@ -3,7 +3,7 @@
 use chrono::{Months, TimeDelta};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::app::{Home, Reply, Store, TestApp, answer};
+use tests::app::{Home, Reply, Store, TestApp, answer, caught_up};
 use tests::browser::{Browser, PASSWORD, signed_up};
 use tests::on_every_store;
 use tests::stripe::{ADVANCED, BASIC, Price, Story, bought, days_ago, events, now, rfc3339};
@@ -37,7 +37,8 @@ async fn given(app: &TestApp, plan: &str, until: &str) -> Value {
 /// May she watch it, as of the position that an act was answered with?
 async fn check_after(app: &TestApp, act: &Value, video: &str) -> Value {
     let path = format!("/v1/members/{MEMBER}/access/videos/{video}");
-    let reply = app.send(Method::GET, &path, None, act["position"].as_str().unwrap_or_default()).await;
+    let position = act["position"].as_str().unwrap_or_default();
+    let reply = caught_up(app.request(Method::GET, &path).header("membership-position", position)).await;
     reply.is(200);
     reply.body
 }

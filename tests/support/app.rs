@@ -280,6 +280,19 @@ pub(crate) async fn settled(readiness: reqwest::RequestBuilder) -> Value {
     }
 }
 
+/// Sends a request with a position, again as often as the service says that it is behind; the answer.
+pub async fn caught_up(request: reqwest::RequestBuilder) -> Reply {
+    let begun = Instant::now();
+    loop {
+        let reply = answer(again(&request)).await;
+        if reply.body["code"] != "behind" {
+            return reply;
+        }
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
+        assert!(begun.elapsed() < HANG, "it never catches up: {reply:?}");
+    }
+}
+
 fn again(request: &reqwest::RequestBuilder) -> reqwest::RequestBuilder {
     request.try_clone().expect("its body is not a stream")
 }

@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 use webhook_ingest::routes;
 use webhook_ingest::stripe::signature::Secrets;
 
-use crate::app::{self, HANG, Home, POLL, Reply, Store, TOKEN, answer};
+use crate::app::{self, HANG, Home, POLL, Reply, Store, TOKEN, answer, caught_up};
 use crate::stripe::{CATALOG, SECRETS, now};
 
 /// What the simulated Stripe sells of the scenarios' catalogue.
@@ -179,7 +179,7 @@ impl Shop {
         if !position.is_empty() {
             request = request.header("membership-position", position);
         }
-        let reply = answer(request).await;
+        let reply = caught_up(request).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
         reply.body
     }
