@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tests::app::{Home, Store, TestApp};
+use tests::app::{HANG, Home, Store, TestApp, deliver_again};
 use tests::on_every_store;
 use tests::raw::{Raw, webhook_head};
 use tests::stripe::{event, now};
@@ -77,7 +77,9 @@ async fn one_who_asks_twice_does_not_wait() {
     body.send(webhook_head(&"a".repeat(9_999), now())).await.expect("it is sent");
     seen().await;
     app.signal("INT");
+    let begun = Instant::now();
     while !app.log().contains("once more") {
+        assert!(begun.elapsed() < HANG, "it is not asked to stop: {}", app.log());
         seen().await;
     }
     assert!(body.send("a").await.is_ok(), "the first time it waits for what was begun");
@@ -111,20 +113,13 @@ async fn a_balancer_sees_that_it_will_stop_before_it_does() {
 async fn stopped_in_a_burst(signal: &str) -> (Vec<Value>, Duration) {
     let home = Home::new(Store::Postgres).await;
     // Slow enough to have some in hand when it is told to stop.
-    let mut one = home.clone().with("FAILPOINTS", "worker::settling=sleep(20)").serve_as("ingest").await;
+    let mut one = home.clone().with("FAILPOINTS", "worker::settling=sleep(100)").serve_as("ingest").await;
     let api = home.serve_as("api").await;
     let mut sending = JoinSet::new();
     for number in 0..100 {
         let id = format!("evt_{number}");
         let body = event(&id, "payout.paid", now(), &json!({})).to_string();
-        let request = one.signed(body);
-        // As Stripe does with what was not taken, which a busy machine does not always manage.
-        sending.spawn(async move {
-            let again = || request.try_clone().expect("its body is not a stream").send();
-            while !again().await.is_ok_and(|answer| answer.status() == StatusCode::OK) {
-                seen().await;
-            }
-        });
+        sending.spawn(deliver_again(one.signed(body)));
     }
     sending.join_all().await;
     one.signal(signal);

@@ -13,6 +13,7 @@ use domain::ports::{CommandBus, CommandError, Executed, Position};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use storage::{Access, Upcasters};
+use tokio::sync::Semaphore;
 use webhook_ingest::inbox::{NewDelivery, Origin};
 
 use super::{Place, checkout, clock, context, follow, noon, on_both, register, seconds};
@@ -168,10 +169,15 @@ async fn insist(bus: &dyn CommandBus<Member>, command: MemberCommand) -> Execute
 
 async fn commands_on_many_aggregates_at_once_are_all_kept(place: Place) {
     let storage = Arc::new(place.open().await);
+    // More than there are connections, and not so many that any waits for one in vain.
+    let at_once = Arc::new(Semaphore::new(32));
     let running: Vec<_> = (0..200)
         .map(|number| {
-            let storage = Arc::clone(&storage);
-            tokio::spawn(async move { register(&storage, &format!("mem_{number}")).await.position })
+            let (storage, at_once) = (Arc::clone(&storage), Arc::clone(&at_once));
+            tokio::spawn(async move {
+                let _place = at_once.acquire().await.unwrap();
+                register(&storage, &format!("mem_{number}")).await.position
+            })
         })
         .collect();
     let mut positions = BTreeSet::new();
