@@ -205,13 +205,26 @@ impl Shop {
         self.post(member, "/v1/me/checkout/return", &body).await
     }
 
+    /// Comes back until Stripe has been asked and what it said is known.
+    pub async fn arrived(&self, member: &str, checkout: &Value) -> Reply {
+        let begun = Instant::now();
+        loop {
+            let reply = self.come_back(member, checkout).await;
+            if !matches!(reply.body["state"].as_str(), Some("checking" | "payment_received")) {
+                return reply;
+            }
+            assert!(begun.elapsed() < HANG, "{reply:?}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Buys, and waits until it is known; the answer's position.
     pub async fn buy(&self, member: &str, plan: &str) -> String {
         let checkout = self.checkout(member, plan).await;
         self.pay(&checkout, CARD).await;
         let begun = Instant::now();
         loop {
-            let reply = self.come_back(member, &checkout).await;
+            let reply = self.arrived(member, &checkout).await;
             if reply.status != StatusCode::ACCEPTED {
                 assert_eq!(reply.body["state"], "unlocked", "{reply:?}");
                 return reply.header("membership-position").expect("answers have a position").to_owned();
