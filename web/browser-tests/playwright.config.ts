@@ -16,7 +16,7 @@ export default defineConfig({
   testDir: "tests",
   outputDir: "test-results",
   // Only what hangs comes to these: a machine that builds at the same time is slow.
-  timeout: 180_000,
+  timeout: 600_000,
   expect: { timeout: 30_000 },
   workers: 2,
   fullyParallel: true,

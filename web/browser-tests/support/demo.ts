@@ -36,7 +36,8 @@ export class Demo {
   static async open(): Promise<Demo> {
     const folder = mkdtempSync(join(tmpdir(), "membership-browser-"));
     const process = new Process("demo", ["demo", "--json"], { LISTEN: "127.0.0.1:0" }, folder);
-    for (const begun = Date.now(); Date.now() - begun < HANG; await sleep(50)) {
+    // It plays a long history first.
+    for (const begun = Date.now(); Date.now() - begun < 3 * HANG; await sleep(50)) {
       if (process.portTaken()) {
         break;
       }

@@ -34,7 +34,7 @@ export const walk = base.extend<object, { demo: Demo }>({
       await use(demo);
       demo.close();
     },
-    { scope: "worker", timeout: 180_000 },
+    { scope: "worker", timeout: 300_000 },
   ],
 });
 
