@@ -20,12 +20,9 @@ struct Demo {
 
 impl Demo {
     fn start(home: &Home, run: &str, arguments: &[&str]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = free.local_addr().expect("it has an address").to_string();
-        drop(free);
         let log = home.path(&format!("demo-{run}.log"));
         let mut command = home.command(arguments);
-        command.env("LISTEN", address).stdout(Stdio::null());
+        command.env("LISTEN", "127.0.0.1:0").stdout(Stdio::null());
         command.stderr(File::create(&log).expect("the log can be written"));
         let mut demo = Self { child: command.spawn().expect("the demo starts"), banner: String::new() };
         let begun = Instant::now();
@@ -288,11 +285,18 @@ async fn the_demos_stripe_sells_and_its_clock_is_the_services_and_both_outlive_a
     demo.becomes("max", "subscription").await;
 
     demo.stripe("/_sim/clock", &json!({ "advance": "33d" }).to_string()).await;
-    let turned = demo.becomes("max", "subscription").await;
     let ahead = |decision: &Value| (moment(&decision["at"]) - now()).num_days();
+    // On a busy machine it goes on turning after the answer.
+    let begun = Instant::now();
+    let mut turned = demo.becomes("max", "subscription").await;
+    while ahead(&turned) < 32 {
+        assert!(begun.elapsed() < HANG, "{turned}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        turned = demo.becomes("max", "subscription").await;
+    }
     assert!((32..=33).contains(&ahead(&turned)), "{turned}");
     for (name, reason) in [("gus", "ended"), ("cleo", "subscription"), ("ivo", "ended"), ("emil", "ended")] {
-        assert_eq!(demo.decision(name, "").await["reason"], reason, "{name}");
+        demo.becomes(name, reason).await;
     }
     let told = demo.deliveries("").await;
     let since = now() + chrono::TimeDelta::days(1);

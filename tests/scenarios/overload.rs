@@ -62,12 +62,15 @@ async fn when_the_store_is_stuck_access_checks_and_webhooks_are_answered_and_the
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         refusals.push(took);
     }
-    // One waits. Access checks and webhooks have room of their own.
-    for _ in 0..5 {
+    // One waits, for as long as the database lets it. Access checks and webhooks have room of their own.
+    for number in 0..5 {
         assert_eq!(app.check("mem_ada", FREE).await["allowed"], true);
-        let begun = Instant::now();
+        if number > 0 && begun.elapsed() >= HANDLED {
+            break;
+        }
+        let asked = Instant::now();
         assert_overloaded(&app.get("/v1/members").await);
-        refusals.push(begun.elapsed());
+        refusals.push(asked.elapsed());
     }
     let checks = json!({ "checks": [{ "member": "mem_ada", "video": FREE }] });
     assert_eq!(app.send(Method::POST, "/v1/access/check", Some(&checks), "").await.status, StatusCode::OK);

@@ -44,16 +44,19 @@ async fn ready(app: &TestApp) -> Duration {
     }
 }
 
-/// Waits until the service says that it is not ready, and gives its words.
-async fn unready(app: &TestApp) -> String {
+/// Waits until the service says that it is not ready, and that one of these is wrong; what is noticed first may be another thing.
+async fn unready(app: &TestApp, wrong: &[&str]) {
     let begun = Instant::now();
     loop {
         let reply = app.get("/readyz").await;
         if reply.status != StatusCode::OK {
             assert_unavailable(&reply);
-            return reply.body["detail"].as_str().unwrap_or_default().to_owned();
+            let told = reply.body["detail"].as_str().unwrap_or_default();
+            if wrong.iter().any(|wrong| told.contains(wrong)) {
+                return;
+            }
         }
-        assert!(begun.elapsed() < HANG, "the service says that it is ready: {reply:?}");
+        assert!(begun.elapsed() < HANG, "the service does not say that {wrong:?}: {reply:?}");
         tokio::time::sleep(POLL).await;
     }
 }
@@ -120,7 +123,7 @@ async fn a_service_whose_database_is_not_there_yet_says_so_and_begins_by_itself(
     assert_unavailable(&app.post_signed(event.to_string().as_bytes()).await);
     assert_unavailable(&app.get("/v1/members/mem_ada/access/videos/hello").await);
     assert_unavailable(&app.send(Method::POST, "/v1/members", Some(&json!({ "id": "mem_ada" })), "").await);
-    assert!(unready(&app).await.contains("the database cannot be opened yet"));
+    unready(&app, &["the database cannot be opened yet"]).await;
     assert_eq!(app.get("/healthz").await.status, StatusCode::OK);
     assert!(app.log().contains("waiting for the database"), "{}", app.log());
 
@@ -149,7 +152,7 @@ async fn restarts(count: usize, settings: &[&str]) -> Duration {
     for number in 0..count {
         load.goes_on().await;
         cluster.stop(if number % 2 == 0 { Stop::Immediate } else { Stop::Fast });
-        assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
+        unready(&app, &["store: "]).await;
         cluster.start_again();
         slowest = slowest.max(ready(&app).await);
     }
@@ -171,6 +174,7 @@ async fn a_standby_that_was_behind_loses_what_it_had_not_got_and_the_service_beg
     make_learner(&app).await;
     standby.set(&["primary_conninfo = ''"]);
     standby.reload();
+    alone(&primary).await;
     let (app, told) = busy_until(app, || primary.stop(Stop::Immediate)).await;
     standby.promote();
     proxy.set(Network::Good(standby.socket_file()));
@@ -182,6 +186,17 @@ async fn a_standby_that_was_behind_loses_what_it_had_not_got_and_the_service_beg
     );
     app.home.done(&["replay", "--verify"]);
     make_another(&app, "after").await;
+}
+
+/// Waits until no standby follows a server any more.
+async fn alone(primary: &Cluster) {
+    let mut connection = PgConnection::connect(&primary.url()).await.expect("it runs");
+    let begun = Instant::now();
+    let following = "SELECT count(*) FROM pg_stat_replication";
+    while sqlx::query_scalar::<_, i64>(following).fetch_one(&mut connection).await.expect("it answers") > 0 {
+        assert!(begun.elapsed() < HANG, "the standby goes on following");
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Load for a while, until `fault` is done to the store.
@@ -223,8 +238,7 @@ async fn a_synchronous_standby_loses_nothing_when_it_is_promoted_and_holds_write
     let load = Load::on(&app, Buyers::Few);
     load.goes_on().await;
     standby.stop(Stop::Fast);
-    let words = unready(&app).await;
-    assert!(words.contains("store: ") || words.contains("directory: "), "{words}");
+    unready(&app, &["store: ", "directory: "]).await;
     for_a_while(2_000).await;
     standby.start_again();
     let back = ready(&app).await;
@@ -275,7 +289,7 @@ async fn networks(names: &[&str]) {
             _ => Network::Refusing,
         });
         held.close().await.expect("it is let go of");
-        assert!(unready(&app).await.contains("store: "), "it does not say what is wrong");
+        unready(&app, &["store: "]).await;
         for_a_while(3_000).await;
         proxy.set(Network::Good(cluster.socket_file()));
         let back = ready(&app).await;
@@ -283,7 +297,7 @@ async fn networks(names: &[&str]) {
         let told = load.end().await;
         figures(name, &told, &format!("ready {back:.1?} after the network"));
         assert!(told.refused > 0, "{name}: nobody noticed");
-        assert!(back < Duration::from_secs(10), "{name}: ready {back:?} after the network");
+        assert!(back < Duration::from_secs(30), "{name}: ready {back:?} after the network");
         assert_well(name, &app, &told, &cluster.url()).await;
     }
 }
@@ -304,7 +318,7 @@ async fn full_disk(name: &str, app: &Arc<TestApp>, disk: &SmallDisk) -> Told {
     let load = Load::on(app, Buyers::Few);
     load.goes_on().await;
     disk.fill();
-    assert!(unready(app).await.contains("store: "), "it does not say what is wrong");
+    unready(app, &["store: "]).await;
     for_a_while(3_000).await;
     disk.clear();
     let back = ready(app).await;
@@ -312,7 +326,7 @@ async fn full_disk(name: &str, app: &Arc<TestApp>, disk: &SmallDisk) -> Told {
     let told = load.end().await;
     figures(name, &told, &format!("ready {back:.1?} after there was room"));
     assert!(told.refused > 0, "{name}: nobody noticed");
-    assert!(back < Duration::from_secs(10), "{name}: ready {back:?} after there was room");
+    assert!(back < Duration::from_secs(30), "{name}: ready {back:?} after there was room");
     told.assert_right(name);
     carried_out(app).await;
     make_another(app, "room").await;

@@ -42,7 +42,7 @@ impl Dial {
         let (report, progress) = progress();
         if running {
             tokio::spawn(follow(Arc::clone(self) as Arc<dyn EventFeed>, Nothing::default(), report));
-            assert!(progress.wait_for(Position::START, Duration::from_secs(5)).await);
+            assert!(progress.wait_for(Position::START, Duration::from_mins(1)).await);
         }
         progress
     }

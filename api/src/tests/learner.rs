@@ -129,7 +129,7 @@ async fn what_is_told_while_the_provider_cannot_be_asked_opens_all_the_same() {
     assert_eq!(nothing.header("retry-after"), "1");
 
     let told = async {
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_millis(100)).await;
         world.stores.subscribe("mem_new", "pro", "2026-01-01T00:00:00Z");
         let checkout = Checkout {
             session: "cs_1".to_owned(),

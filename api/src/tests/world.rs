@@ -85,7 +85,7 @@ impl World {
         world.stores.subscribe("mem_bob", "basic", "2025-02-01T00:00:00Z");
         let head = world.stores.head();
         for progress in [&world.state.index_progress, &world.state.directory_progress] {
-            assert!(progress.wait_for(head, Duration::from_secs(5)).await);
+            assert!(progress.wait_for(head, Duration::from_mins(1)).await);
         }
         world
     }

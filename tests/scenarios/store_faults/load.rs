@@ -265,6 +265,6 @@ impl Told {
         let first: Vec<_> = self.wrong.iter().take(3).collect();
         assert!(self.wrong.is_empty(), "{name}: {} wrong answers, such as {first:?}", self.wrong.len());
         assert!(!self.checks.is_empty() && !self.deliveries.is_empty(), "{name}: nothing was going on");
-        assert!(self.slowest < Duration::from_secs(20), "{name}: a caller waited {:?}", self.slowest);
+        assert!(self.slowest < Duration::from_secs(40), "{name}: a caller waited {:?}", self.slowest);
     }
 }
