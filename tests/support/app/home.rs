@@ -250,13 +250,28 @@ impl Home {
                 panic!("the service did not start: {status}");
             }
             let ready = app.client.get(format!("{}{path}", app.url)).send().await;
-            if ready.is_ok_and(|answer| answer.status().is_success()) {
+            if ready.is_ok_and(|answer| answer.status().is_success()) && listens(app.pid(), address.port()) {
                 return Some(app);
             }
             assert!(begun.elapsed() < HANG, "the service does not get ready");
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// Whether it is this process that listens at a port: where another test's service was faster, that one answers there, and
+/// this one is about to end.
+fn listens(process: u32, port: u16) -> bool {
+    if !cfg!(target_os = "linux") {
+        return true;
+    }
+    let (all, here) =
+        (fs::read_to_string("/proc/net/tcp").unwrap_or_default(), format!("0100007F:{port:04X}"));
+    let sockets = all.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let held = sockets.filter(|socket| socket[1] == here && socket[3] == "0A");
+    let held: Vec<_> = held.map(|socket| PathBuf::from(format!("socket:[{}]", socket[9]))).collect();
+    let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|file| file.path().read_link().ok()).any(|file| held.contains(&file))
 }
 
 /// The program, built from the same sources as the test that runs it.
