@@ -249,15 +249,15 @@ impl Asking {
         }
     }
 
-    /// Writes down the order. The same order that waits for its page in another window is one with this: its key is used, and
-    /// so its page.
+    /// Writes down the order. The same order that waits for its page in another window, or got it since this one looked, is one
+    /// with this: its key is used, and so its page.
     async fn asked_for(&self, order: &Order) -> Result<String, ApiError> {
         if self.ask(Wish::Checkout(order.clone())).await? {
             return Ok(self.key.clone());
         }
         let member = self.dossier().await?.member;
         let mine = member.request(&self.key);
-        let key = mine.or_else(|| member.checkout_in_flight(order)).map(|request| request.key.clone());
+        let key = mine.or_else(|| member.checkout_under_way(order)).map(|request| request.key.clone());
         key.ok_or_else(|| Refusal::CheckoutReplaced.into())
     }
 

@@ -409,13 +409,13 @@ pub fn decide(member: &Member, command: MemberCommand) -> Result<Vec<MemberEvent
 }
 
 /// A request made again is the same one. So is the same order made in a second window while the first still waits for its
-/// page: both get one page, and she cannot pay twice.
+/// page, or has just got it: both get one page, and she cannot pay twice.
 fn ask(member: &Member, key: String, wish: Wish) -> Result<Vec<MemberEvent>, MemberError> {
     if let Some(held) = member.request(&key) {
         return if held.wish == wish { Ok(Vec::new()) } else { Err(MemberError::KeyReused) };
     }
     Ok(vec![match wish {
-        Wish::Checkout(order) if member.checkout_in_flight(&order).is_some() => return Ok(Vec::new()),
+        Wish::Checkout(order) if member.checkout_under_way(&order).is_some() => return Ok(Vec::new()),
         Wish::Checkout(order) => MemberEvent::CheckoutRequested { key, order },
         Wish::Portal { customer } => MemberEvent::PortalRequested { key, customer },
         Wish::PlanChange(change) => MemberEvent::PlanChangeRequested { key, change },
@@ -686,12 +686,20 @@ mod tests {
     }
 
     #[test]
-    fn the_same_order_in_a_second_window_joins_the_first_while_that_waits_for_its_page() {
+    fn the_same_order_in_a_second_window_joins_the_first_until_that_cannot_be_paid() {
         let held = || TestFramework::<Member>::with(()).given(vec![wanted("k1", "pro")]);
         held().when(wants("k2", "pro")).then_expect_events(vec![]);
         held().when(wants("k2", "basic")).then_expect_events(vec![wanted("k2", "basic")]);
         TestFramework::<Member>::with(())
             .given(vec![wanted("k1", "pro"), MemberEvent::RequestUnanswered { key: "k1".to_owned() }])
+            .when(wants("k2", "pro"))
+            .then_expect_events(vec![wanted("k2", "pro")]);
+        let got_its_page = || vec![wanted("k1", "pro"), opened("k1", "cs_1")];
+        let closed = MemberEvent::CheckoutWithdrawn { session: "cs_1".to_owned() };
+        let framework = TestFramework::<Member>::with(());
+        framework.given(got_its_page()).when(wants("k2", "pro")).then_expect_events(vec![]);
+        TestFramework::<Member>::with(())
+            .given([got_its_page(), vec![closed]].concat())
             .when(wants("k2", "pro"))
             .then_expect_events(vec![wanted("k2", "pro")]);
     }

@@ -187,10 +187,12 @@ impl Member {
             .filter(move |request| !request.answered && request.key != but && of_these(&request.wish))
     }
 
-    /// A request for the same order that the provider is being asked about.
-    pub fn checkout_in_flight(&self, order: &Order) -> Option<&Request> {
+    /// A request for the same order that the provider is being asked about, or whose page may still be paid.
+    pub fn checkout_under_way(&self, order: &Order) -> Option<&Request> {
+        let is_open = |session: &str| !self.is_over(session);
         let same = |request: &&Request| {
-            !request.answered && matches!(&request.wish, Wish::Checkout(held) if held == order)
+            (!request.answered || request.session.as_deref().is_some_and(is_open))
+                && matches!(&request.wish, Wish::Checkout(held) if held == order)
         };
         self.requests.iter().rev().find(same)
     }
