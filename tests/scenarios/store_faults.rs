@@ -34,12 +34,14 @@ async fn for_a_while(millis: u64) {
 async fn ready(app: &TestApp) -> Duration {
     let begun = Instant::now();
     loop {
-        let reply = app.get("/readyz").await;
-        if reply.status == StatusCode::OK {
-            return begun.elapsed();
+        // Whoever is amid asking a service that only waits for its database is cut off a second after that has come.
+        if let Ok(response) = app.request(Method::GET, "/readyz").send().await {
+            if response.status() == StatusCode::OK {
+                return begun.elapsed();
+            }
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{response:?}");
         }
-        assert_unavailable(&reply);
-        assert!(begun.elapsed() < HANG, "the service does not get ready: {reply:?}");
+        assert!(begun.elapsed() < HANG, "the service does not get ready");
         tokio::time::sleep(POLL).await;
     }
 }

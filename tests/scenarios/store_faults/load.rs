@@ -52,6 +52,8 @@ pub(super) struct Told {
     pub(super) members: Vec<String>,
     /// Those of them whose purchase was acknowledged to its end.
     pub(super) buyers: Vec<String>,
+    /// Deliveries of purchases that the end cut short, so that some may wait for what was never sent.
+    halves: Vec<String>,
     /// How often a caller was asked to come back later.
     pub(super) refused: u64,
     /// Every answer that nobody may get.
@@ -116,6 +118,7 @@ impl Load {
             told.deliveries.extend(one.deliveries);
             told.members.extend(one.members);
             told.buyers.extend(one.buyers);
+            told.halves.extend(one.halves);
             told.wrong.extend(one.wrong);
             told.refused += one.refused;
             told.slowest = told.slowest.max(one.slowest);
@@ -150,13 +153,15 @@ impl Caller {
                 continue;
             }
             self.told.members.push(member.clone());
-            let mut whole = true;
+            let (mut whole, before) = (true, self.told.deliveries.len());
             for event in events(story) {
                 tokio::time::sleep(pause).await;
                 whole = whole && self.deliver(&event).await;
             }
             if whole {
                 self.told.buyers.push(member);
+            } else {
+                self.told.halves.extend(self.told.deliveries.drain(before..));
             }
         }
         self.told
@@ -241,13 +246,14 @@ impl Told {
                 (text("id"), text("outcome"))
             })
             .collect();
-        let carried_out = |id: &&String| {
-            known
-                .get(*id)
-                .is_some_and(|outcome| ["applied", "no_change", "stale"].contains(&outcome.as_str()))
+        let is_one_of = |outcomes: &[&str], id: &String| {
+            known.get(id).is_some_and(|outcome| outcomes.contains(&outcome.as_str()))
         };
+        let carried_out = |id: &&String| is_one_of(&["applied", "no_change", "stale"], id);
         let mut lost = Lost::default();
         lost.deliveries.extend(self.deliveries.iter().filter(|id| !carried_out(id)).cloned());
+        let kept = |id: &&String| carried_out(id) || is_one_of(&["parked"], id);
+        lost.deliveries.extend(self.halves.iter().filter(|id| !kept(id)).cloned());
         for member in &self.members {
             let path = format!("/v1/members/{member}/access/videos/{BASIC}");
             let reply = app.get(&path).await;
