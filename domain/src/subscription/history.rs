@@ -15,7 +15,7 @@ use super::terms::{Status, Terms};
 use crate::ids::SourceEventId;
 
 /// How long before the second of its answer a look may have begun. Not a whole second: a look that began when an event of a
-/// second was known already is dated just after that second's start, and stays after all of it.
+/// second was known already is dated just after that second's start, and is of that second.
 const BEFORE_AN_ANSWER: TimeDelta = TimeDelta::milliseconds(900);
 
 /// What kind of provider event an observation came with, in the order they take within one moment.
