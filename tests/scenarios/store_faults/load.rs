@@ -52,7 +52,7 @@ pub(super) struct Told {
     pub(super) members: Vec<String>,
     /// Those of them whose purchase was acknowledged to its end.
     pub(super) buyers: Vec<String>,
-    /// Deliveries of purchases that the end cut short, so that some may wait for what was never sent.
+    /// Those deliveries whose purchase the end cut short, so that some may wait for what was never sent.
     halves: Vec<String>,
     /// How often a caller was asked to come back later.
     pub(super) refused: u64,
@@ -161,7 +161,7 @@ impl Caller {
             if whole {
                 self.told.buyers.push(member);
             } else {
-                self.told.halves.extend(self.told.deliveries.drain(before..));
+                self.told.halves.extend_from_slice(&self.told.deliveries[before..]);
             }
         }
         self.told
@@ -249,11 +249,12 @@ impl Told {
         let is_one_of = |outcomes: &[&str], id: &String| {
             known.get(id).is_some_and(|outcome| outcomes.contains(&outcome.as_str()))
         };
-        let carried_out = |id: &&String| is_one_of(&["applied", "no_change", "stale"], id);
+        let is_kept = |id: &&String| {
+            is_one_of(&["applied", "no_change", "stale"], id)
+                || (self.halves.contains(id) && is_one_of(&["parked"], id))
+        };
         let mut lost = Lost::default();
-        lost.deliveries.extend(self.deliveries.iter().filter(|id| !carried_out(id)).cloned());
-        let kept = |id: &&String| carried_out(id) || is_one_of(&["parked"], id);
-        lost.deliveries.extend(self.halves.iter().filter(|id| !kept(id)).cloned());
+        lost.deliveries.extend(self.deliveries.iter().filter(|id| !is_kept(id)).cloned());
         for member in &self.members {
             let path = format!("/v1/members/{member}/access/videos/{BASIC}");
             let reply = app.get(&path).await;
