@@ -60,10 +60,9 @@ async fn answered(shop: &Shop, path: &str, key: &str, body: &Value) -> Value {
     }
 }
 
-/// Why she is answered as she is, once the answers know of all that has happened: a busy machine takes longer than she waits.
-async fn reason(shop: &Shop, video: &str) -> Value {
-    shop.settled().await;
-    shop.check(ADA, video, "").await["reason"].take()
+/// Why she is answered as she is, where she brings along what she was answered before.
+async fn reason(shop: &Shop, video: &str, position: &str) -> Value {
+    shop.check(ADA, video, position).await["reason"].take()
 }
 
 async fn no_webhooks(shop: &Shop) {
@@ -119,8 +118,8 @@ on_every_store! {
         shop.buy(ADA, "basic").await;
         assert_eq!(shop.check(ADA, BASIC, "").await["reason"], "subscription");
         // Mostly in the same second, so that what is told later of the purchase could be taken for newer than Pro.
-        shop.done(ADA, "/v1/me/membership/plan", &json!({ "plan": "pro" })).await;
-        assert_eq!(reason(&shop, ADVANCED).await, "subscription");
+        let (_, position) = shop.done_at(ADA, "/v1/me/membership/plan", &json!({ "plan": "pro" })).await;
+        assert_eq!(reason(&shop, ADVANCED, &position).await, "subscription");
         let known = told(&shop, ADA).await;
         shop.steer("faults", &json!({})).await;
         shop.steer("flush", &json!({})).await;
@@ -311,30 +310,31 @@ on_every_store! {
         cheaper["due_now"] = json!(1);
         let wrong = json!({ "plan": "pro", "expected": cheaper });
         refused(&shop.post(ADA, path, &wrong).await, 409, "preview_outdated");
-        let changed = shop.done(ADA, path, &json!({ "plan": "pro", "expected": shown["cost"] })).await;
+        let wanted = json!({ "plan": "pro", "expected": shown["cost"] });
+        let (changed, position) = shop.done_at(ADA, path, &wanted).await;
         assert_eq!((&changed["state"], &changed["membership"]["plan"]["id"]), (&json!("done"), &json!("pro")));
-        assert_eq!(reason(&shop, ADVANCED).await, "subscription");
+        assert_eq!(reason(&shop, ADVANCED, &position).await, "subscription");
 
         // A lower plan comes with the end of what is paid for.
         let lower = shop.done(ADA, &format!("{path}/preview"), &json!({ "plan": "basic" })).await;
         assert_eq!((&lower["when"], &lower["cost"]["due_now"]), (&json!("period_end"), &json!(0)));
-        let scheduled = shop.done(ADA, path, &json!({ "plan": "basic" })).await;
+        let (scheduled, position) = shop.done_at(ADA, path, &json!({ "plan": "basic" })).await;
         assert_eq!(scheduled["state"], "scheduled", "{scheduled}");
         assert_eq!(scheduled["membership"]["next"]["plan"]["id"], "basic", "{scheduled}");
-        assert_eq!(reason(&shop, ADVANCED).await, "subscription");
+        assert_eq!(reason(&shop, ADVANCED, &position).await, "subscription");
 
         let end = json!({ "reason": "too_expensive" });
-        let ending = shop.done(ADA, "/v1/me/membership/cancel", &end).await;
+        let (ending, position) = shop.done_at(ADA, "/v1/me/membership/cancel", &end).await;
         assert!(ending["ends_at"].is_string() && ending["actions"][0] == "resume", "{ending}");
-        assert_eq!(reason(&shop, ADVANCED).await, "cancels_later");
+        assert_eq!(reason(&shop, ADVANCED, &position).await, "cancels_later");
         let resumed = shop.done(ADA, "/v1/me/membership/resume", &json!({})).await;
         assert!(resumed["ends_at"].is_null() && resumed["state"] == "active", "{resumed}");
         refused(&shop.post(ADA, "/v1/me/membership/resume", &json!({})).await, 409, "nothing_to_resume");
         let portal = shop.done(ADA, "/v1/me/portal", &json!({})).await;
         assert!(portal["url"].as_str().unwrap().contains("/portal/"), "{portal}");
-        let over = shop.done(ADA, "/v1/me/membership/cancel", &json!({ "when": "now" })).await;
+        let (over, position) = shop.done_at(ADA, "/v1/me/membership/cancel", &json!({ "when": "now" })).await;
         assert_eq!(over["state"], "ended", "{over}");
-        assert_eq!(reason(&shop, ADVANCED).await, "ended");
+        assert_eq!(reason(&shop, ADVANCED, &position).await, "ended");
 
         let told = told(&shop, ADA).await;
         for event in ["PlanChangeRequested", "CancellationRequested", "ResumptionRequested", "PortalRequested"] {

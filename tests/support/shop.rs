@@ -153,9 +153,15 @@ impl Shop {
 
     /// The same, which has to go well.
     pub async fn done(&self, member: &str, path: &str, body: &Value) -> Value {
+        self.done_at(member, path, body).await.0
+    }
+
+    /// The same, and the position that the answer carries.
+    pub async fn done_at(&self, member: &str, path: &str, body: &Value) -> (Value, String) {
         let reply = self.post(member, path, body).await;
         assert_eq!(reply.status, StatusCode::OK, "{path}: {reply:?}");
-        reply.body
+        let position = reply.header("membership-position").expect("answers have a position").to_owned();
+        (reply.body, position)
     }
 
     /// Asks as another back end, with all scopes.
