@@ -56,6 +56,7 @@ test("staff sets a second factor up without a script, and signs in with what she
 
 test("every page about oneself can be used by everybody, on a telephone and by night", async ({ house, page, browser }) => {
   await signIn(house, page, "/console/health");
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Set up a second factor");
   await inspect(page, "account-enrol");
   const secret = await secretOf(page);
   await page.getByLabel(/^Code/).fill(code(secret, 100));
@@ -84,6 +85,7 @@ test("every page about oneself can be used by everybody, on a telephone and by n
   const elsewhere = await browser.newContext({ userAgent: "A telephone" });
   const phone = await elsewhere.newPage();
   await signIn(house, phone, "/console");
+  await expect(phone.getByLabel(/^Code/)).toBeVisible();
   await inspect(phone, "account-code");
   await phone.getByLabel(/^Code/).fill(first ?? "none was shown");
   await phone.keyboard.press("Enter");

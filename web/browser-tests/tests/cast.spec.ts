@@ -117,5 +117,6 @@ walk("what is told of rosa as it was then, why, what differs, and each event can
   await inspect(page, "console-diff");
   await page.goto(her);
   await page.locator("[data-event]").first().click();
+  await expect(page).toHaveURL(/\/events\/p-/);
   await inspect(page, "console-event");
 });
