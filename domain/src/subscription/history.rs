@@ -96,11 +96,9 @@ impl Observation {
 
     fn rank(&self) -> (DateTime<Utc>, bool, Kind) {
         if self.kind.is_look() {
+            // The answer came in that second, whose changes may be older or newer.
             let second = later(self.at, BEFORE_AN_ANSWER).trunc_subsecs(0);
-            if second > self.at || self.after.is_some() {
-                // The answer came in that second, whose changes may be older or newer.
-                return (second, self.is_final(), Kind::Changed);
-            }
+            return (second, self.is_final(), Kind::Changed);
         }
         (self.at, self.is_final(), self.kind)
     }
@@ -263,6 +261,15 @@ impl History {
             begun = place.checked_sub(1).and_then(|before| self.marks[before].begun);
         }
         begun.or(Some(last))
+    }
+
+    /// The place of the first observation from `start` on that is newer than `at`.
+    pub(super) fn first_after(&self, start: usize, at: DateTime<Utc>) -> Option<usize> {
+        // The seconds that the observations belong to are in order, their own moments not: a look may be dated a little after
+        // the start of its second.
+        let second = |held: &Observation| later(held.rank().0, TimeDelta::seconds(1));
+        let near = start + self.observations[start..].partition_point(|held| second(held) <= at);
+        (near..self.observations.len()).find(|place| self.observations[*place].at > at)
     }
 
     /// Whether somebody has looked since one of the observations that share a second with the one at `index` was known.

@@ -193,8 +193,8 @@ impl Subscription {
         // A look that is newer than the payment tells of another debt: it counts from the first such look.
         let look = &known[known.len() - 1];
         if let Some((settled_at, _)) = owed.settled.filter(|(settled_at, _)| *settled_at < look.at) {
-            let newer = start + known[start..].partition_point(|held| held.at <= settled_at);
-            owed.since = known.get(newer).map_or(look.at, |held| held.at);
+            let newer = self.history.first_after(start, settled_at).filter(|newer| *newer <= index);
+            owed.since = newer.map_or(look.at, |newer| known[newer].at);
             owed.settled = None;
         }
         if owed.failed.is_some() {

@@ -464,6 +464,15 @@ fn neither_a_notice_nor_looks_turn_changes_of_their_second_round() {
 }
 
 #[test]
+fn a_look_that_does_not_say_what_it_was_after_is_before_one_that_began_later() {
+    let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
+    let later = Observation { after: Some("evt_1".into()), ..looked("api:2", 10, -20, &pro) };
+    every_order(&[observe(looked("api:1", 10, -8, &basic)), observe(later)], |order| {
+        assert_eq!(after(order.to_vec()).standing(None).unwrap().terms, pro);
+    });
+}
+
+#[test]
 fn a_change_that_does_not_say_what_was_before_is_newer_than_a_look_only_where_it_is_news() {
     let [basic, pro] = ["basic", "pro"].map(|plan| terms("active", plan));
     let paused = terms("paused", "basic");
