@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 TOOLS := target/tools
+# Twice the cores, since most tests wait for a program most of the time.
+TEST_THREADS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 # One that is installed is used, else one is built into the target folder.
 DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 DENY_VERSION := 0.20.2
@@ -26,7 +28,7 @@ run:
 # The program is built with the whole workspace, so with the places where tests kill it; `make run` builds it without.
 test: tools
 	$(CARGO) build --workspace --bin membership
-	$(CARGO) nextest run --workspace --no-fail-fast
+	$(CARGO) nextest run --workspace --no-fail-fast --test-threads $(TEST_THREADS)
 	npm test --silent --prefix web
 
 # Journeys through the real program in Chromium. SCREENSHOTS=folder keeps pictures of what they see.
