@@ -110,11 +110,10 @@ async fn a_balancer_sees_that_it_will_stop_before_it_does() {
 
 /// Stops a process in the midst of a burst in a way of one's choice, and returns what became of the deliveries once another
 /// has carried out the rest, and how long that took.
-async fn stopped_in_a_burst(signal: &str, each: &str) -> (Vec<Value>, Duration) {
+async fn stopped_in_a_burst(signal: &str) -> (Vec<Value>, Duration) {
     let home = Home::new(Store::Postgres).await;
-    // Each takes so long that some are in hand when it is told to stop.
-    let mut one =
-        home.clone().with("FAILPOINTS", &format!("worker::settling={each}")).serve_as("ingest").await;
+    // They take so long that some are in hand when it is told to stop.
+    let mut one = home.clone().with("FAILPOINTS", "worker::settling=sleep(100)").serve_as("ingest").await;
     let api = home.serve_as("api").await;
     let mut sending = JoinSet::new();
     for number in 0..100 {
@@ -123,6 +122,10 @@ async fn stopped_in_a_burst(signal: &str, each: &str) -> (Vec<Value>, Duration) 
         sending.spawn(deliver_again(one.signed(body)));
     }
     sending.join_all().await;
+    let begun = Instant::now();
+    while !api.deliveries("").await.iter().any(|delivery| delivery["attempts"] == 1) {
+        assert!(begun.elapsed() < HANG, "it takes nothing");
+    }
     one.signal(signal);
     one.ended().await;
     let begun = Instant::now();
@@ -134,7 +137,7 @@ async fn stopped_in_a_burst(signal: &str, each: &str) -> (Vec<Value>, Duration) 
 
 #[tokio::test]
 async fn what_a_stopped_worker_had_taken_is_carried_out_by_another_process_as_if_it_had_not_been() {
-    let (deliveries, took) = stopped_in_a_burst("TERM", "sleep(20)").await;
+    let (deliveries, took) = stopped_in_a_burst("TERM").await;
     println!("the rest was carried out {took:.2?} after the stop");
     assert_eq!(deliveries.len(), 100);
     for delivery in deliveries {
@@ -146,7 +149,7 @@ async fn what_a_stopped_worker_had_taken_is_carried_out_by_another_process_as_if
     }
 
     // One that is killed cannot give anything back, so its lease has to end first.
-    let (deliveries, took) = stopped_in_a_burst("KILL", "sleep(100)").await;
+    let (deliveries, took) = stopped_in_a_burst("KILL").await;
     let again = deliveries.iter().filter(|delivery| delivery["attempts"] == 2).count();
     println!("the rest was carried out {took:.2?} after the kill; {again} had been taken");
     assert!(deliveries.len() == 100 && again > 0, "it had nothing in hand, so the stop shows nothing either");
