@@ -670,6 +670,27 @@ fn when_what_made_it_fall_due_is_paid_grace_counts_from_what_failed_next() {
 }
 
 #[test]
+fn after_a_payment_grace_counts_from_the_first_look_since_though_a_change_of_its_second_follows() {
+    let [active, owed] = ["active", "past_due"].map(|status| terms(status, "basic"));
+    let ending = Terms { cancels_at: Some(at(days(30))), ..owed.clone() };
+    let look = Observation { after: Some("evt_3".into()), ..looked("api:1", 20, -1, &owed) };
+    let still_owed = look.at;
+    let story = [
+        observe(seen("evt_1", 0, Kind::Created, active.clone())),
+        SubscriptionCommand::RecordPaymentFailure(attempt("evt_2", 19)),
+        observe(changed("evt_3", 20, &active, &owed)),
+        SubscriptionCommand::RecordPayment(attempt("evt_4", 20)),
+        observe(look),
+        observe(changed("evt_5", 20, &owed, &ending)),
+        observe(changed("evt_6", 22, &ending, &owed)),
+    ];
+    every_order(&story, |order| {
+        let anchors = after(order.to_vec()).standing(None).unwrap().anchors;
+        assert_eq!(anchors.grace_from, Some(still_owed));
+    });
+}
+
+#[test]
 fn an_old_debt_that_was_settled_does_not_shorten_a_later_grace() {
     let [active, failed, past_due, _] = owing();
     let later = PaymentAttempt { invoice: "in_2".into(), ..attempt("evt_8", days(40)) };
